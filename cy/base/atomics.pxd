@@ -1,0 +1,187 @@
+# Shared accesses: the only file that knows how an access is made, and the only one that knows
+# about schedule points.
+#
+# Marked accesses, in the kernel's and LKMM's words:
+#   READ_ONCE, WRITE_ONCE          relaxed; an intended race on one variable
+#   smp_load_acquire               later accesses of this cpu stay behind it
+#   smp_store_release              earlier accesses of this cpu stay before it
+#   xchg, cmpxchg, atomic_add_return, atomic_or   full barriers, as in the kernel
+#   smp_mb                         full barrier
+# Plain accesses (under a lock, before publication, poison):
+#   plain_load, plain_store, plain_zero, plain_fill
+#   bare in fast, stress and tsan, so that a race detector sees them. In sched they are schedule
+#   points, and stores wait in the cpu's buffer until its next release or full barrier, so that
+#   an unordered initialisation or a non-atomic counter can really go wrong there.
+#
+# They are macros, so that a schedule point knows its own source line.
+# Suffix 32: 32-bit. Suffix _ptr: pointers. No suffix: 64-bit.
+#
+# Source: Documentation/memory-barriers.txt, tools/memory-model/Documentation/access-marking.txt.
+# Not modelled: early (speculative) loads; they are not reordered in any build but by the machine.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.build cimport PT_SCHED
+from cy.base.hook cimport pt_hook, pt_ready_t
+
+cdef extern from *:
+    """
+    #include <string.h>
+    #if defined(__x86_64__)
+    #define pt_cpu_relax() __builtin_ia32_pause()
+    #elif defined(__aarch64__)
+    #define pt_cpu_relax() __asm__ __volatile__("yield" ::: "memory")
+    #else
+    #define pt_cpu_relax() __asm__ __volatile__("" ::: "memory")
+    #endif
+
+    #define pt_barrier() __asm__ __volatile__("" ::: "memory")
+    #if defined(__x86_64__) || defined(__SANITIZE_THREAD__)
+    #define pt_smp_rmb() pt_barrier()
+    #else
+    #define pt_smp_rmb() __atomic_thread_fence(__ATOMIC_ACQUIRE)
+    #endif
+
+    #if PT_SCHED
+    static inline void pt_sb_drain(void) {
+        struct pt_hook *h = pt_current;
+        if (!h) return;
+        for (uint32_t i = 0; i < h->sb_n; i++)
+            memcpy(h->sb[i].p, &h->sb[i].v, h->sb[i].size);
+        h->sb_n = 0;
+    }
+    static inline uint64_t pt_sb_load(const void *p, uint32_t size) {
+        struct pt_hook *h = pt_current;
+        uint64_t v = 0;
+        if (h)
+            for (uint32_t i = h->sb_n; i-- > 0; )
+                if (h->sb[i].p == p && h->sb[i].size == size) return h->sb[i].v;
+        if (size == 4) v = __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED);
+        else v = __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED);
+        return v;
+    }
+    static inline void pt_sb_store(void *p, uint64_t v, uint32_t size) {
+        struct pt_hook *h = pt_current;
+        if (!h || !h->point) { memcpy(p, &v, size); return; }
+        if (h->sb_n == PT_SB_MAX) pt_sb_drain();
+        h->sb[h->sb_n].p = p; h->sb[h->sb_n].v = v; h->sb[h->sb_n].size = size; h->sb_n++;
+    }
+    /* A marked store may not be overtaken by an older buffered store to the same place. */
+    static inline void pt_sb_order(const void *p) {
+        struct pt_hook *h = pt_current;
+        if (!h) return;
+        for (uint32_t i = 0; i < h->sb_n; i++)
+            if (h->sb[i].p == p) { pt_sb_drain(); return; }
+    }
+    #define PT_POINT(k, p) do { \\
+        static const struct pt_site pt_site_ = { __FILE__, __func__, __LINE__, (k) }; \\
+        struct pt_hook *pt_h_ = pt_current; \\
+        if (pt_h_ && pt_h_->point) pt_h_->point(pt_h_->ctx, &pt_site_, (const void *)(p)); } while (0)
+    #define PT_DRAIN() pt_sb_drain()
+    #define PT_ORDER(p) pt_sb_order(p)
+    #define PT_LOAD_RELAXED(p) ((__typeof__(*(p)))pt_sb_load((p), sizeof(*(p))))
+    #define PT_PLAIN_LOAD(p) PT_LOAD_RELAXED(p)
+    #define PT_PLAIN_STORE(p, v) pt_sb_store((void *)(p), (uint64_t)(v), sizeof(*(p)))
+    #else
+    #define PT_POINT(k, p) ((void)0)
+    #define PT_DRAIN() ((void)0)
+    #define PT_ORDER(p) ((void)0)
+    #define PT_LOAD_RELAXED(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+    #define PT_PLAIN_LOAD(p) (*(p))
+    #define PT_PLAIN_STORE(p, v) (*(p) = (v))
+    #endif
+
+    #define PT_READ_ONCE(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_LOAD, p_); PT_LOAD_RELAXED(p_); })
+    #define PT_WRITE_ONCE(p, v) do { __typeof__(p) p_ = (p); PT_POINT(PT_KIND_STORE, p_); PT_ORDER(p_); \\
+        __atomic_store_n(p_, (v), __ATOMIC_RELAXED); } while (0)
+    #define PT_LOAD_ACQUIRE(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_LOAD, p_); PT_ORDER(p_); \\
+        __atomic_load_n(p_, __ATOMIC_ACQUIRE); })
+    #define PT_STORE_RELEASE(p, v) do { __typeof__(p) p_ = (p); PT_POINT(PT_KIND_STORE, p_); PT_DRAIN(); \\
+        __atomic_store_n(p_, (v), __ATOMIC_RELEASE); } while (0)
+    #define PT_XCHG(p, v) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
+        __atomic_exchange_n(p_, (v), __ATOMIC_SEQ_CST); })
+    #define PT_CMPXCHG(p, o, n) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) o_ = (o); \\
+        PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
+        __atomic_compare_exchange_n(p_, &o_, (n), 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); o_; })
+    #define PT_ADD_RETURN(p, v) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
+        __atomic_add_fetch(p_, (v), __ATOMIC_SEQ_CST); })
+    #define PT_OR(p, v) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
+        __atomic_fetch_or(p_, (v), __ATOMIC_SEQ_CST); })
+    #define PT_PLAIN_LOAD_AT(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_PLAIN_LOAD, p_); PT_PLAIN_LOAD(p_); })
+    #define PT_PLAIN_STORE_AT(p, v) do { __typeof__(p) p_ = (p); PT_POINT(PT_KIND_PLAIN_STORE, p_); \\
+        PT_PLAIN_STORE(p_, (v)); } while (0)
+
+    #define PT_PEEK(p) PT_LOAD_RELAXED(p)
+
+    /* ThreadSanitizer does not model fences: a read-modify-write of a shared word stands in. A fence
+     * as `lock or (%rsp)` stalls on a live spill, so the word is used everywhere. */
+    static uint32_t pt_mb_word __attribute__((unused));
+    #if PT_SCHED
+    #define PT_SMP_MB() do { PT_POINT(PT_KIND_RMW, &pt_mb_word); PT_DRAIN(); } while (0)
+    #elif defined(__SANITIZE_THREAD__)
+    #define PT_SMP_MB() ((void)__atomic_fetch_add(&pt_mb_word, 0, __ATOMIC_SEQ_CST))
+    #else
+    static inline void pt_smp_mb(void) {
+        uint32_t w = 0;
+        (void)__atomic_exchange_n(&w, 1, __ATOMIC_SEQ_CST);
+    }
+    #define PT_SMP_MB() pt_smp_mb()
+    #endif
+
+    static inline void pt_plain_fill(uint64_t *p, uint64_t v, uint32_t n) {
+    #if PT_SCHED
+        struct pt_hook *h = pt_current;
+        if (h && h->point && n <= PT_SB_MAX) {
+            if (h->sb_n + n > PT_SB_MAX) pt_sb_drain();
+            for (uint32_t i = 0; i < n; i++) pt_sb_store(p + i, v, 8);
+            return;
+        }
+    #endif
+        for (uint32_t i = 0; i < n; i++) p[i] = v;
+    }
+    #define PT_PLAIN_FILL(p, v, n) do { PT_POINT(PT_KIND_PLAIN_STORE, (p)); pt_plain_fill((p), (v), (n)); } while (0)
+
+    #if PT_SCHED
+    #define PT_WAIT(ready, arg) ({ \\
+        static const struct pt_site pt_site_ = { __FILE__, __func__, __LINE__, PT_KIND_WAIT }; \\
+        struct pt_hook *pt_h_ = pt_current; int w_ = 0; \\
+        if (pt_h_ && pt_h_->wait) { pt_sb_drain(); pt_h_->wait(pt_h_->ctx, &pt_site_, (ready), (arg)); w_ = 1; } w_; })
+    #else
+    #define PT_WAIT(ready, arg) (0)
+    #endif
+    """
+    uint64_t READ_ONCE "PT_READ_ONCE"(uint64_t *p) noexcept nogil
+    uint32_t READ_ONCE32 "PT_READ_ONCE"(uint32_t *p) noexcept nogil
+    void WRITE_ONCE "PT_WRITE_ONCE"(uint64_t *p, uint64_t v) noexcept nogil
+    void WRITE_ONCE32 "PT_WRITE_ONCE"(uint32_t *p, uint32_t v) noexcept nogil
+    uint64_t smp_load_acquire "PT_LOAD_ACQUIRE"(uint64_t *p) noexcept nogil
+    uint32_t smp_load_acquire32 "PT_LOAD_ACQUIRE"(uint32_t *p) noexcept nogil
+    void smp_store_release "PT_STORE_RELEASE"(uint64_t *p, uint64_t v) noexcept nogil
+    void smp_store_release32 "PT_STORE_RELEASE"(uint32_t *p, uint32_t v) noexcept nogil
+    uint64_t xchg "PT_XCHG"(uint64_t *p, uint64_t v) noexcept nogil
+    uint32_t xchg32 "PT_XCHG"(uint32_t *p, uint32_t v) noexcept nogil
+    # Returns the value found; equal to `old` exactly if the exchange was made.
+    uint64_t cmpxchg "PT_CMPXCHG"(uint64_t *p, uint64_t old, uint64_t new) noexcept nogil
+    uint32_t cmpxchg32 "PT_CMPXCHG"(uint32_t *p, uint32_t old, uint32_t new) noexcept nogil
+    uint64_t atomic_add_return "PT_ADD_RETURN"(uint64_t *p, uint64_t v) noexcept nogil
+    uint32_t atomic_add_return32 "PT_ADD_RETURN"(uint32_t *p, uint32_t v) noexcept nogil
+    uint64_t atomic_or "PT_OR"(uint64_t *p, uint64_t v) noexcept nogil
+    void smp_mb "PT_SMP_MB"() noexcept nogil
+    # Earlier loads stay before later loads.
+    void smp_rmb "pt_smp_rmb"() noexcept nogil
+    uint64_t plain_load "PT_PLAIN_LOAD_AT"(uint64_t *p) noexcept nogil
+    uint32_t plain_load32 "PT_PLAIN_LOAD_AT"(uint32_t *p) noexcept nogil
+    void plain_store "PT_PLAIN_STORE_AT"(uint64_t *p, uint64_t v) noexcept nogil
+    void plain_store32 "PT_PLAIN_STORE_AT"(uint32_t *p, uint32_t v) noexcept nogil
+    # `n` is a number of 64-bit words.
+    void plain_fill "PT_PLAIN_FILL"(uint64_t *p, uint64_t v, uint32_t n) noexcept nogil
+    # An oracle's look: bare, no schedule point, sees the own cpu's buffered stores.
+    uint64_t peek "PT_PEEK"(uint64_t *p) noexcept nogil
+    uint32_t peek32 "PT_PEEK"(uint32_t *p) noexcept nogil
+    void cpu_relax "pt_cpu_relax"() noexcept nogil
+    # Stops the compiler only; the other half is a membarrier() of the waiting side.
+    void barrier "pt_barrier"() noexcept nogil
+    # Under a controlled scheduler: block until ready(arg), return 1. Elsewhere: return 0 at once,
+    # and the caller spins or yields itself. `ready` must read memory bare and change nothing.
+    bint sched_wait "PT_WAIT"(pt_ready_t ready, const void *arg) noexcept nogil
+
+cdef inline void plain_zero(uint64_t *p, uint32_t n) noexcept nogil:
+    plain_fill(p, 0, n)

@@ -1,0 +1,13 @@
+# Named bugs: each re-creates a real one by one extra condition at the faulty line.
+# BUG(mask, BUG_x) is constant 0 in the fast build. The Python registry is ptstress/bugs.py.
+from libc.stdint cimport uint64_t
+from cy.base.build cimport PT_CHECKS
+
+cdef enum:
+    BUG_P01 = 0          # fast detach although the PTL was dropped midway (f39edcf6349a)
+    BUG_P23 = 1          # the table counter is not atomic (e1f56c89b040)
+    BUG_M07_TABLE = 2    # a table is freed without its grace period
+    BUG_M10_FRAME = 3    # a frame is freed before the flush
+
+cdef inline bint BUG(uint64_t mask, int bug) noexcept nogil:
+    return PT_CHECKS and ((mask >> bug) & 1) != 0

@@ -1,0 +1,63 @@
+# Entry bits and predicates, x86-64 layout.
+#
+# A leaf entry holds the number of a data frame, a table entry the number of a table; number 0 is the
+# zero page and, for tables, the pgd, so a table entry never holds 0.
+# Source: arch/x86/include/asm/pgtable_types.h, pgtable.h, pgtable_64.h.
+from libc.stdint cimport uint32_t, uint64_t
+
+ctypedef uint64_t pte_t
+ctypedef uint64_t pmd_t
+
+cdef extern from *:
+    """
+    #define PT_PRESENT  ((uint64_t)1)
+    #define PT_RW       ((uint64_t)2)
+    #define PT_USER     ((uint64_t)4)
+    #define PT_ACCESSED ((uint64_t)1 << 5)
+    #define PT_DIRTY    ((uint64_t)1 << 6)
+    #define PT_SPECIAL  ((uint64_t)1 << 9)
+    #define PT_PFN_SHIFT 12
+    /* Written over every word of a freed table or frame. Not present, so it never looks mapped, and
+     * not none, so a reader cannot mistake it for an empty entry. */
+    #define PT_POISON   ((uint64_t)0x6b6b6b6b6b6b6b10ull)
+    #define PT_TABLE_FLAGS (PT_PRESENT | PT_RW | PT_USER | PT_ACCESSED)
+    """
+    uint64_t PT_PRESENT
+    uint64_t PT_RW
+    uint64_t PT_USER
+    uint64_t PT_ACCESSED
+    uint64_t PT_DIRTY
+    uint64_t PT_SPECIAL
+    uint64_t PT_POISON
+    uint64_t PT_TABLE_FLAGS
+    enum:
+        PT_PFN_SHIFT
+
+# True if nothing but A or D is set: hardware may set them in an entry that was just cleared.
+cdef inline bint pte_none(pte_t pte) noexcept nogil:
+    return (pte & ~(PT_ACCESSED | PT_DIRTY)) == 0
+
+cdef inline bint pte_present(pte_t pte) noexcept nogil:
+    return (pte & PT_PRESENT) != 0
+
+cdef inline bint pte_write(pte_t pte) noexcept nogil:
+    return (pte & PT_RW) != 0
+
+cdef inline bint pte_special(pte_t pte) noexcept nogil:
+    return (pte & PT_SPECIAL) != 0
+
+cdef inline uint32_t pte_pfn(pte_t pte) noexcept nogil:
+    return <uint32_t>(pte >> PT_PFN_SHIFT)
+
+cdef inline pte_t mk_pte(uint32_t pfn, uint64_t flags) noexcept nogil:
+    return (<uint64_t>pfn << PT_PFN_SHIFT) | flags
+
+cdef inline bint pmd_none(pmd_t pmd) noexcept nogil:
+    return pte_none(pmd)
+
+# A table entry: present, and made by mk_table.
+cdef inline bint pmd_is_table(pmd_t pmd) noexcept nogil:
+    return (pmd & PT_TABLE_FLAGS) == PT_TABLE_FLAGS and not pte_special(pmd)
+
+cdef inline pmd_t mk_table(uint32_t pfn) noexcept nogil:
+    return mk_pte(pfn, PT_TABLE_FLAGS)

@@ -1,0 +1,25 @@
+# What a system under exploration gives to a controlled scheduler. The sched build of the engine
+# fills one in; cy/explore knows nothing else about it.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.hook cimport pt_hook
+
+cdef struct explorable:
+    void *self
+    uint32_t nr_fibres
+    # Memory that schedule points name lies in [base, base + bytes), so that offsets from base are
+    # the same in every process.
+    const void *base
+    uint64_t bytes
+    # Bring the system to its initial state. `seed` feeds the random streams of all cpus.
+    # Context: no fibre exists. Makes no schedule points.
+    void (*reset)(void *self, uint64_t seed) noexcept nogil
+    # The whole program of fibre `i`; returns when it is done. Makes schedule points through the
+    # hook of fibre `i`. May be abandoned at any schedule point; reset() must cope.
+    void (*body)(void *self, uint32_t i) noexcept nogil
+    # All fibres returned: check the final state. Returns the number of violations so far.
+    uint32_t (*finish)(void *self) noexcept nogil
+    # Violations so far, asked at each schedule point: non-zero ends the execution.
+    uint32_t (*violations)(void *self) noexcept nogil
+    # The hook of fibre `i`, and where to write it when fibre `i` runs on the calling thread.
+    pt_hook *(*hook)(void *self, uint32_t i) noexcept nogil
+    pt_hook **(*current_slot)() noexcept nogil

@@ -1,0 +1,79 @@
+# The seam between the engine and a controlled scheduler (cy/explore).
+#
+# A scheduler fills a `pt_hook` for each worker and points `pt_current` at it. The sched build calls
+# `point` before every shared access and `wait` instead of spinning; other builds never look.
+# The hook is the first member of `struct cpu`, so `pt_current` also names the running cpu.
+#
+# pt_current is the only global: one per OS thread and per extension. It is set at thread start
+# and at each fibre switch. The fast build does not read it.
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef extern from *:
+    """
+    #ifndef PT_HOOK_H
+    #define PT_HOOK_H
+    #include <stdint.h>
+    #include <stddef.h>
+
+    /* Where in the source an access stands. One static object per access. */
+    struct pt_site { const char *file; const char *func; int line; int kind; };
+
+    enum pt_kind {
+        PT_KIND_LOAD, PT_KIND_STORE, PT_KIND_RMW, PT_KIND_PLAIN_LOAD, PT_KIND_PLAIN_STORE,
+        PT_KIND_LOCK, PT_KIND_UNLOCK, PT_KIND_WAIT, PT_KIND_YIELD, PT_KIND_OP, PT_KIND_END
+    };
+
+    /* Plain stores wait here until the next release or full barrier of their cpu. */
+    #define PT_SB_MAX 64
+    struct pt_buffered { void *p; uint64_t v; uint32_t size; };
+
+    typedef int (*pt_ready_t)(const void *);
+
+    struct pt_hook {
+        void (*point)(void *ctx, const struct pt_site *site, const void *addr);
+        void (*wait)(void *ctx, const struct pt_site *site, pt_ready_t ready, const void *arg);
+        void *ctx;
+        uint64_t *clock;        /* logical time; NULL: the time stamp counter */
+        uint32_t sb_n;
+        uint32_t pad;
+        struct pt_buffered sb[PT_SB_MAX];
+    };
+
+    static __thread struct pt_hook *pt_current __attribute__((unused));
+    static inline void pt_set_current(struct pt_hook *h) { pt_current = h; }
+    static inline struct pt_hook **pt_current_slot(void) { return &pt_current; }
+    #endif
+    """
+    enum:
+        PT_KIND_LOAD
+        PT_KIND_STORE
+        PT_KIND_RMW
+        PT_KIND_PLAIN_LOAD
+        PT_KIND_PLAIN_STORE
+        PT_KIND_LOCK
+        PT_KIND_UNLOCK
+        PT_KIND_WAIT
+        PT_KIND_YIELD
+        PT_KIND_OP
+        PT_KIND_END
+        PT_SB_MAX
+    struct pt_site:
+        const char *file
+        const char *func
+        int line
+        int kind
+    ctypedef int (*pt_ready_t)(const void *) noexcept nogil
+    struct pt_buffered:
+        void *p
+        uint64_t v
+        uint32_t size
+    struct pt_hook:
+        void (*point)(void *ctx, const pt_site *site, const void *addr) noexcept nogil
+        void (*wait)(void *ctx, const pt_site *site, pt_ready_t ready, const void *arg) noexcept nogil
+        void *ctx
+        uint64_t *clock
+        uint32_t sb_n
+        pt_buffered sb[64]
+    void pt_set_current(pt_hook *h) noexcept nogil
+    # Where the calling thread's pt_current is.
+    pt_hook **pt_current_slot() noexcept nogil

@@ -1,0 +1,135 @@
+# The region that a run's child shares with its parent: counters, reports and history rings.
+#
+# The parent maps the same memory and reads it at any time, also after a crash of the child, so
+# everything here has a fixed layout (ptstress/layout.py reads it back; a test compares both).
+# Order in memory: one shm_header, then per worker one shm_worker, then per worker its events.
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    MAX_CPUS = 64
+    MAX_REPORTS = 32
+    NR_COUNTERS = 112
+    NR_VERBS = 24
+    WHAT_BYTES = 96
+
+# What a worker does. The numbers are part of the file formats.
+cdef enum:
+    VERB_NONE = 0
+    VERB_READ = 1
+    VERB_WRITE = 2
+    VERB_WALK = 3
+    VERB_MMAP = 4
+    VERB_MUNMAP = 5
+    VERB_DONTNEED = 6
+    VERB_SYNC = 23       # not an operation: wait until another worker has done `end` operations
+
+# Oracles: who found a violation.
+cdef enum:
+    ORACLE_NONE = 0
+    ORACLE_UAF = 1               # use-after-free
+    ORACLE_CENSUS = 2
+    ORACLE_DATA = 3
+    ORACLE_STALE_TLB = 4
+    ORACLE_COUNTERS = 5
+    ORACLE_PROGRESS = 6
+    ORACLE_LOCK_ORDER = 7
+    ORACLE_SLEEP_IN_RCU = 8
+    ORACLE_MODEL = 9
+
+# Counters of one worker. Written by that worker only; read by anyone at any time.
+cdef enum:
+    C_OPS = 0                    # .. C_OPS + NR_VERBS: operations done, by verb
+    C_MAP_FAILED = 24            # near misses: pte_offset_map* returned NULL
+    C_RECHECK_LOST = 25          # an entry or its parent changed before the lock was taken
+    C_TRYLOCK_FAILED = 26
+    C_VMA_LOCK_FALLBACK = 27     # lock_vma_under_rcu failed, mmap_lock taken
+    C_INSTALL_LOST = 28          # another cpu installed the table first
+    C_WP_LOST = 29               # the entry changed while a write upgrade had dropped the lock
+    C_FILL_DROPPED = 30          # a TLB fill met a flush
+    C_HW_RETRY = 31              # setting A or D lost its compare-exchange
+    C_LOCK_CONTENDED = 32
+    C_FAULTS = 33
+    C_ZAP_BREAK = 34             # the PTL was dropped midway (need_resched or a full batch)
+    C_FAST_DETACH = 35
+    C_SLOW_DETACH = 36
+    C_DETACH_NOT_EMPTY = 37      # the slow path found an entry and gave up
+    C_FLUSHES = 38
+    C_FULL_FLUSHES = 39
+    C_ALLOC_FAILED = 40
+    C_GRACE_PERIODS = 41
+    C_RCU_CALLBACKS = 42
+    C_RCU_BACKPRESSURE = 43      # times a worker waited because its backlog was full
+    C_RCU_BACKLOG_MAX = 44       # most callbacks that were queued at once
+    C_RCU_GP_MAX_NS = 45         # longest grace period
+    C_TABLES_ALLOCATED = 46      # .. + MAX_LEVELS, by level
+    C_TABLES_FREED = 51          # .. + MAX_LEVELS, by level
+    C_TABLES_RECLAIMED = 56      # tables detached by a reclaim policy
+    C_EVENTS = 57                # operations recorded
+    C_VERB_NOW = 58              # verb in progress, 0 between operations
+    C_WAIT_ADDR = 59             # address of the lock that the worker waits for, or 0
+    C_WAIT_CLASS = 60            # its class
+    C_PARKED = 61                # 1 while parked
+    C_RCU_STALL_NS = 62          # age of the oldest reader seen, when over the stall limit
+    C_RCU_STALL_CPU = 63
+    C_RCU_STALL_SITE = 64        # verb in whose read section the stalled reader was
+    C_TABLE_BYTES_PEAK = 65
+    C_STREAM_DONE = 66           # operations of the stream done, VERB_SYNC not counted
+
+# One operation to do, as streams and programs hold it. read, write: [start, start + 1). mmap: `arg` is 1 if
+# writable. sync: wait until worker `start` has done `end` operations. `worker` matters in serial runs.
+cdef struct op:
+    uint64_t start
+    uint64_t end
+    uint64_t arg
+    uint16_t verb
+    uint16_t flags
+    uint32_t worker
+
+# One operation of one worker. t1 is 0 while it is in flight. Times are cy/base/clock stamps.
+#
+# start, end: pages, [start, end).   value: what was written or read.
+# incarnation: of the frame that was used; 0 for the zero page and for failed accesses.
+# status: 0 or -errno.   aux: walk: present pages; mmap: 1 if writable.
+# A walk is followed by one line of verb VERB_NONE for every 512 pages, which holds one bit for each
+# page in its first 512 bits (t0 .. aux): see ptstress/layout.py.
+cdef struct event:
+    uint64_t t0
+    uint64_t t1
+    uint64_t start
+    uint64_t end
+    uint64_t value
+    uint64_t incarnation
+    uint32_t seq
+    int32_t status
+    uint16_t verb
+    uint16_t lines          # further lines that belong to this operation
+    uint32_t aux
+
+cdef struct report:
+    uint32_t oracle
+    uint32_t invariant      # number of I01 .. I56, or 0
+    uint32_t cpu
+    uint32_t verb           # in progress on that cpu
+    uint64_t seq            # of that cpu's operation
+    uint64_t addr           # address in the mm, if one is concerned
+    uint64_t a              # details, explained by `what`
+    uint64_t b
+    uint64_t stamp
+    char what[96]
+
+cdef struct shm_worker:
+    uint64_t counter[112]
+    uint64_t nr_events      # lines written to the ring in this burst; store-release
+    uint64_t pad[15]
+
+cdef struct shm_header:
+    uint64_t magic
+    uint64_t nr_workers
+    uint64_t ring_events    # lines of each ring
+    uint64_t stop           # set by the parent: end the run
+    uint64_t burst          # number of the burst that runs or ran last
+    uint64_t phase          # 0 idle, 1 racing, 2 checking, 3 done
+    uint64_t table_bytes    # of the mm, sampled at the end of a burst
+    uint64_t nr_reports     # reports made; the first MAX_REPORTS are kept
+    uint64_t pad[8]
+    report reports[32]
