@@ -1,0 +1,78 @@
+# Lock classes. Their numbers are the lock order: a lock is waited for only while every lock held by
+# the cpu has a smaller number. A trylock may go against the order.
+#
+#   LOCK_MMAP                   mm.mmap_lock                     [ops, protect]
+#     LOCK_VMA                  vma.vm_refcnt, read or write     [mm/vma_lock]
+#       LOCK_PGL                mm.page_table_lock               [core/populate: upper tables, anon_vma]
+#         LOCK_PML              ptdesc.lock of a pmd_table       [core/populate, protect]
+#           LOCK_PTL            ptdesc.lock of a pte_table       [protect, core]
+#             LOCK_ARENA        arena.lock                       [mm/arena]
+#               LOCK_RCU        rcu_domain.gp_lock, trylock only [sync/rcu]
+#
+# The same table is in cy/LOCKING.md; a test compares them. Source: head comment of mm/rmap.c.
+from libc.stdint cimport uint32_t
+from cy.base.build cimport PT_CHECKS
+from cy.base.cpu cimport MAX_HELD, RCU_TABLES, cpu, pt_report
+from cy.base.shm cimport ORACLE_LOCK_ORDER, ORACLE_SLEEP_IN_RCU
+
+cdef enum:
+    LOCK_MMAP = 1
+    LOCK_VMA = 2
+    LOCK_PGL = 3
+    LOCK_PML = 4
+    LOCK_PTL = 5
+    LOCK_ARENA = 6
+    LOCK_RCU = 7
+
+# Context: before waiting for `lock`.
+cdef inline void lock_check_order(cpu *c, const void *lock, uint32_t lock_class) noexcept nogil:
+    cdef uint32_t i
+    if not PT_CHECKS:
+        return
+    for i in range(c.nr_held):
+        if c.held[i].lock_class >= lock_class:
+            pt_report(c, ORACLE_LOCK_ORDER, 48, b"waits for a lock of class b while holding one of class a",
+                      0, c.held[i].lock_class, lock_class)
+            return
+
+cdef inline void lock_held_push(cpu *c, const void *lock, uint32_t lock_class) noexcept nogil:
+    if PT_CHECKS and c.nr_held < MAX_HELD:
+        c.held[c.nr_held].lock = lock
+        c.held[c.nr_held].lock_class = lock_class
+        c.nr_held += 1
+
+cdef inline void lock_held_pop(cpu *c, const void *lock) noexcept nogil:
+    cdef uint32_t i
+    if not PT_CHECKS:
+        return
+    i = c.nr_held
+    while i > 0:
+        i -= 1
+        if c.held[i].lock == lock:
+            while i + 1 < c.nr_held:
+                c.held[i] = c.held[i + 1]
+                i += 1
+            c.nr_held -= 1
+            return
+    pt_report(c, ORACLE_LOCK_ORDER, 13, b"releases a lock that it does not hold", 0, 0, 0)
+
+cdef inline bint lock_is_held(cpu *c, const void *lock) noexcept nogil:
+    cdef uint32_t i
+    for i in range(c.nr_held):
+        if c.held[i].lock == lock:
+            return True
+    return False
+
+# Context: code that blocks. Reports an RCU read section or a spinlock around it.
+cdef inline void might_sleep(cpu *c) noexcept nogil:
+    cdef uint32_t i
+    if not PT_CHECKS:
+        return
+    if c.rcu[RCU_TABLES].nesting != 0:
+        pt_report(c, ORACLE_SLEEP_IN_RCU, 12, b"may sleep inside an RCU read section", 0,
+                  c.rcu[RCU_TABLES].nesting, 0)
+    for i in range(c.nr_held):
+        if c.held[i].lock_class >= LOCK_PGL:
+            pt_report(c, ORACLE_SLEEP_IN_RCU, 12, b"may sleep while holding a spinlock of class a", 0,
+                      c.held[i].lock_class, 0)
+            return
