@@ -1,0 +1,122 @@
+# Arena: numbered items with generations. Frames, tables and VMAs each have one.
+#
+# An item freed by a cpu goes to that cpu's magazine and is reused first (LIFO), which makes a premature
+# free collide at once; with `fifo` it goes to the end of one common queue, which keeps it poisoned
+# as long as possible (quarantine). Never blocks. Returns ARENA_NONE when empty.
+# In checking builds a free of an item that is not in use is reported (census).
+# Lock order: LOCK_ARENA is taken last; see cy/LOCKING.md.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport WRITE_ONCE32, peek32
+from cy.base.build cimport PT_CHECKS, likely
+from cy.base.cpu cimport cpu, pt_report
+from cy.base.shm cimport ORACLE_CENSUS
+from cy.mm.types cimport (
+    ARENA_NONE, ITEM_FREE, ITEM_LIVE, ITEM_ZAPPED, MAGAZINE, arena, arena_item, magazine)
+from cy.sync.lockclass cimport LOCK_ARENA
+from cy.sync.spinlock cimport spin_lock, spin_lock_init, spin_unlock
+
+# Every item free; item 0 is kept back if `reserve_first`, so that no entry ever holds number 0.
+cdef inline void arena_reset(arena *a, bint reserve_first) noexcept nogil:
+    cdef uint32_t i
+    cdef uint32_t first = 1 if reserve_first else 0
+    spin_lock_init(&a.lock)
+    for i in range(a.nr):
+        a.items[i].next = i + 1 if i + 1 < a.nr else ARENA_NONE
+        a.items[i].gen = <uint32_t>-3
+        a.items[i].state = ITEM_FREE
+        a.items[i].owner = 0
+    a.head = first if first < a.nr else ARENA_NONE
+    a.tail = a.nr - 1
+    a.nr_free = a.nr - first
+    for i in range(64):
+        a.mags[i].head = ARENA_NONE
+        a.mags[i].nr = 0
+
+cdef inline uint32_t arena_alloc(cpu *c, arena *a) noexcept nogil:
+    cdef magazine *m = &a.mags[c.id]
+    cdef uint32_t i
+    if m.nr == 0:
+        _refill(c, a, m)
+        if m.nr == 0:
+            return ARENA_NONE
+    i = m.head
+    m.head = a.items[i].next
+    m.nr -= 1
+    if PT_CHECKS and peek32(&a.items[i].state) != ITEM_FREE:
+        pt_report(c, ORACLE_CENSUS, 27, b"the arena hands out item a, which is in state b", 0, i, a.items[i].state)
+    a.items[i].gen += 1
+    WRITE_ONCE32(&a.items[i].state, ITEM_LIVE)
+    return i
+
+# Context: the item is unreachable and every grace period it needs is over.
+cdef inline void arena_free(cpu *c, arena *a, uint32_t i) noexcept nogil:
+    cdef magazine *m = &a.mags[c.id]
+    if PT_CHECKS and peek32(&a.items[i].state) == ITEM_FREE:
+        pt_report(c, ORACLE_CENSUS, 27, b"double free of item a", 0, i, 0)
+        return
+    WRITE_ONCE32(&a.items[i].state, ITEM_FREE)
+    if a.fifo:
+        spin_lock(c, &a.lock, LOCK_ARENA)
+        _append(a, i)
+        spin_unlock(c, &a.lock)
+        return
+    a.items[i].next = m.head
+    m.head = i
+    m.nr += 1
+    # A small arena is not left in one cpu's magazine.
+    if m.nr >= 2 * MAGAZINE or (a.nr < 64 * MAGAZINE and m.nr > 4):
+        _drain(c, a, m, m.nr >> 1)
+
+# Free items, magazines included. Context: nobody allocates or frees.
+cdef inline uint32_t arena_nr_free(arena *a) noexcept nogil:
+    cdef uint32_t i, n = a.nr_free
+    for i in range(64):
+        n += a.mags[i].nr
+    return n
+
+cdef inline void _append(arena *a, uint32_t i) noexcept nogil:
+    a.items[i].next = ARENA_NONE
+    if a.head == ARENA_NONE:
+        a.head = i
+    else:
+        a.items[a.tail].next = i
+    a.tail = i
+    a.nr_free += 1
+
+cdef inline void _refill(cpu *c, arena *a, magazine *m) noexcept nogil:
+    cdef uint32_t i
+    cdef uint32_t want = 1 if a.fifo or a.nr < 64 * MAGAZINE else MAGAZINE
+    spin_lock(c, &a.lock, LOCK_ARENA)
+    while want and a.head != ARENA_NONE:
+        i = a.head
+        a.head = a.items[i].next
+        a.nr_free -= 1
+        a.items[i].next = m.head
+        m.head = i
+        m.nr += 1
+        want -= 1
+    spin_unlock(c, &a.lock)
+
+cdef inline void _drain(cpu *c, arena *a, magazine *m, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    spin_lock(c, &a.lock, LOCK_ARENA)
+    while n:
+        i = m.head
+        m.head = a.items[i].next
+        m.nr -= 1
+        a.items[i].next = a.head
+        a.head = i
+        if a.tail == ARENA_NONE or a.items[i].next == ARENA_NONE:
+            a.tail = i
+        a.nr_free += 1
+        n -= 1
+    spin_unlock(c, &a.lock)
+
+# Who zaps: names one operation of one cpu.
+cdef inline uint32_t zap_owner(cpu *c) noexcept nogil:
+    return (c.id << 24) | (c.seq & 0xffffff)
+
+# The item was unlinked from its mm and now waits to be freed. Context: the lock of the entry.
+cdef inline void arena_zapped(cpu *c, arena *a, uint32_t i) noexcept nogil:
+    WRITE_ONCE32(&a.items[i].owner, zap_owner(c))
+    WRITE_ONCE32(&a.items[i].state, ITEM_ZAPPED)

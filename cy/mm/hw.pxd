@@ -1,0 +1,74 @@
+# Hardware: an access goes TLB -> walk -> fault and takes no lock.
+#
+# It runs in a section of RCU_HW, its own domain: a frame or table is reused only after a flush and a
+# grace period of that domain, which stands for "no access is in flight". A and D are set by
+# compare-exchange on the entry that was read, still present and, for D, writable; failure walks again.
+# An access in flight may complete on an incarnation that a discard is just ending.
+# Source: Intel SDM 3A 4.8, 4.10. Not modelled: speculation, torn accesses, paging-structure cache.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, cmpxchg, smp_load_acquire
+from cy.base.build cimport PT_CHECKS
+from cy.base.cpu cimport RCU_HW, count, cpu, delay_point, pt_report
+from cy.base.entry cimport (
+    PT_ACCESSED, PT_DIRTY, PT_POISON, PT_RW, pte_none, pte_pfn, pte_present, pte_write)
+from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL
+from cy.base.shm cimport C_HW_RETRY, ORACLE_UAF
+from cy.mm.map cimport entry_offset, ptep_get
+from cy.mm.tlb cimport tlb_fill, tlb_lookup, tlb_walk_begin
+from cy.mm.types cimport mm, page, ptdesc
+from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
+
+# Load or store the stamp of the page at addr.
+# Context: no lock, no RCU. Returns True when done: for a load *value is what was read; *incarnation is
+# the frame's, 0 for the zero page. False: page fault.
+cdef inline bint hw_access(cpu *c, mm *m, uint64_t addr, bint write, uint64_t *value, uint64_t *incarnation) noexcept nogil:
+    cdef uint64_t vpn = addr >> PAGE_SHIFT, val
+    cdef page *p
+    rcu_read_lock(c, &m.rcu[RCU_HW])
+    val = tlb_lookup(c, vpn)
+    if val == 0 or (write and (val & (PT_RW | PT_DIRTY)) != (PT_RW | PT_DIRTY)):
+        val = _hw_walk(c, m, addr, write)
+        if val == 0:
+            rcu_read_unlock(c, &m.rcu[RCU_HW])
+            return False
+    delay_point(c)
+    if pte_pfn(val) == 0:
+        value[0] = 0
+        incarnation[0] = 0
+    else:
+        p = &m.pages[pte_pfn(val)]
+        incarnation[0] = READ_ONCE(&p.incarnation)
+        if write:
+            WRITE_ONCE(&p.stamp, value[0])
+        else:
+            value[0] = READ_ONCE(&p.stamp)
+            if PT_CHECKS and value[0] == PT_POISON:
+                pt_report(c, ORACLE_UAF, 22, b"an access read frame a after it was freed", addr, pte_pfn(val), 0)
+    rcu_read_unlock(c, &m.rcu[RCU_HW])
+    return True
+
+# Walk the tables, set A (and D for a store), fill the TLB. Returns the leaf entry, or 0: fault.
+cdef inline uint64_t _hw_walk(cpu *c, mm *m, uint64_t addr, bint write) noexcept nogil:
+    cdef uint64_t gen = tlb_walk_begin(c)
+    cdef uint64_t pte, new, incarnation
+    cdef uint64_t *ptep
+    cdef ptdesc *table
+    cdef uint32_t missing
+    while True:
+        ptep = entry_offset(c, m, addr, PTE_LEVEL, &table, &missing)
+        if ptep == NULL:
+            return 0
+        delay_point(c)
+        pte = ptep_get(c, m, table, ptep)
+        if not pte_present(pte) or (write and not pte_write(pte)):
+            return 0
+        if PT_CHECKS and pte_pfn(pte) >= m.frames.nr:
+            pt_report(c, ORACLE_UAF, 1, b"a leaf entry refers to frame a of b", addr, pte_pfn(pte), m.frames.nr)
+            return 0
+        new = pte | PT_ACCESSED | (PT_DIRTY if write else 0)
+        if new == pte or cmpxchg(ptep, pte, new) == pte:
+            break
+        count(c, C_HW_RETRY)
+    incarnation = READ_ONCE(&m.pages[pte_pfn(new)].incarnation)
+    tlb_fill(c, addr >> PAGE_SHIFT, new, incarnation, gen)
+    return new

@@ -1,0 +1,140 @@
+# Finding, mapping and locking a pte_table.
+#
+# | primitive                | returns        | held on success | guarantees                          |
+# | pmd_offset               | pmd *, or NULL | nothing         | upper tables exist (VMA stable)     |
+# | pte_offset_map           | pte *, or NULL | RCU             | table readable; may be detached     |
+# | pte_offset_map_rw_nolock | the same       | RCU             | the same, plus pmdval and the ptl   |
+# | pte_offset_map_lock      | the same       | RCU, ptl        | attached at *pmdp while ptl is held |
+#
+# After rw_nolock and spin_lock(ptl) a writer must prove that the table is attached, in one of three
+# ways, each a call of its own:
+#   attached_by_pmd  the parent entry is still the one that was mapped;
+#   attached_by_pte  an entry seen earlier, not none, is still there: a detached table is all none;
+#   attached_by_pml  the pml is held since before the map.
+# For an entry expected to be none only the first and the last are valid.
+# Source: mm/pgtable-generic.c, Documentation/mm/process_addrs.rst.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport READ_ONCE, smp_load_acquire
+from cy.base.build cimport PT_CHECKS
+from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
+from cy.base.entry cimport PT_POISON, pmd_is_table, pmd_none, pte_none
+from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end, geo_entry_span, geo_index
+from cy.base.shm cimport C_MAP_FAILED, C_RECHECK_LOST, ORACLE_LOCK_ORDER, ORACLE_UAF
+from cy.mm.table cimport table_check_live, table_of
+from cy.mm.types cimport mm, ptdesc
+from cy.sync.lockclass cimport LOCK_PTL, lock_is_held
+from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
+from cy.sync.spinlock cimport spin_lock, spin_unlock
+
+# The entry of `level` that covers addr, and the table that holds it; NULL if an upper table is
+# missing, with `missing` set to the level of the entry that is none.
+# Context: upper tables stable (VMA or mmap_lock), or hardware, or RCU as a hint.
+cdef inline uint64_t *entry_offset(cpu *c, mm *m, uint64_t addr, uint32_t level, ptdesc **table,
+                                   uint32_t *missing) noexcept nogil:
+    cdef ptdesc *t = m.pgd
+    cdef uint32_t l = m.geo.levels - 1
+    cdef uint64_t *entryp
+    while True:
+        entryp = &t.entries[geo_index(&m.geo, l, addr)]
+        if l == level:
+            table[0] = t
+            return entryp
+        # [PT-005] pairs with: the release store that published the table (pmd_install, upper_install).
+        # An address dependency orders it in the kernel; here a load-acquire.
+        t = table_of(c, m, smp_load_acquire(entryp))
+        if t == NULL:
+            missing[0] = l
+            return NULL
+        l -= 1
+
+# The pmd entry that covers the first address >= *addrp and < end whose upper tables exist; moves
+# *addrp there. NULL: none before end.
+cdef inline uint64_t *pmd_offset_next(cpu *c, mm *m, uint64_t *addrp, uint64_t end, ptdesc **table) noexcept nogil:
+    cdef uint64_t *pmdp
+    cdef uint32_t missing = 0
+    while addrp[0] < end:
+        pmdp = entry_offset(c, m, addrp[0], PMD_LEVEL, table, &missing)
+        if pmdp != NULL:
+            return pmdp
+        addrp[0] = geo_addr_end(&m.geo, missing - 1, addrp[0], end)
+    return NULL
+
+cdef inline uint64_t *pte_index(mm *m, ptdesc *table, uint64_t addr) noexcept nogil:
+    return &table.entries[geo_index(&m.geo, PTE_LEVEL, addr)]
+
+# Enter RCU and map the pte_table at *pmdp. Context: any. Does not sleep.
+# Returns its descriptor and in *pmdvalp the value of the entry, or NULL with nothing held: none, or
+# just detached.
+cdef inline ptdesc *pte_offset_map(cpu *c, mm *m, uint64_t *pmdp, uint64_t *pmdvalp) noexcept nogil:
+    cdef ptdesc *table
+    rcu_read_lock(c, &m.rcu[RCU_TABLES])
+    pmdvalp[0] = smp_load_acquire(pmdp)          # [PT-005] pairs with: pmd_install.
+    delay_point(c)
+    if not pmd_none(pmdvalp[0]):
+        table = table_of(c, m, pmdvalp[0])
+        if table != NULL:
+            return table
+    count(c, C_MAP_FAILED)
+    rcu_read_unlock(c, &m.rcu[RCU_TABLES])
+    return NULL
+
+# As pte_offset_map, for writers: they lock table.lock next and prove attachment.
+cdef inline ptdesc *pte_offset_map_rw_nolock(cpu *c, mm *m, uint64_t *pmdp, uint64_t *pmdvalp) noexcept nogil:
+    return pte_offset_map(c, m, pmdp, pmdvalp)
+
+cdef inline void pte_unmap(cpu *c, mm *m) noexcept nogil:
+    rcu_read_unlock(c, &m.rcu[RCU_TABLES])
+
+# The lock lives in RCU-freed memory: unlock first, leave RCU second.
+cdef inline void pte_unmap_unlock(cpu *c, mm *m, ptdesc *table) noexcept nogil:
+    spin_unlock(c, &table.lock)
+    rcu_read_unlock(c, &m.rcu[RCU_TABLES])
+
+# Lock the ptl of a mapped table. The table may be detached by then.
+cdef inline void pte_lock(cpu *c, mm *m, ptdesc *table) noexcept nogil:
+    spin_lock(c, &table.lock, LOCK_PTL)
+    table_check_live(c, m, table)
+
+# Map and lock: the table is attached at *pmdp while the ptl is held. Retries while the entry changes;
+# NULL (nothing held) only if it does not refer to a table.
+cdef inline ptdesc *pte_offset_map_lock(cpu *c, mm *m, uint64_t *pmdp, uint64_t *pmdvalp) noexcept nogil:
+    cdef ptdesc *table
+    while True:
+        table = pte_offset_map_rw_nolock(c, m, pmdp, pmdvalp)
+        if table == NULL:
+            return NULL
+        pte_lock(c, m, table)
+        if attached_by_pmd(c, pmdp, pmdvalp[0]):
+            return table
+        pte_unmap_unlock(c, m, table)
+
+# Proof (a). Context: ptl held.
+cdef inline bint attached_by_pmd(cpu *c, uint64_t *pmdp, uint64_t pmdval) noexcept nogil:
+    if READ_ONCE(pmdp) == pmdval:
+        return True
+    count(c, C_RECHECK_LOST)
+    return False
+
+# Proof (b). Context: ptl held; `expect` was read from this entry before, and was not none.
+cdef inline bint attached_by_pte(cpu *c, uint64_t *ptep, uint64_t expect) noexcept nogil:
+    if PT_CHECKS and pte_none(expect):
+        pt_report(c, ORACLE_UAF, 6, b"proof of attachment by an entry that was none", 0, expect, 0)
+    if READ_ONCE(ptep) == expect:
+        return True
+    count(c, C_RECHECK_LOST)
+    return False
+
+# Proof (c). Context: ptl held. The pml of `pmd_table` was taken before the map.
+cdef inline bint attached_by_pml(cpu *c, ptdesc *pmd_table) noexcept nogil:
+    if PT_CHECKS and not lock_is_held(c, &pmd_table.lock):
+        pt_report(c, ORACLE_LOCK_ORDER, 6, b"proof of attachment by a pml that is not held", pmd_table.addr, 0, 0)
+    return True
+
+# An entry read from a table; poison is a freed table (oracle use-after-free) and reads as none.
+cdef inline uint64_t ptep_get(cpu *c, mm *m, ptdesc *table, uint64_t *ptep) noexcept nogil:
+    cdef uint64_t pte = READ_ONCE(ptep)
+    if PT_CHECKS and pte == PT_POISON:
+        pt_report(c, ORACLE_UAF, 11, b"an entry of table a is poison: read after the table was freed",
+                  table.addr, table.index, 0)
+        return 0
+    return pte

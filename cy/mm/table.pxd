@@ -1,0 +1,123 @@
+# Page-table pages: allocation, lookup by entry, free through the grace periods.
+#
+# Life of a table: allocated and zeroed, private -> published by a release store into its parent ->
+# detached (parent entry cleared under the parent lock and its own) -> queued by a gather -> TLB
+# flush -> grace period of RCU_TABLES, then its lock dies -> grace period of RCU_HW -> free.
+# Source: mm/memory.c pmd_install, include/linux/mm.h pagetable_*_ctor and _dtor, mm/mmu_gather.c.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport (
+    WRITE_ONCE32, atomic_add_return, peek, peek32, plain_fill, plain_load, plain_store, plain_zero)
+from cy.base.bugs cimport BUG, BUG_M07_TABLE, BUG_P23
+from cy.base.build cimport PT_CHECKS
+from cy.base.cpu cimport RCU_HW, RCU_TABLES, count, count_max, cpu, delay_point, pt_report, rcu_head
+from cy.base.entry cimport PT_POISON, pmd_is_table, pmd_none, pte_pfn
+from cy.base.geometry cimport P4D_LEVEL, geo_fanout, geo_table_span
+from cy.base.rng cimport rng_one_in
+from cy.base.shm cimport (
+    C_ALLOC_FAILED, C_TABLES_ALLOCATED, C_TABLES_FREED, C_TABLE_BYTES_PEAK, ORACLE_UAF)
+from cy.mm.arena cimport arena_alloc, arena_free, arena_zapped
+from cy.mm.types cimport ARENA_NONE, ITEM_FREE, mm, ptdesc
+from cy.sync.rcu cimport call_rcu
+from cy.sync.spinlock cimport spin_lock_init
+
+cdef enum:
+    TABLE_BYTES = 4096
+
+# A zeroed table, private to the caller, or NULL. Context: may sleep; no spinlock held.
+cdef inline ptdesc *pagetable_alloc(cpu *c, mm *m, uint32_t level, uint64_t addr) noexcept nogil:
+    cdef uint32_t i, word
+    cdef ptdesc *t
+    if rng_one_in(&c.rng, m.knobs.alloc_fail):
+        count(c, C_ALLOC_FAILED)
+        return NULL
+    i = arena_alloc(c, &m.tables)
+    if i == ARENA_NONE:
+        count(c, C_ALLOC_FAILED)
+        return NULL
+    t = &m.ptdescs[i]
+    if PT_CHECKS and t.mm != NULL:
+        for word in range(geo_fanout(&m.geo, t.level)):
+            if peek(&t.entries[word]) != PT_POISON:
+                pt_report(c, ORACLE_UAF, 10, b"table a was written after it was freed; entry b", addr, i, word)
+                break
+    t.level = level
+    t.detached = 0
+    t.addr = addr & ~(geo_table_span(&m.geo, level) - 1)
+    t.mm = m
+    spin_lock_init(&t.lock)
+    # [PT-004] pairs with: pmd_install and its kind. The zeroes and the lock come before the entry.
+    plain_zero(t.entries, geo_fanout(&m.geo, level))
+    count(c, C_TABLES_ALLOCATED + level)
+    return t
+
+# Free a table that was never published.
+cdef inline void pagetable_free_private(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    _table_release(c, m, t)
+
+# Account a table that is about to become reachable, or one that no longer is.
+# mm.pgtables_bytes counts pte, pmd and pud tables (I25, I26).
+cdef inline void mm_inc_nr_tables(cpu *c, mm *m, uint32_t level) noexcept nogil:
+    if level < P4D_LEVEL:
+        count_max(c, C_TABLE_BYTES_PEAK, _pgtables_add(c, m, TABLE_BYTES))
+
+cdef inline void mm_dec_nr_tables(cpu *c, mm *m, uint32_t level) noexcept nogil:
+    if level < P4D_LEVEL:
+        _pgtables_add(c, m, <uint64_t>-TABLE_BYTES)
+
+cdef inline uint64_t _pgtables_add(cpu *c, mm *m, uint64_t bytes) noexcept nogil:
+    cdef uint64_t v
+    if BUG(m.bugs, BUG_P23):
+        v = plain_load(&m.pgtables_bytes) + bytes
+        delay_point(c)
+        plain_store(&m.pgtables_bytes, v)
+        return v
+    return atomic_add_return(&m.pgtables_bytes, bytes)
+
+# The table that a parent entry refers to, or NULL if it refers to none.
+# Context: RCU, or the table cannot go away. Oracle use-after-free: the table is in use (I01, I11).
+cdef inline ptdesc *table_of(cpu *c, mm *m, uint64_t entry) noexcept nogil:
+    cdef uint32_t i
+    if not pmd_is_table(entry):
+        if PT_CHECKS and not pmd_none(entry):
+            pt_report(c, ORACLE_UAF, 1, b"an upper entry holds a, which is neither none nor a table", 0, entry, 0)
+        return NULL
+    i = pte_pfn(entry)
+    if PT_CHECKS:
+        if i == 0 or i >= m.tables.nr:
+            pt_report(c, ORACLE_UAF, 1, b"an upper entry refers to table a of b", 0, i, m.tables.nr)
+            return NULL
+        table_check_live(c, m, &m.ptdescs[i])
+    return &m.ptdescs[i]
+
+# Oracle use-after-free: the table is not free. Context: where a table is about to be used.
+cdef inline void table_check_live(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    if PT_CHECKS and peek32(&m.tables.items[t.index].state) == ITEM_FREE:
+        pt_report(c, ORACLE_UAF, 11, b"table a is used after it was freed; level b", t.addr, t.index, t.level)
+
+# A reachable table was unlinked. Context: the locks under which its parent entry was cleared.
+cdef inline void table_unlinked(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    WRITE_ONCE32(&t.detached, 1)
+    arena_zapped(c, &m.tables, t.index)
+
+# Free an unlinked table after the grace periods. Context: after its TLB flush.
+cdef inline void table_free_rcu(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    if BUG(m.bugs, BUG_M07_TABLE):
+        _table_release(c, m, t)
+        return
+    call_rcu(c, &m.rcu[RCU_TABLES], &t.rcu, _table_gp_over)
+
+# After the scheme's grace period no walker holds the table or its lock. Hardware may still do.
+cdef inline void _table_gp_over(cpu *c, rcu_head *head) noexcept nogil:
+    cdef ptdesc *t = <ptdesc *>head
+    call_rcu(c, &(<mm *>t.mm).rcu[RCU_HW], head, _table_hw_gp_over)
+
+cdef inline void _table_hw_gp_over(cpu *c, rcu_head *head) noexcept nogil:
+    cdef ptdesc *t = <ptdesc *>head
+    _table_release(c, <mm *>t.mm, t)
+
+# The poison is a plain store, so that a race detector sees a reader that came too late.
+cdef inline void _table_release(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    count(c, C_TABLES_FREED + t.level)
+    if PT_CHECKS:
+        plain_fill(t.entries, PT_POISON, geo_fanout(&m.geo, t.level))
+    arena_free(c, &m.tables, t.index)

@@ -1,0 +1,205 @@
+# The structures of an address space. Functions on them are in the files named beside each.
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from cy.base.cpu cimport cpu, rcu_head
+from cy.base.geometry cimport geometry
+from cy.sync.rcu cimport rcu_domain
+from cy.sync.rwsem cimport rw_semaphore
+from cy.sync.seqcount cimport seqcount_t
+from cy.sync.spinlock cimport spinlock_t
+
+# ---- arena.pxd ------------------------------------------------------------------------------
+
+cdef enum:
+    ITEM_FREE = 0
+    ITEM_LIVE = 1
+    ITEM_ZAPPED = 2         # unlinked; waits for its flush and its grace periods
+    MAGAZINE = 32           # free items that a cpu takes from or gives to the common list at once
+    ARENA_NONE = 0xffffffff
+
+cdef struct arena_item:
+    uint32_t next           # link of the list that it is on
+    uint32_t gen            # how often it was allocated; starts near its wrap
+    # Written: own cpu (LIVE), the cpu that zaps (ZAPPED), the cpu that frees. Read as a hint by oracles.
+    uint32_t state
+    uint32_t owner          # who zapped it: cpu and operation, see zap_owner()
+
+cdef struct magazine:
+    uint32_t head
+    uint32_t nr
+    uint64_t pad[15]
+
+cdef struct arena:
+    arena_item *items
+    uint32_t nr
+    uint32_t fifo           # 1: reuse the item that was freed longest ago
+    spinlock_t lock
+    # Common free list. Written and read: lock held.
+    uint32_t head
+    uint32_t tail
+    uint32_t nr_free
+    uint32_t pad0
+    uint64_t allocated      # statistics of the magazines are in cpu counters
+    magazine mags[64]
+
+# ---- frame.pxd ------------------------------------------------------------------------------
+
+# A data frame. Its contents are one 64-bit stamp.
+cdef struct page:
+    # Written: hardware accesses, marked; allocation and poison, plain. Read: hardware accesses.
+    uint64_t stamp
+    uint64_t incarnation    # unique for this allocation; the stamp of a frame never written
+    uint64_t vpn            # page number it was mapped at
+    uint64_t pad
+
+# ---- table.pxd ------------------------------------------------------------------------------
+
+# A page-table page. `lock` is the pml of a pmd_table, the ptl of a pte_table, and lives as long as
+# the table does: a walker that found the table under RCU may still take it after the detach.
+cdef struct ptdesc:
+    rcu_head rcu            # first: callbacks get it back by a cast
+    uint64_t *entries
+    spinlock_t lock
+    uint32_t level
+    uint32_t index          # number in the table arena; never changes
+    uint32_t next           # link in a gather
+    # Written: parent lock and own lock held. Read reliably: own lock. Read unreliably: RCU, as a
+    # hint only (oracles).
+    uint32_t detached
+    uint32_t pad
+    uint64_t addr           # first address it maps
+    void *mm                # for callbacks, which get nothing but the rcu_head
+
+# ---- vma.pxd, vma_lock.pxd ------------------------------------------------------------------
+
+cdef struct vma:
+    rcu_head rcu            # first
+    # Written: mmap_lock held for writing and the VMA write-locked. Read: mmap_lock, or the VMA
+    # locked for reading.
+    uint64_t vm_start
+    uint64_t vm_end
+    uint32_t writable
+    # Written: page_table_lock and mmap_lock held for reading. Read: as above, or READ_ONCE.
+    uint32_t anon_vma       # 0: none yet
+    # 0 detached, 1 attached, 1 + n readers; VMA_EXCLUDE_READERS added while a writer drains them.
+    uint32_t vm_refcnt
+    # Written: mmap_lock held for writing and readers drained. Read reliably: mmap_lock for writing,
+    # or vm_refcnt raised. Read unreliably: anyone; a wrong value costs a fallback to mmap_lock.
+    uint32_t vm_lock_seq
+    uint32_t index
+    uint32_t next           # link in a munmap
+    void *mm
+
+cdef struct vma_set:
+    # Sorted by address. Written: mmap_lock held for writing, inside `seq`. Read: mmap_lock, or
+    # lockless under RCU and checked by `seq`.
+    seqcount_t seq
+    uint32_t nr
+    uint32_t capacity
+    uint64_t *slots         # vma *
+
+# ---- the address space ----------------------------------------------------------------------
+
+# One in N: on average once in N chances; 0: never.
+cdef struct knobs:
+    uint32_t need_resched   # zap drops the PTL at an entry
+    uint32_t gather_batch   # pages until zap must drop the PTL to flush; 0: no limit
+    uint32_t trylock_fail   # one in N: a trylock of the pml fails
+    uint32_t alloc_fail     # one in N: an allocation in a fault fails
+    uint32_t flush_delay    # one in N: a pause before a flush
+    uint32_t flush_ceiling  # pages; larger ranges flush the whole TLB
+    uint32_t gp_batch       # callbacks that a cpu queues before it drives a grace period
+    uint32_t tsan_plant     # 1: a plain counter is raced on, to prove that the tsan lane is alive
+
+cdef struct mm:
+    geometry geo
+    knobs knobs
+    uint64_t bugs
+    uint32_t dontneed_vma_lock          # DONTNEED takes the VMA lock (6.17 and later)
+    uint32_t drop_lock_before_flush     # and drops it before tlb_finish_mmu
+    const protect_ops *protect
+    const reclaim_ops *reclaim          # NULL: never
+    ptdesc *pgd
+    # Guards entries of all tables above the pmd_table, and the first setting of vma.anon_vma.
+    spinlock_t page_table_lock
+    rw_semaphore mmap_lock
+    seqcount_t mm_lock_seq              # odd while mmap_lock is held for writing
+    vma_set set
+    uint32_t next_anon_vma
+    # Atomic. pte, pmd and pud tables, 4096 each; raised before a table is reachable, lowered after.
+    uint64_t pgtables_bytes
+    uint64_t rss_anon                   # atomic
+    uint64_t tlb_flush_pending          # atomic: gathers begun and not finished
+    arena frames
+    arena tables
+    arena vmas
+    page *pages
+    ptdesc *ptdescs
+    vma *vma_objects
+    rcu_domain rcu[2]                   # RCU_TABLES, RCU_HW
+    cpu *cpus
+    uint32_t nr_cpus
+    uint64_t planted                    # see knobs.tsan_plant
+
+# ---- cursor.pxd: what a protection policy fills in ------------------------------------------
+
+cdef enum:
+    INTENT_FAULT = 1
+    INTENT_ZAP = 2
+    INTENT_WALK = 3
+    INTENT_UNMAP = 4        # the VMAs are detached and the caller holds mmap_lock: nothing to lock
+    DETACH_TRY = 1          # the table is locked and known to be empty; do not wait
+    DETACH_SCAN = 2         # nothing is locked; lock, look whether it is empty, detach
+
+cdef enum:
+    HELD_MMAP = 1           # mmap_lock for reading
+    HELD_VMA = 2            # one VMA for reading
+    HELD_TABLE = 4          # the ptl of cur.table
+    HELD_RCU = 8            # an RCU_TABLES read section
+    HELD_COVER = 16         # a lock that covers several tables
+
+# A position in the page table of one mm, with the locks that its policy holds there.
+cdef struct cursor:
+    mm *mm
+    cpu *cpu
+    vma *vma                # covers addr, from begin to end; NULL if the range holds none
+    const protect_ops *ops
+    uint64_t addr           # next address to look at
+    uint64_t end
+    uint32_t intent
+    uint32_t held
+    uint64_t *pmdp          # entry that maps `table`
+    uint64_t pmdval         # its value when the table was mapped
+    ptdesc *pmd_table       # holds pmdp
+    ptdesc *table           # the locked pte_table, or NULL
+    uint64_t *ptep          # its entry for addr
+    uint64_t table_end      # end of what `table` maps of [addr, end)
+    ptdesc *detached        # set by detach: the table that was unlinked
+
+# Every function: may not be called with a table locked unless it says so. Errors are negative errno.
+cdef struct protect_ops:
+    # Make VMA and upper tables stable for [start, end). Context: may sleep.
+    # FAULT: -EFAULT if no VMA covers start. ZAP, WALK: always 0; cur.vma is the first VMA or NULL.
+    int (*begin)(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil
+    # Map and lock the next pte_table that maps a part of [cur.addr, cur.end). Moves addr, sets table,
+    # ptep, table_end. Returns 0 when there is none left.
+    int (*next)(cursor *cur) noexcept nogil
+    # Map and lock the table at cur.addr. `expect` 0: proof that it is attached by its parent entry.
+    # Otherwise: the caller saw the entry `expect`, which was not none; proof by that. Returns 0 if
+    # there is no table, or the entry changed.
+    int (*lock)(cursor *cur, uint64_t expect) noexcept nogil
+    # Make sure that a table maps cur.addr. 0 or -ENOMEM. Context: may sleep.
+    int (*install)(cursor *cur) noexcept nogil
+    # Unlink the table at cur.addr if it is empty; see DETACH_*. Returns 1 and sets cur.detached, or 0.
+    # With DETACH_TRY the table stays locked in either case.
+    int (*detach)(cursor *cur, uint32_t mode) noexcept nogil
+    # A place where the operation may sleep or be preempted: drop what forbids it.
+    void (*sleep)(cursor *cur) noexcept nogil
+    # Drop everything that begin took.
+    void (*end)(cursor *cur) noexcept nogil
+
+# What a reclaim policy fills in. Events; NULL: not interested.
+cdef struct reclaim_ops:
+    # A zap emptied the whole table in one hold of its lock. Context: table locked.
+    int (*emptied_locked)(cursor *cur) noexcept nogil
+    # A zap emptied the whole table, but not in one hold. Context: nothing locked.
+    int (*emptied)(cursor *cur) noexcept nogil

@@ -1,0 +1,130 @@
+# The set of VMAs: a sorted array, changed in place inside a sequence counter.
+#
+# Under mmap_lock it is read as it is. Lockless readers (under RCU, so that VMA objects stay) search it
+# and check the counter; if a writer came in between they retry, and give up after a few turns, which
+# counts as a failed lookup. Source: mm/vma.c, mm/mmap.c.
+# Deviation: the kernel's maple tree lets lookups succeed beside a writer elsewhere in the tree.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport READ_ONCE, READ_ONCE32, WRITE_ONCE, WRITE_ONCE32
+from cy.base.cpu cimport RCU_TABLES, cpu, rcu_head
+from cy.mm.arena cimport arena_alloc, arena_free
+from cy.mm.types cimport ARENA_NONE, mm, vma, vma_set
+from cy.sync.rcu cimport call_rcu
+from cy.sync.seqcount cimport seq_begin, seq_retry, seq_write_begin, seq_write_end
+
+cdef enum:
+    LOOKUP_TURNS = 3
+
+cdef inline vma *vma_at(vma_set *set, uint32_t i) noexcept nogil:
+    return <vma *>READ_ONCE(&set.slots[i])
+
+# Index of the first VMA that ends after addr; set.nr if none. Lockless callers: a hint.
+cdef inline uint32_t vma_index_after(vma_set *set, uint64_t addr) noexcept nogil:
+    cdef uint32_t lo = 0, hi = READ_ONCE32(&set.nr), mid
+    while lo < hi:
+        mid = (lo + hi) >> 1
+        if READ_ONCE(&vma_at(set, mid).vm_end) <= addr:
+            lo = mid + 1
+        else:
+            hi = mid
+    return lo
+
+# The first VMA that ends after addr, or NULL. Context: mmap_lock.
+cdef inline vma *find_vma(mm *m, uint64_t addr) noexcept nogil:
+    cdef uint32_t i = vma_index_after(&m.set, addr)
+    return vma_at(&m.set, i) if i < m.set.nr else NULL
+
+# The VMA that covers addr, or NULL. Context: mmap_lock.
+cdef inline vma *vma_lookup(mm *m, uint64_t addr) noexcept nogil:
+    cdef vma *v = find_vma(m, addr)
+    return v if v != NULL and v.vm_start <= addr else NULL
+
+# Probably the VMA that covers addr. Context: RCU_TABLES. The caller locks it and checks its bounds.
+cdef inline vma *vma_lookup_lockless(mm *m, uint64_t addr) noexcept nogil:
+    cdef uint32_t turn, seq, i
+    cdef vma *v
+    for turn in range(LOOKUP_TURNS):
+        seq = seq_begin(&m.set.seq)
+        if seq & 1:
+            continue
+        i = vma_index_after(&m.set, addr)
+        v = vma_at(&m.set, i) if i < READ_ONCE32(&m.set.nr) else NULL
+        if not seq_retry(&m.set.seq, seq):
+            return v if v != NULL and READ_ONCE(&v.vm_start) <= addr else NULL
+    return NULL
+
+# Insert, by address; no overlap. Context: mmap_lock for writing, room in the set.
+cdef inline void vma_set_insert(mm *m, vma *v) noexcept nogil:
+    cdef uint32_t at = vma_index_after(&m.set, v.vm_start), i
+    seq_write_begin(&m.set.seq)
+    i = m.set.nr
+    while i > at:
+        WRITE_ONCE(&m.set.slots[i], m.set.slots[i - 1])
+        i -= 1
+    WRITE_ONCE(&m.set.slots[at], <uint64_t>v)
+    WRITE_ONCE32(&m.set.nr, m.set.nr + 1)
+    seq_write_end(&m.set.seq)
+
+# Remove `n` VMAs from index `at` on. Context: mmap_lock for writing.
+cdef inline void vma_set_remove(mm *m, uint32_t at, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    seq_write_begin(&m.set.seq)
+    for i in range(at, m.set.nr - n):
+        WRITE_ONCE(&m.set.slots[i], m.set.slots[i + n])
+    WRITE_ONCE32(&m.set.nr, m.set.nr - n)
+    seq_write_end(&m.set.seq)
+
+# Change the bounds of a VMA in the set. Context: mmap_lock for writing, VMA write-locked.
+cdef inline void vma_set_bounds(mm *m, vma *v, uint64_t start, uint64_t end) noexcept nogil:
+    seq_write_begin(&m.set.seq)
+    WRITE_ONCE(&v.vm_start, start)
+    WRITE_ONCE(&v.vm_end, end)
+    seq_write_end(&m.set.seq)
+
+# A detached VMA, or NULL.
+cdef inline vma *vm_area_alloc(cpu *c, mm *m, uint64_t start, uint64_t end, uint32_t writable) noexcept nogil:
+    cdef uint32_t i = arena_alloc(c, &m.vmas)
+    cdef vma *v
+    if i == ARENA_NONE:
+        return NULL
+    v = &m.vma_objects[i]
+    WRITE_ONCE(&v.vm_start, start)
+    WRITE_ONCE(&v.vm_end, end)
+    v.writable = writable
+    WRITE_ONCE32(&v.anon_vma, 0)
+    WRITE_ONCE32(&v.vm_refcnt, 0)
+    WRITE_ONCE32(&v.vm_lock_seq, m.mm_lock_seq.sequence - 2)    # not locked
+    v.index = i
+    v.mm = m
+    return v
+
+# Free a detached VMA after a grace period.
+cdef inline void vm_area_free(cpu *c, mm *m, vma *v) noexcept nogil:
+    call_rcu(c, &m.rcu[RCU_TABLES], &v.rcu, _vma_gp_over)
+
+cdef inline void _vma_gp_over(cpu *c, rcu_head *head) noexcept nogil:
+    cdef vma *v = <vma *>head
+    arena_free(c, &(<mm *>v.mm).vmas, v.index)
+
+# May two adjoining VMAs be one? Source: mm/vma.c is_mergeable_anon_vma. Context: mmap_lock for writing.
+cdef inline bint anon_vma_compatible(uint32_t a, uint32_t b) noexcept nogil:
+    return a == 0 or b == 0 or a == b
+
+cdef inline bint can_vma_merge(vma *v, uint32_t writable, uint32_t anon_vma) noexcept nogil:
+    return v.writable == writable and anon_vma_compatible(v.anon_vma, anon_vma)
+
+# The anon_vma of an adjoining VMA with equal flags, next first; 0 if there is none to share.
+# Context: mmap_lock for reading. Source: mm/mmap.c find_mergeable_anon_vma.
+cdef inline uint32_t find_mergeable_anon_vma(mm *m, vma *v) noexcept nogil:
+    cdef uint32_t i = vma_index_after(&m.set, v.vm_start)
+    cdef uint32_t id = 0
+    cdef vma *other
+    if i + 1 < m.set.nr:
+        other = vma_at(&m.set, i + 1)
+        if other.vm_start == v.vm_end and other.writable == v.writable:
+            id = READ_ONCE32(&other.anon_vma)
+    if id == 0 and i > 0:
+        other = vma_at(&m.set, i - 1)
+        if other.vm_end == v.vm_start and other.writable == v.writable:
+            id = READ_ONCE32(&other.anon_vma)
+    return id

@@ -1,0 +1,140 @@
+# mmap_lock and the per-VMA lock in the counter form of 6.18.
+#
+# vm_refcnt: 0 detached; 1 attached; 1 + n with n readers; VMA_EXCLUDE_READERS added while a writer
+# waits for them. A VMA is write-locked exactly while vm_lock_seq == mm_lock_seq; releasing or
+# downgrading mmap_lock moves mm_lock_seq on and so unlocks all VMAs at once.
+# A reader may be told "locked" when it is not; it is never told "unlocked" when it is.
+# [PT-006] pairs with: vma_start_read's acquire load of mm_lock_seq and vma_end_write_all's release.
+# A reader that finds the VMA unlocked sees every change made while it was locked.
+# [PT-007] pairs with: the acquire increment in vma_start_read and the release in vma_mark_attached.
+# Source: include/linux/mmap_lock.h, mm/mmap_lock.c. Not modelled: reuse of VMA objects without a
+# grace period (SLAB_TYPESAFE_BY_RCU); VMAs are freed by call_rcu, as until 6.13.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport (
+    READ_ONCE, READ_ONCE32, WRITE_ONCE32, atomic_add_return32, cmpxchg32, smp_load_acquire32,
+    smp_store_release32)
+from cy.base.build cimport PT_CHECKS
+from cy.base.cpu cimport RCU_TABLES, cpu, delay_point, pt_report
+from cy.base.shm cimport ORACLE_LOCK_ORDER
+from cy.mm.types cimport mm, vma
+from cy.mm.vma cimport vma_lookup_lockless
+from cy.sync.lockclass cimport (
+    LOCK_MMAP, LOCK_VMA, lock_check_order, lock_held_pop, lock_held_push, lock_is_held, might_sleep)
+from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
+from cy.sync.rwsem cimport down_read, down_read_trylock, down_write, downgrade_write, up_read, up_write
+from cy.sync.seqcount cimport seq_write_begin, seq_write_end
+from cy.sync.wait cimport wait_begin, wait_end, wait_turn
+
+cdef enum:
+    VMA_EXCLUDE_READERS = 0x40000000
+
+cdef inline void mmap_read_lock(cpu *c, mm *m) noexcept nogil:
+    down_read(c, &m.mmap_lock, LOCK_MMAP)
+
+cdef inline bint mmap_read_trylock(cpu *c, mm *m) noexcept nogil:
+    return down_read_trylock(c, &m.mmap_lock, LOCK_MMAP)
+
+cdef inline void mmap_read_unlock(cpu *c, mm *m) noexcept nogil:
+    up_read(c, &m.mmap_lock)
+
+cdef inline void mmap_write_lock(cpu *c, mm *m) noexcept nogil:
+    down_write(c, &m.mmap_lock, LOCK_MMAP)
+    seq_write_begin(&m.mm_lock_seq)
+
+# Unlocks all VMAs that were write-locked.
+cdef inline void vma_end_write_all(cpu *c, mm *m) noexcept nogil:
+    seq_write_end(&m.mm_lock_seq)            # [PT-006] pairs with: vma_start_read.
+
+cdef inline void mmap_write_unlock(cpu *c, mm *m) noexcept nogil:
+    vma_end_write_all(c, m)
+    up_write(c, &m.mmap_lock)
+
+cdef inline void mmap_write_downgrade(cpu *c, mm *m) noexcept nogil:
+    vma_end_write_all(c, m)
+    downgrade_write(c, &m.mmap_lock)
+
+# Try to lock a VMA for reading. Context: RCU, so that the object stays one. Does not wait.
+# False: detached, write-locked, or about to be; the caller falls back to mmap_lock.
+cdef inline bint vma_start_read(cpu *c, mm *m, vma *v) noexcept nogil:
+    cdef uint32_t refcnt
+    if READ_ONCE32(&v.vm_lock_seq) == READ_ONCE32(&m.mm_lock_seq.sequence):
+        return False
+    delay_point(c)
+    refcnt = READ_ONCE32(&v.vm_refcnt)
+    while True:
+        if refcnt == 0 or (refcnt & VMA_EXCLUDE_READERS) != 0:
+            return False
+        # [PT-007] pairs with: vma_mark_attached.
+        if cmpxchg32(&v.vm_refcnt, refcnt, refcnt + 1) == refcnt:
+            break
+        refcnt = READ_ONCE32(&v.vm_refcnt)
+    delay_point(c)
+    # The count is raised: a writer that comes now waits for us. One that came before shows here.
+    if READ_ONCE32(&v.vm_lock_seq) == smp_load_acquire32(&m.mm_lock_seq.sequence):
+        # [PT-006] pairs with: vma_end_write_all.
+        atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)
+        return False
+    lock_held_push(c, v, LOCK_VMA)
+    return True
+
+cdef inline void vma_end_read(cpu *c, vma *v) noexcept nogil:
+    lock_held_pop(c, v)
+    atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)      # [PT-008] pairs with: vma_start_write.
+
+# The VMA that covers addr, locked for reading, or NULL: fall back to mmap_lock. Context: none.
+cdef inline vma *lock_vma_under_rcu(cpu *c, mm *m, uint64_t addr) noexcept nogil:
+    cdef vma *v
+    rcu_read_lock(c, &m.rcu[RCU_TABLES])
+    v = vma_lookup_lockless(m, addr)
+    delay_point(c)
+    if v != NULL and vma_start_read(c, m, v):
+        # The bounds may have changed before the lock was ours.
+        if READ_ONCE(&v.vm_start) <= addr < READ_ONCE(&v.vm_end):
+            rcu_read_unlock(c, &m.rcu[RCU_TABLES])
+            return v
+        vma_end_read(c, v)
+    rcu_read_unlock(c, &m.rcu[RCU_TABLES])
+    return NULL
+
+cdef inline int vma_readers_drained(const void *arg) noexcept nogil:
+    return (<const vma *>arg).vm_refcnt == VMA_EXCLUDE_READERS + 1
+
+cdef inline int vma_count_zero(const void *arg) noexcept nogil:
+    return (<const vma *>arg).vm_refcnt == 0
+
+# Lock a VMA for writing. Context: mmap_lock held for writing; may sleep. Ends with mmap_write_unlock
+# or mmap_write_downgrade.
+cdef inline void vma_start_write(cpu *c, mm *m, vma *v) noexcept nogil:
+    cdef uint32_t seq = m.mm_lock_seq.sequence
+    cdef uint32_t turns = 0
+    if PT_CHECKS and not lock_is_held(c, &m.mmap_lock):
+        pt_report(c, ORACLE_LOCK_ORDER, 20, b"write-locks a VMA without mmap_lock", v.vm_start, 0, 0)
+    if READ_ONCE32(&v.vm_lock_seq) == seq:
+        return
+    might_sleep(c)
+    lock_check_order(c, v, LOCK_VMA)
+    if READ_ONCE32(&v.vm_refcnt) == 0:           # detached: nobody can raise the count
+        WRITE_ONCE32(&v.vm_lock_seq, seq)
+        return
+    atomic_add_return32(&v.vm_refcnt, VMA_EXCLUDE_READERS)
+    wait_begin(c, v, LOCK_VMA)
+    # [PT-008] pairs with: the decrement in vma_end_read. What readers did is visible once they left.
+    while smp_load_acquire32(&v.vm_refcnt) != VMA_EXCLUDE_READERS + 1:
+        wait_turn(c, &turns, vma_readers_drained, v)
+    wait_end(c)
+    WRITE_ONCE32(&v.vm_lock_seq, seq)
+    atomic_add_return32(&v.vm_refcnt, <uint32_t>-VMA_EXCLUDE_READERS)
+
+# Attach: all fields are set, the VMA is write-locked. Readers may count from here on.
+cdef inline void vma_mark_attached(vma *v) noexcept nogil:
+    smp_store_release32(&v.vm_refcnt, 1)         # [PT-007] pairs with: vma_start_read.
+
+# Detach: the VMA is write-locked and no longer in the set. Waits for transient readers.
+cdef inline void vma_mark_detached(cpu *c, vma *v) noexcept nogil:
+    cdef uint32_t turns = 0
+    if atomic_add_return32(&v.vm_refcnt, <uint32_t>-1) == 0:
+        return
+    wait_begin(c, v, LOCK_VMA)
+    while smp_load_acquire32(&v.vm_refcnt) != 0:
+        wait_turn(c, &turns, vma_count_zero, v)
+    wait_end(c)
