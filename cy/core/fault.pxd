@@ -1,0 +1,160 @@
+# The page fault: handle_mm_fault and what it may do to one entry.
+#
+# Guarantee: returns FAULT_RETRY (0) or an error. 0 never means "mapped": it means that something was
+# done or has changed, and the access is executed again.
+# Source: mm/memory.c handle_pte_fault, do_anonymous_page, do_wp_page, vmf_anon_prepare.
+# Not modelled: file and swap entries, userfaultfd, THP, cgroup charge.
+from libc.errno cimport EFAULT, ENOMEM
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport (
+    READ_ONCE32, WRITE_ONCE32, atomic_add_return, cmpxchg, smp_store_release, xchg)
+from cy.base.cpu cimport count, cpu, delay_point
+from cy.base.entry cimport (
+    PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, mk_pte, pte_none, pte_write)
+from cy.base.geometry cimport PAGE_SHIFT
+from cy.base.shm cimport C_FAULTS, C_RECHECK_LOST, C_WP_LOST
+from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_peek, cursor_unlock
+from cy.mm.frame cimport frame_alloc, frame_free
+from cy.mm.map cimport ptep_get
+from cy.mm.tlb cimport flush_tlb_range
+from cy.mm.types cimport ARENA_NONE, HELD_MMAP, INTENT_FAULT, cursor, mm, vma
+from cy.mm.vma cimport find_mergeable_anon_vma, vma_lookup
+from cy.mm.vma_lock cimport mmap_read_lock, mmap_read_trylock, mmap_read_unlock
+from cy.sync.lockclass cimport LOCK_PGL
+from cy.sync.spinlock cimport spin_lock, spin_unlock
+
+cdef enum:
+    FAULT_RETRY = 0
+    FAULT_NEEDS_MMAP_LOCK = 1
+
+cdef extern from *:
+    """
+    #define PT_ZERO_PTE (PT_PRESENT | PT_USER | PT_ACCESSED | PT_SPECIAL)
+    #define PT_ANON_PTE (PT_PRESENT | PT_USER | PT_ACCESSED | PT_DIRTY | PT_RW)
+    """
+    uint64_t PT_ZERO_PTE
+    uint64_t PT_ANON_PTE
+
+# Context: no lock held; may sleep. 0: execute the access again; -EFAULT; -ENOMEM.
+cdef inline int handle_mm_fault(cpu *c, mm *m, uint64_t addr, bint write) noexcept nogil:
+    cdef cursor cur
+    cdef int rc
+    count(c, C_FAULTS)
+    addr &= ~(((<uint64_t>1) << PAGE_SHIFT) - 1)
+    rc = cursor_begin(&cur, c, m, addr, addr + ((<uint64_t>1) << PAGE_SHIFT), INTENT_FAULT)
+    if rc != 0:
+        return rc
+    rc = _handle_pte_fault(&cur, write)
+    cursor_end(&cur)
+    if rc == FAULT_NEEDS_MMAP_LOCK:
+        return _anon_vma_slow(c, m, addr)
+    return rc
+
+cdef inline int _handle_pte_fault(cursor *cur, bint write) noexcept nogil:
+    cdef uint64_t pte = 0
+    if write and not cur.vma.writable:
+        return -EFAULT
+    if not cursor_peek(cur, &pte):
+        if cur.ops.install(cur) != 0:
+            return -ENOMEM
+        pte = 0
+    delay_point(cur.cpu)
+    if pte_none(pte):
+        return do_anonymous_page(cur, write)
+    if write and not pte_write(pte):
+        return do_wp_page(cur, pte)
+    return _set_accessed(cur, pte, write)
+
+# Fill a hole. The table exists or did exist a moment ago.
+cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
+    cdef uint32_t pfn = 0
+    cdef uint64_t pte = PT_ZERO_PTE
+    cdef int rc
+    if write:
+        rc = vmf_anon_prepare(cur)
+        if rc != 0:
+            return rc
+        pfn = frame_alloc(cur.cpu, cur.mm, cur.addr)
+        if pfn == ARENA_NONE:
+            return -ENOMEM
+        pte = mk_pte(pfn, PT_ANON_PTE)
+    delay_point(cur.cpu)
+    if cur.ops.lock(cur, 0):
+        if pte_none(ptep_get(cur.cpu, cur.mm, cur.table, cur.ptep)):
+            if write:
+                atomic_add_return(&cur.mm.rss_anon, 1)
+            # [PT-009] pairs with: the hardware walk. The frame's contents come before the entry.
+            smp_store_release(cur.ptep, pte)
+            cursor_unlock(cur)
+            return FAULT_RETRY
+        count(cur.cpu, C_RECHECK_LOST)
+        cursor_unlock(cur)
+    if write:
+        frame_free(cur.cpu, cur.mm, pfn)
+    return FAULT_RETRY
+
+# Write to the zero page: replace it by a fresh frame. No lock is held while the frame is allocated,
+# so the entry is checked against `orig` again. It is cleared and flushed before the new one is stored:
+# never two different translations of one page in two TLBs.
+cdef inline int do_wp_page(cursor *cur, uint64_t orig) noexcept nogil:
+    cdef uint32_t pfn
+    cdef int rc = vmf_anon_prepare(cur)
+    if rc != 0:
+        return rc
+    pfn = frame_alloc(cur.cpu, cur.mm, cur.addr)
+    if pfn == ARENA_NONE:
+        return -ENOMEM
+    delay_point(cur.cpu)
+    if not cur.ops.lock(cur, orig):
+        count(cur.cpu, C_WP_LOST)
+        frame_free(cur.cpu, cur.mm, pfn)
+        return FAULT_RETRY
+    xchg(cur.ptep, 0)
+    flush_tlb_range(cur.cpu, cur.mm, cur.addr, cur.addr + ((<uint64_t>1) << PAGE_SHIFT))
+    atomic_add_return(&cur.mm.rss_anon, 1)
+    smp_store_release(cur.ptep, mk_pte(pfn, PT_ANON_PTE))       # [PT-009] pairs with: the hardware walk.
+    cursor_unlock(cur)
+    return FAULT_RETRY
+
+# The entry allows the access: someone else was faster, or hardware needs A or D set for it.
+cdef inline int _set_accessed(cursor *cur, uint64_t pte, bint write) noexcept nogil:
+    if cur.ops.lock(cur, pte):
+        # By exchange: a store would lose the bit that hardware sets at this moment.
+        cmpxchg(cur.ptep, pte, pte | PT_ACCESSED | (PT_DIRTY if write else 0))
+        cursor_unlock(cur)
+    return FAULT_RETRY
+
+# A VMA needs an anon_vma before its first anonymous page. Under the VMA lock alone neighbours are
+# not stable, and waiting for mmap_lock there would deadlock with a writer that waits for this VMA.
+cdef inline int vmf_anon_prepare(cursor *cur) noexcept nogil:
+    if READ_ONCE32(&cur.vma.anon_vma) != 0:
+        return 0
+    if cur.held & HELD_MMAP:
+        _anon_vma_prepare(cur.cpu, cur.mm, cur.vma)
+        return 0
+    if not mmap_read_trylock(cur.cpu, cur.mm):
+        return FAULT_NEEDS_MMAP_LOCK
+    _anon_vma_prepare(cur.cpu, cur.mm, cur.vma)
+    mmap_read_unlock(cur.cpu, cur.mm)
+    return 0
+
+# Context: mmap_lock for reading. The page_table_lock decides between two faults.
+cdef inline void _anon_vma_prepare(cpu *c, mm *m, vma *v) noexcept nogil:
+    cdef uint32_t id = find_mergeable_anon_vma(m, v)
+    spin_lock(c, &m.page_table_lock, LOCK_PGL)
+    if READ_ONCE32(&v.anon_vma) == 0:
+        if id == 0:
+            m.next_anon_vma += 1
+            id = m.next_anon_vma
+        WRITE_ONCE32(&v.anon_vma, id)
+    spin_unlock(c, &m.page_table_lock)
+
+# The same with mmap_lock; the access is then executed again. Context: no lock held.
+cdef inline int _anon_vma_slow(cpu *c, mm *m, uint64_t addr) noexcept nogil:
+    cdef vma *v
+    mmap_read_lock(c, m)
+    v = vma_lookup(m, addr)
+    if v != NULL and v.writable:
+        _anon_vma_prepare(c, m, v)
+    mmap_read_unlock(c, m)
+    return FAULT_RETRY

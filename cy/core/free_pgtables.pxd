@@ -1,0 +1,46 @@
+# Teardown: free the tables of an unmapped range, all levels.
+#
+# Context: mmap_lock; the VMAs of the range are detached and zapped, so nothing is populated there and
+# no lock is needed (I15). A table goes if no other VMA overlaps its span: the span must lie within
+# [floor, ceiling), the ends of the neighbours. Entries are cleared bottom-up.
+# Source: mm/memory.c free_pgd_range.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport READ_ONCE, xchg
+from cy.base.cpu cimport cpu
+from cy.base.entry cimport pmd_none
+from cy.base.geometry cimport PTE_LEVEL, geo_addr_end, geo_table_span
+from cy.mm.gather cimport mmu_gather, tlb_remove_table
+from cy.mm.map cimport entry_offset
+from cy.mm.table cimport mm_dec_nr_tables, table_of, table_unlinked
+from cy.mm.types cimport mm, ptdesc
+
+# `ceiling` 0: no VMA behind the range.
+cdef inline void free_pgtables(mmu_gather *tlb, uint64_t start, uint64_t end, uint64_t floor, uint64_t ceiling) noexcept nogil:
+    cdef uint32_t level
+    for level in range(PTE_LEVEL, tlb.mm.geo.levels - 1):
+        _free_level(tlb, level, start, end, floor, ceiling)
+
+# Free the tables of one level that overlap [start, end) and lie within [floor, ceiling).
+cdef inline void _free_level(mmu_gather *tlb, uint32_t level, uint64_t start, uint64_t end,
+                             uint64_t floor, uint64_t ceiling) noexcept nogil:
+    cdef mm *m = tlb.mm
+    cdef cpu *c = tlb.cpu
+    cdef uint64_t span = geo_table_span(&m.geo, level)
+    cdef uint64_t addr = start & ~(span - 1)
+    cdef uint64_t *entryp
+    cdef ptdesc *parent
+    cdef ptdesc *table
+    cdef uint32_t missing = 0
+    while addr < end:
+        entryp = entry_offset(c, m, addr, level + 1, &parent, &missing)
+        if entryp == NULL:
+            addr = geo_addr_end(&m.geo, missing - 1, addr, end)
+            continue
+        if addr >= floor and (ceiling == 0 or addr + span <= ceiling) and not pmd_none(READ_ONCE(entryp)):
+            table = table_of(c, m, READ_ONCE(entryp))
+            if table != NULL:
+                xchg(entryp, 0)
+                table_unlinked(c, m, table)
+                tlb_remove_table(tlb, table, addr, addr + span)
+                mm_dec_nr_tables(c, m, level)
+        addr += span

@@ -1,0 +1,109 @@
+# Unmapping a range: zap_page_range and zap_pte_range.
+#
+# Guarantee: every entry of the range is visited once, ascending; an entry that was present at its visit
+# is cleared, its TLB entries are flushed before the gather finishes, and its frame is queued. Entries
+# installed before their visit are dropped, later ones survive. A table is detached only if it is empty.
+#
+# Steps Z1..Z8 of zap_pte_range, as mm/memory.c and mm/pt_reclaim.c of 6.18 have them:
+#   Z1 map and lock; no table: the caller looks at the pmd again     Z5 flush if forced, drop the lock
+#   Z3 clear entries; stop early on need_resched or a full batch     Z6 not at the end: again from Z1
+#   Z4 whole table, one hold of the lock: fast detach                Z7 whole table, several holds: slow
+#   Z8 queue the detached table
+# Not modelled: Z2 (flushes deferred by reclaim), huge entries, markers.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from cy.base.atomics cimport atomic_add_return, xchg
+from cy.base.bugs cimport BUG, BUG_P01
+from cy.base.cpu cimport count, cpu, delay_point
+from cy.base.entry cimport pte_none, pte_pfn, pte_special
+from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_table_span
+from cy.base.rng cimport rng_one_in
+from cy.base.shm cimport C_ZAP_BREAK
+from cy.mm.cursor cimport cursor_unlock
+from cy.mm.gather cimport (
+    mmu_gather, tlb_flush_mmu, tlb_flush_mmu_tlbonly, tlb_flush_range_add, tlb_remove_page, tlb_remove_table)
+from cy.mm.map cimport ptep_get
+from cy.mm.table cimport mm_dec_nr_tables
+from cy.mm.types cimport cursor, mm, ptdesc
+
+# Why a pass over a table ended.
+cdef enum:
+    ZAP_DONE = 0        # at the end of the range
+    ZAP_RESCHED = 1     # need_resched: drop the lock for a moment
+    ZAP_FLUSH = 2       # the batch is full: flush before the lock is dropped
+
+# Zap [start, end), which lies in one VMA. Context: between begin and end of the cursor.
+# `reclaim`: the operation lets empty tables be freed (DONTNEED does, munmap frees them itself).
+cdef inline void zap_page_range(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end, bint reclaim) noexcept nogil:
+    cur.addr = start
+    cur.end = end
+    while cur.ops.next(cur):
+        zap_pte_range(cur, tlb, reclaim and cur.mm.reclaim != NULL)
+
+# Context: the table at cur.addr is locked. Returns with it unlocked and cur.addr behind what was done.
+cdef inline void zap_pte_range(cursor *cur, mmu_gather *tlb, bint reclaim) noexcept nogil:
+    cdef cpu *c = cur.cpu
+    cdef mm *m = cur.mm
+    cdef uint64_t table_end = cur.table_end
+    cdef bint can_reclaim = reclaim and table_end - cur.addr == geo_table_span(&m.geo, PTE_LEVEL)
+    cdef bint direct = True
+    cdef int why
+    cur.detached = NULL
+    while True:
+        why = _zap_entries(cur, tlb, table_end)
+        if why != ZAP_DONE:
+            count(c, C_ZAP_BREAK)
+            # From here on the table may be filled again behind us.
+            direct = direct and BUG(m.bugs, BUG_P01)
+        if can_reclaim and direct and cur.addr == table_end:
+            direct = m.reclaim.emptied_locked(cur)               # Z4
+        if why == ZAP_FLUSH:
+            tlb_flush_mmu_tlbonly(tlb)                           # Z5
+        cursor_unlock(cur)
+        if why == ZAP_FLUSH:
+            tlb_flush_mmu(tlb)
+        if cur.addr == table_end:
+            break
+        cur.ops.sleep(cur)                                       # Z6
+        if not cur.ops.lock(cur, 0):
+            return                                               # Z1
+    if can_reclaim and not direct:
+        m.reclaim.emptied(cur)                                   # Z7
+    if cur.detached != NULL:
+        pte_free_tlb(cur, tlb, cur.detached)                     # Z8
+
+# Z3: one pass under the lock. Moves cur.addr.
+cdef inline int _zap_entries(cursor *cur, mmu_gather *tlb, uint64_t table_end) noexcept nogil:
+    cdef cpu *c = cur.cpu
+    cdef mm *m = cur.mm
+    cdef uint64_t start = cur.addr, addr = cur.addr, pte
+    cdef uint64_t *ptep = cur.ptep
+    cdef int why = ZAP_DONE
+    cdef int64_t rss = 0
+    while addr != table_end:
+        if rng_one_in(&c.rng, m.knobs.need_resched) and addr != start:
+            why = ZAP_RESCHED
+            break
+        if not pte_none(ptep_get(c, m, cur.table, ptep)):
+            # ptep_get_and_clear: an exchange, because hardware may set A or D at this moment.
+            # [PT-021] pairs with: the flush that follows; a later walk finds the entry none.
+            pte = xchg(ptep, 0)
+            tlb_flush_range_add(tlb, addr, addr + ((<uint64_t>1) << PAGE_SHIFT))
+            if not pte_special(pte):
+                rss += 1
+                if tlb_remove_page(tlb, pte_pfn(pte)):
+                    why = ZAP_FLUSH
+        ptep += 1
+        addr += (<uint64_t>1) << PAGE_SHIFT
+        if why == ZAP_FLUSH:
+            break
+    cur.addr = addr
+    cur.ptep = ptep
+    if rss:
+        atomic_add_return(&m.rss_anon, <uint64_t>-rss)
+    delay_point(c)
+    return why
+
+# Queue an unlinked pte_table, then lower the count. Context: nothing locked.
+cdef inline void pte_free_tlb(cursor *cur, mmu_gather *tlb, ptdesc *table) noexcept nogil:
+    tlb_remove_table(tlb, table, table.addr, table.addr + geo_table_span(&cur.mm.geo, PTE_LEVEL))
+    mm_dec_nr_tables(cur.cpu, cur.mm, PTE_LEVEL)

@@ -1,0 +1,33 @@
+# `read` and `write`: one load or store of the stamp of a page, faults and all.
+#
+# Source: what a user-mode access does on x86: translate, fault, execute again.
+# Not modelled: accesses that cross a page.
+from libc.errno cimport EFAULT
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.cpu cimport cpu, pt_report
+from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
+from cy.base.shm cimport ORACLE_PROGRESS
+from cy.core.fault cimport handle_mm_fault
+from cy.mm.hw cimport hw_access
+from cy.mm.types cimport mm
+
+cdef enum:
+    MAX_RETRIES = 1000000       # more changes under one access are no bad luck (I47)
+
+# Context: no lock, no RCU. Returns 0, -EFAULT (no VMA, or not writable) or -ENOMEM.
+# *value: to store, or what was loaded. *incarnation: the frame's; 0 for the zero page.
+cdef inline int do_access(cpu *c, mm *m, uint64_t vpn, bint write, uint64_t *value, uint64_t *incarnation) noexcept nogil:
+    cdef uint64_t addr = vpn << PAGE_SHIFT
+    cdef uint32_t turn = 0
+    cdef int rc
+    if vpn >= geo_task_size(&m.geo) >> PAGE_SHIFT:
+        return -EFAULT
+    while not hw_access(c, m, addr, write, value, incarnation):
+        rc = handle_mm_fault(c, m, addr, write)
+        if rc != 0:
+            return rc
+        turn += 1
+        if turn == MAX_RETRIES:
+            pt_report(c, ORACLE_PROGRESS, 47, b"an access faulted a times and never went through", addr, turn, 0)
+            return -EFAULT
+    return 0

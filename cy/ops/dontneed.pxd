@@ -1,0 +1,55 @@
+# `dontneed`: madvise(MADV_DONTNEED), the exact algorithm of 6.18 (cy/core/zap.pxd).
+#
+# Locks: the policy's; one VMA's lock if the range lies in one VMA (6.17 and later), else mmap_lock.
+# One gather per call. With drop_lock_before_flush the lock goes before tlb_finish_mmu, as in 6.18;
+# tlb_flush_pending makes concurrent gathers flush everything meanwhile.
+# Source: mm/madvise.c madvise_dontneed_single_vma, mm/memory.c zap_page_range_single_batched.
+# Not modelled: process_madvise, locked and PFN mappings, userfaultfd events, mmu notifiers.
+from libc.errno cimport EINVAL, ENOMEM
+from libc.stdint cimport uint64_t
+from cy.base.cpu cimport cpu
+from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
+from cy.core.zap cimport zap_page_range
+from cy.mm.cursor cimport cursor_begin, cursor_end
+from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
+from cy.mm.types cimport HELD_VMA, INTENT_ZAP, cursor, mm, vma
+from cy.mm.vma cimport find_vma
+
+# Pages [first, last). Context: no lock; may sleep.
+# Returns 0; -ENOMEM if a part has no VMA (the rest is done all the same); -EINVAL for a bad range.
+cdef inline int do_dontneed(cpu *c, mm *m, uint64_t first, uint64_t last) noexcept nogil:
+    cdef uint64_t start = first << PAGE_SHIFT, end = last << PAGE_SHIFT
+    cdef cursor cur
+    cdef mmu_gather tlb
+    cdef int rc
+    if first > last or last > geo_task_size(&m.geo) >> PAGE_SHIFT:
+        return -EINVAL
+    if first == last:
+        return 0
+    cursor_begin(&cur, c, m, start, end, INTENT_ZAP)
+    tlb_gather_mmu(&tlb, c, m)
+    rc = _zap_vmas(&cur, &tlb, start, end)
+    if m.drop_lock_before_flush:
+        cursor_end(&cur)
+        tlb_finish_mmu(&tlb)
+    else:
+        tlb_finish_mmu(&tlb)
+        cursor_end(&cur)
+    return rc
+
+cdef inline int _zap_vmas(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end) noexcept nogil:
+    cdef uint64_t at = start
+    cdef int rc = 0
+    cdef vma *v = cur.vma
+    while at < end:
+        if v == NULL or v.vm_start >= end:
+            return -ENOMEM
+        if v.vm_start > at:
+            rc = -ENOMEM
+            at = v.vm_start
+        cur.vma = v
+        zap_page_range(cur, tlb, at, v.vm_end if v.vm_end < end else end, True)
+        at = v.vm_end
+        if at < end:
+            v = find_vma(cur.mm, at)     # only under mmap_lock: a VMA lock covers the whole range
+    return rc

@@ -1,0 +1,123 @@
+# `munmap`, and the unmapping half of `mmap`.
+#
+# Order (kernel-protocol E.2): split the edges, write-lock the VMAs, take them out of the set, wait for
+# their readers, downgrade mmap_lock, zap, free tables of all levels, flush and free.
+# Source: mm/vma.c vms_gather_munmap_vmas, vms_clear_ptes, mm/memory.c free_pgtables.
+# Not modelled: rmap; a range that is zapped but not yet freed is reachable by nobody here.
+from libc.errno cimport EINVAL, ENOMEM
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.cpu cimport cpu, delay_point
+from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
+from cy.core.free_pgtables cimport free_pgtables
+from cy.core.zap cimport zap_page_range
+from cy.mm.cursor cimport cursor_begin, cursor_end
+from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
+from cy.mm.types cimport ARENA_NONE, INTENT_UNMAP, cursor, mm, vma
+from cy.mm.vma cimport (
+    vm_area_alloc, vm_area_free, vma_at, vma_index_after, vma_set_bounds, vma_set_insert, vma_set_remove)
+from cy.mm.vma_lock cimport (
+    mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, mmap_write_unlock, vma_mark_attached,
+    vma_mark_detached, vma_start_write)
+
+# VMAs taken out of the set, on their way out. `floor` and `ceiling`: ends of the neighbours.
+cdef struct unmap_state:
+    uint64_t start
+    uint64_t end
+    uint64_t floor
+    uint64_t ceiling
+    uint32_t vmas           # list through vma.next
+
+# Pages [first, last). Context: no lock; may sleep. Returns 0 (also if nothing was mapped), -EINVAL for a
+# bad range, -ENOMEM if a split needs a VMA that there is no room for (nothing was done then).
+cdef inline int do_munmap(cpu *c, mm *m, uint64_t first, uint64_t last) noexcept nogil:
+    cdef unmap_state u
+    cdef int rc
+    if first >= last or last > geo_task_size(&m.geo) >> PAGE_SHIFT:
+        return -EINVAL
+    mmap_write_lock(c, m)
+    rc = unmap_gather(c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, &u)
+    if rc != 0 or u.vmas == ARENA_NONE:
+        mmap_write_unlock(c, m)
+        return rc
+    mmap_write_downgrade(c, m)
+    delay_point(c)
+    unmap_complete(c, m, &u)
+    mmap_read_unlock(c, m)
+    return 0
+
+# Take the VMAs of [start, end) out of the set. Context: mmap_lock for writing.
+cdef inline int unmap_gather(cpu *c, mm *m, uint64_t start, uint64_t end, unmap_state *u) noexcept nogil:
+    cdef uint32_t at, n = 0
+    cdef vma *v
+    u.vmas = ARENA_NONE
+    u.start = start
+    u.end = end
+    if _split_edges(c, m, start, end) != 0:
+        return -ENOMEM
+    at = vma_index_after(&m.set, start)
+    while at + n < m.set.nr and vma_at(&m.set, at + n).vm_start < end:
+        vma_start_write(c, m, vma_at(&m.set, at + n))
+        n += 1
+    if n == 0:
+        return 0
+    u.start = vma_at(&m.set, at).vm_start
+    u.end = vma_at(&m.set, at + n - 1).vm_end
+    u.floor = vma_at(&m.set, at - 1).vm_end if at > 0 else 0
+    u.ceiling = vma_at(&m.set, at + n).vm_start if at + n < m.set.nr else 0
+    while n:
+        n -= 1
+        v = vma_at(&m.set, at)
+        vma_set_remove(m, at, 1)
+        vma_mark_detached(c, v)
+        v.next = u.vmas
+        u.vmas = v.index
+    return 0
+
+# Zap and free what unmap_gather took out. Context: mmap_lock, for reading or writing.
+cdef inline void unmap_complete(cpu *c, mm *m, unmap_state *u) noexcept nogil:
+    cdef mmu_gather tlb
+    cdef cursor cur
+    cdef vma *v
+    tlb_gather_mmu(&tlb, c, m)
+    cursor_begin(&cur, c, m, u.start, u.end, INTENT_UNMAP)
+    zap_page_range(&cur, &tlb, u.start, u.end, False)
+    cursor_end(&cur)
+    delay_point(c)
+    free_pgtables(&tlb, u.start, u.end, u.floor, u.ceiling)
+    tlb_finish_mmu(&tlb)
+    while u.vmas != ARENA_NONE:
+        v = &m.vma_objects[u.vmas]
+        u.vmas = v.next
+        vm_area_free(c, m, v)
+
+# Split the VMAs that reach over start and over end.
+cdef inline int _split_edges(cpu *c, mm *m, uint64_t start, uint64_t end) noexcept nogil:
+    cdef uint32_t need = 0
+    need += _reaches_over(m, start)
+    need += _reaches_over(m, end)
+    if m.set.nr + need > m.set.capacity:
+        return -ENOMEM
+    if _split_at(c, m, start) != 0 or _split_at(c, m, end) != 0:
+        return -ENOMEM
+    return 0
+
+cdef inline bint _reaches_over(mm *m, uint64_t addr) noexcept nogil:
+    cdef uint32_t i = vma_index_after(&m.set, addr)
+    return i < m.set.nr and vma_at(&m.set, i).vm_start < addr
+
+cdef inline int _split_at(cpu *c, mm *m, uint64_t addr) noexcept nogil:
+    cdef vma *v
+    cdef vma *tail
+    if not _reaches_over(m, addr):
+        return 0
+    v = vma_at(&m.set, vma_index_after(&m.set, addr))
+    tail = vm_area_alloc(c, m, addr, v.vm_end, v.writable)
+    if tail == NULL:
+        return -ENOMEM
+    tail.anon_vma = v.anon_vma
+    vma_start_write(c, m, v)
+    vma_start_write(c, m, tail)
+    vma_set_bounds(m, v, v.vm_start, addr)
+    vma_set_insert(m, tail)
+    vma_mark_attached(tail)
+    return 0

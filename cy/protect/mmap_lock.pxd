@@ -1,0 +1,33 @@
+# Protection `mmap_lock`: every operation holds mmap_lock for reading. Kernels before 6.4.
+# Source: Documentation/mm/process_addrs.rst. Registered in cy/protect/registry.pxd.
+from libc.errno cimport EFAULT
+from libc.stdint cimport uint32_t, uint64_t
+from cy.mm.types cimport HELD_MMAP, INTENT_FAULT, INTENT_UNMAP, cursor, protect_ops
+from cy.mm.vma cimport find_vma
+from cy.mm.vma_lock cimport mmap_read_lock, mmap_read_unlock
+from cy.protect.split cimport split_detach, split_install, split_lock, split_next, split_sleep
+
+cdef inline int mmap_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil:
+    if intent == INTENT_UNMAP:
+        return 0
+    mmap_read_lock(cur.cpu, cur.mm)
+    cur.held |= HELD_MMAP
+    cur.vma = find_vma(cur.mm, start)
+    if intent == INTENT_FAULT and (cur.vma == NULL or cur.vma.vm_start > start):
+        mmap_lock_end(cur)
+        return -EFAULT
+    return 0
+
+cdef inline void mmap_lock_end(cursor *cur) noexcept nogil:
+    if cur.held & HELD_MMAP:
+        mmap_read_unlock(cur.cpu, cur.mm)
+    cur.held = 0
+
+cdef inline void protect_mmap_lock(protect_ops *ops) noexcept nogil:
+    ops.begin = mmap_lock_begin
+    ops.next = split_next
+    ops.lock = split_lock
+    ops.install = split_install
+    ops.detach = split_detach
+    ops.sleep = split_sleep
+    ops.end = mmap_lock_end

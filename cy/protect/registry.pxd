@@ -1,0 +1,23 @@
+# Protection policies by number: one line each. The names are in ptstress/schemes.py.
+from libc.stdint cimport uint32_t
+from cy.mm.types cimport protect_ops
+from cy.protect.covering cimport protect_covering
+from cy.protect.mmap_lock cimport protect_mmap_lock
+from cy.protect.vma_lock cimport protect_vma_lock
+
+cdef enum:
+    PROTECT_MMAP_LOCK = 0
+    PROTECT_VMA_LOCK = 1
+    PROTECT_COVERING = 2
+
+# Returns 0, or -1 for an unknown number.
+cdef inline int protect_fill(protect_ops *ops, uint32_t which) noexcept nogil:
+    if which == PROTECT_MMAP_LOCK:
+        protect_mmap_lock(ops)
+    elif which == PROTECT_VMA_LOCK:
+        protect_vma_lock(ops)
+    elif which == PROTECT_COVERING:
+        protect_covering(ops)
+    else:
+        return -1
+    return 0

@@ -1,0 +1,122 @@
+# Split page-table locks: the table half of the policies `mmap_lock` and `vma_lock`, as in 6.18.
+#
+# Upper tables are stable because the VMA is. A pte_table may be detached at any time by someone who
+# holds pml and ptl, so it is mapped under RCU, locked, and proved attached.
+# Lock order: pml before ptl; with a ptl held the pml is only tried.
+# Source: mm/pgtable-generic.c, mm/pt_reclaim.c.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport READ_ONCE, WRITE_ONCE
+from cy.base.cpu cimport count, cpu, delay_point
+from cy.base.entry cimport pmd_none
+from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
+from cy.base.rng cimport rng_one_in
+from cy.base.shm cimport C_DETACH_NOT_EMPTY, C_TRYLOCK_FAILED
+from cy.core.populate cimport pmd_alloc, pte_alloc
+from cy.core.table_empty cimport pmd_clear_table, table_is_empty
+from cy.mm.cursor cimport cursor_set_table
+from cy.mm.map cimport (
+    attached_by_pml, attached_by_pte, entry_offset, pmd_offset_next, pte_index, pte_lock, pte_offset_map_lock,
+    pte_offset_map_rw_nolock, pte_unmap, pte_unmap_unlock)
+from cy.mm.types cimport DETACH_TRY, HELD_RCU, HELD_TABLE, cursor, mm, ptdesc
+from cy.sync.lockclass cimport LOCK_PML, might_sleep
+from cy.sync.spinlock cimport spin_lock, spin_trylock, spin_unlock
+
+from libc.errno cimport ENOMEM
+
+cdef inline int split_next(cursor *cur) noexcept nogil:
+    cdef cpu *c = cur.cpu
+    cdef mm *m = cur.mm
+    cdef ptdesc *pmd_table
+    cdef ptdesc *table
+    cdef uint64_t pmdval
+    cdef uint64_t *pmdp
+    while cur.addr < cur.end:
+        pmdp = pmd_offset_next(c, m, &cur.addr, cur.end, &pmd_table)
+        if pmdp == NULL:
+            return 0
+        if not pmd_none(READ_ONCE(pmdp)):        # none is skipped without a lock
+            table = pte_offset_map_lock(c, m, pmdp, &pmdval)
+            if table != NULL:
+                cursor_set_table(cur, table, pmdp, pmdval, pmd_table, HELD_TABLE | HELD_RCU)
+                return 1
+        cur.addr = geo_addr_end(&m.geo, PTE_LEVEL, cur.addr, cur.end)
+    return 0
+
+cdef inline int split_lock(cursor *cur, uint64_t expect) noexcept nogil:
+    cdef cpu *c = cur.cpu
+    cdef mm *m = cur.mm
+    cdef ptdesc *pmd_table
+    cdef ptdesc *table
+    cdef uint32_t missing
+    cdef uint64_t pmdval
+    cdef uint64_t *pmdp = entry_offset(c, m, cur.addr, PMD_LEVEL, &pmd_table, &missing)
+    if pmdp == NULL:
+        return 0
+    if expect == 0:
+        table = pte_offset_map_lock(c, m, pmdp, &pmdval)
+        if table == NULL:
+            return 0
+    else:
+        table = pte_offset_map_rw_nolock(c, m, pmdp, &pmdval)
+        if table == NULL:
+            return 0
+        pte_lock(c, m, table)
+        if not attached_by_pte(c, pte_index(m, table, cur.addr), expect):
+            pte_unmap_unlock(c, m, table)
+            return 0
+    cursor_set_table(cur, table, pmdp, pmdval, pmd_table, HELD_TABLE | HELD_RCU)
+    return 1
+
+cdef inline int split_install(cursor *cur) noexcept nogil:
+    cdef ptdesc *pmd_table
+    cdef uint64_t *pmdp = pmd_alloc(cur.cpu, cur.mm, cur.addr, &pmd_table)
+    if pmdp == NULL:
+        return -ENOMEM
+    return pte_alloc(cur.cpu, cur.mm, pmdp, pmd_table, cur.addr)
+
+cdef inline int split_detach(cursor *cur, uint32_t mode) noexcept nogil:
+    if mode == DETACH_TRY:
+        return _detach_try(cur)
+    return _detach_scan(cur)
+
+# Fast detach. The ptl was held over one complete pass that left nothing behind, and nobody can store
+# without it, so no scan is needed.
+cdef inline int _detach_try(cursor *cur) noexcept nogil:
+    cdef cpu *c = cur.cpu
+    if rng_one_in(&c.rng, cur.mm.knobs.trylock_fail):
+        count(c, C_TRYLOCK_FAILED)
+        return 0
+    if not spin_trylock(c, &cur.pmd_table.lock, LOCK_PML):
+        return 0
+    pmd_clear_table(c, cur.mm, cur.pmdp, cur.table)
+    spin_unlock(c, &cur.pmd_table.lock)
+    cur.detached = cur.table
+    return 1
+
+# Slow detach: both locks in order, then look at every entry, because the ptl was dropped in between.
+cdef inline int _detach_scan(cursor *cur) noexcept nogil:
+    cdef cpu *c = cur.cpu
+    cdef mm *m = cur.mm
+    cdef ptdesc *table
+    cdef uint64_t pmdval
+    cdef int detached = 0
+    delay_point(c)
+    spin_lock(c, &cur.pmd_table.lock, LOCK_PML)
+    table = pte_offset_map_rw_nolock(c, m, cur.pmdp, &pmdval)
+    if table != NULL:
+        pte_lock(c, m, table)
+        if attached_by_pml(c, cur.pmd_table):
+            if table_is_empty(c, m, table):
+                pmd_clear_table(c, m, cur.pmdp, table)
+                cur.detached = table
+                detached = 1
+            else:
+                count(c, C_DETACH_NOT_EMPTY)
+        pte_unmap_unlock(c, m, table)
+    spin_unlock(c, &cur.pmd_table.lock)
+    return detached
+
+# Nothing that forbids sleeping is held between tables.
+cdef inline void split_sleep(cursor *cur) noexcept nogil:
+    might_sleep(cur.cpu)
+    delay_point(cur.cpu)
