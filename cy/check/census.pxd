@@ -1,0 +1,182 @@
+# Invariants at quiescence: all workers are parked and drained, so everything can be counted.
+#
+# I01 entries refer to live tables of the right level   I19 vm_refcnt is 1         I27 no table leaked
+# I02 one parent entry per table                        I20 no VMA is write-locked I28 rss is exact
+# I13 no lock, no RCU section is left                   I25 table bytes are exact  I29 one entry per frame
+# I14 entries lie in VMAs                               I22 TLBs agree             I41 zero page read-only
+# I56 no frame leaked
+# Source: mm/vma.c validate_mm, kernel/fork.c check_mm. Online checks stand where the step is made.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+from cy.base.cpu cimport NR_RCU, TLB_ENTRIES, cpu, pt_report, tlb_entry
+from cy.base.entry cimport (
+    PT_DIRTY, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special, pte_write)
+from cy.base.geometry cimport PAGE_SHIFT, P4D_LEVEL, PTE_LEVEL, geo_entry_span, geo_fanout, geo_index
+from cy.base.shm cimport ORACLE_CENSUS, ORACLE_COUNTERS, ORACLE_PROGRESS, ORACLE_STALE_TLB
+from cy.check.machine cimport machine
+from cy.mm.arena cimport arena_nr_free
+from cy.mm.types cimport ITEM_LIVE, arena, mm, ptdesc, vma
+from cy.mm.vma cimport vma_at, vma_index_after
+from cy.mm.table cimport TABLE_BYTES
+
+cdef struct census:
+    uint64_t tables             # reachable, the pgd included
+    uint64_t counted            # of these, those that pgtables_bytes counts
+    uint64_t anon               # entries that map a frame
+    uint64_t zero               # entries that map the zero page
+
+# Check everything; returns the number of reports made so far. `c` is the cpu that reports.
+cdef inline uint64_t check_quiescent(cpu *c, machine *x) noexcept nogil:
+    cdef mm *m = &x.mm
+    cdef census n
+    memset(&n, 0, sizeof(n))
+    memset(x.marks, 0, m.tables.nr + m.frames.nr)
+    n.tables = 1
+    _count_tables(c, x, &n)
+    if m.pgtables_bytes != n.counted * TABLE_BYTES:
+        pt_report(c, ORACLE_COUNTERS, 25, b"pgtables_bytes is a, the tables make b", 0, m.pgtables_bytes, n.counted * TABLE_BYTES)
+    if m.rss_anon != n.anon:
+        pt_report(c, ORACLE_COUNTERS, 28, b"rss is a pages, b entries map a frame", 0, m.rss_anon, n.anon)
+    if _in_use(&m.tables) != n.tables:
+        pt_report(c, ORACLE_CENSUS, 27, b"a tables are allocated, b are reachable", 0, _in_use(&m.tables), n.tables)
+    if _in_use(&m.frames) != n.anon + 1:
+        pt_report(c, ORACLE_CENSUS, 56, b"a frames are allocated, b are mapped", 0, _in_use(&m.frames) - 1, n.anon)
+    _check_vmas(c, m)
+    _check_cpus(c, m)
+    return x.header.nr_reports
+
+# Item 0 of tables and frames is never free: the pgd, the zero page.
+cdef inline uint64_t _in_use(arena *a) noexcept nogil:
+    return a.nr - arena_nr_free(a)
+
+# All tables in depth-first order, without recursion: a stack of positions, one per level.
+cdef inline void _count_tables(cpu *c, machine *x, census *n) noexcept nogil:
+    cdef mm *m = &x.mm
+    cdef ptdesc *stack[5]
+    cdef uint32_t at[5]
+    cdef uint32_t top = m.geo.levels - 1, level = top, i
+    cdef uint64_t entry
+    cdef ptdesc *child
+    stack[level] = m.pgd
+    at[level] = 0
+    while True:
+        if at[level] == geo_fanout(&m.geo, level):
+            if level == top:
+                return
+            level += 1
+            continue
+        i = at[level]
+        at[level] += 1
+        entry = stack[level].entries[i]
+        if pte_none(entry):
+            continue
+        if level == PTE_LEVEL:
+            _check_leaf(c, x, n, entry, stack[level].addr + (<uint64_t>i << PAGE_SHIFT))
+            continue
+        child = _check_upper(c, x, n, entry, level - 1, stack[level].addr + i * geo_entry_span(&m.geo, level))
+        if child != NULL:
+            level -= 1
+            stack[level] = child
+            at[level] = 0
+
+# An upper entry: I01, I02. Returns the table it refers to, or NULL.
+cdef inline ptdesc *_check_upper(cpu *c, machine *x, census *n, uint64_t entry, uint32_t level, uint64_t addr) noexcept nogil:
+    cdef mm *m = &x.mm
+    cdef uint32_t i = pte_pfn(entry)
+    cdef ptdesc *t
+    if not pmd_is_table(entry) or i == 0 or i >= m.tables.nr:
+        pt_report(c, ORACLE_CENSUS, 1, b"an upper entry holds a, which is no table", addr, entry, 0)
+        return NULL
+    t = &m.ptdescs[i]
+    if x.marks[i]:
+        pt_report(c, ORACLE_CENSUS, 2, b"table a has two parent entries", addr, i, 0)
+        return NULL
+    x.marks[i] = 1
+    if m.tables.items[i].state != ITEM_LIVE or t.level != level or t.addr != addr or t.detached:
+        pt_report(c, ORACLE_CENSUS, 1, b"an entry refers to table a, which is in state b or of another place",
+                  addr, i, m.tables.items[i].state)
+        return NULL
+    n.tables += 1
+    if level < P4D_LEVEL:
+        n.counted += 1
+    return t
+
+# A leaf entry: I14, I29, I41.
+cdef inline void _check_leaf(cpu *c, machine *x, census *n, uint64_t pte, uint64_t addr) noexcept nogil:
+    cdef mm *m = &x.mm
+    cdef uint32_t pfn = pte_pfn(pte), i
+    i = vma_index_after(&m.set, addr)
+    if i == m.set.nr or vma_at(&m.set, i).vm_start > addr:
+        pt_report(c, ORACLE_CENSUS, 14, b"entry a lies in no VMA", addr, pte, 0)
+    if pte_special(pte):
+        n.zero += 1
+        if pfn != 0 or pte_write(pte) or (pte & PT_DIRTY) != 0:
+            pt_report(c, ORACLE_CENSUS, 41, b"the zero page is mapped writable or dirty: a", addr, pte, 0)
+        return
+    n.anon += 1
+    if not pte_present(pte) or pfn == 0 or pfn >= m.frames.nr:
+        pt_report(c, ORACLE_CENSUS, 1, b"a leaf entry holds a, which is no frame", addr, pte, 0)
+        return
+    if x.marks[m.tables.nr + pfn]:
+        pt_report(c, ORACLE_CENSUS, 29, b"frame a is mapped twice", addr, pfn, 0)
+    x.marks[m.tables.nr + pfn] = 1
+    if m.frames.items[pfn].state != ITEM_LIVE:
+        pt_report(c, ORACLE_CENSUS, 29, b"frame a is mapped and in state b", addr, pfn, m.frames.items[pfn].state)
+
+# I19, I20, and order and count of the set.
+cdef inline void _check_vmas(cpu *c, mm *m) noexcept nogil:
+    cdef uint32_t i
+    cdef uint64_t end = 0
+    cdef vma *v
+    if m.mm_lock_seq.sequence & 1 or m.mmap_lock.count != 0:
+        pt_report(c, ORACLE_COUNTERS, 20, b"mmap_lock is left at a, mm_lock_seq at b", 0, m.mmap_lock.count,
+                  m.mm_lock_seq.sequence)
+    for i in range(m.set.nr):
+        v = vma_at(&m.set, i)
+        if v.vm_refcnt != 1:
+            pt_report(c, ORACLE_COUNTERS, 19, b"vm_refcnt is a", v.vm_start, v.vm_refcnt, 0)
+        if v.vm_lock_seq == m.mm_lock_seq.sequence:
+            pt_report(c, ORACLE_COUNTERS, 20, b"a VMA is left write-locked", v.vm_start, v.vm_lock_seq, 0)
+        if v.vm_start >= v.vm_end or v.vm_start < end:
+            pt_report(c, ORACLE_CENSUS, 18, b"VMAs overlap or are empty: a to b", v.vm_start, v.vm_start, v.vm_end)
+        end = v.vm_end
+    if _in_use(&m.vmas) != m.set.nr:
+        pt_report(c, ORACLE_CENSUS, 3, b"a VMAs are allocated, b are in the set", 0, _in_use(&m.vmas), m.set.nr)
+    if m.tlb_flush_pending != 0:
+        pt_report(c, ORACLE_COUNTERS, 22, b"tlb_flush_pending is left at a", 0, m.tlb_flush_pending, 0)
+
+# I13 and I22: no lock or section left; every TLB entry says what the tables say.
+cdef inline void _check_cpus(cpu *reporter, mm *m) noexcept nogil:
+    cdef uint32_t i, slot
+    cdef cpu *c
+    cdef tlb_entry *e
+    for i in range(m.nr_cpus):
+        c = &m.cpus[i]
+        if c.nr_held != 0 or c.rcu[0].nesting != 0 or c.rcu[1].nesting != 0:
+            pt_report(reporter, ORACLE_PROGRESS, 13, b"a cpu ended an operation with a locks held and b read sections", 0,
+                      c.nr_held, c.rcu[0].nesting + c.rcu[1].nesting)
+        for slot in range(TLB_ENTRIES):
+            e = &c.tlb[slot]
+            if e.tag != 0 and e.gen == c.full_flushes and not _tlb_agrees(m, e):
+                pt_report(reporter, ORACLE_STALE_TLB, 22, b"the TLB of cpu a holds b, which the tables do not",
+                          (e.tag - 1) << PAGE_SHIFT, i, e.val)
+
+cdef inline bint _tlb_agrees(mm *m, tlb_entry *e) noexcept nogil:
+    cdef uint64_t pte = quiescent_pte(m, e.tag - 1)
+    return pte_present(pte) and pte_pfn(pte) == pte_pfn(e.val) and (pte_write(pte) or not pte_write(e.val))
+
+# The leaf entry of a page, 0 if none. Context: quiescent.
+cdef inline uint64_t quiescent_pte(mm *m, uint64_t vpn) noexcept nogil:
+    cdef ptdesc *t = m.pgd
+    cdef uint32_t level = m.geo.levels - 1
+    cdef uint64_t entry
+    if vpn << PAGE_SHIFT >> m.geo.shift[m.geo.levels]:
+        return 0
+    while True:
+        entry = t.entries[geo_index(&m.geo, level, vpn << PAGE_SHIFT)]
+        if level == PTE_LEVEL:
+            return entry
+        if not pmd_is_table(entry) or pte_pfn(entry) >= m.tables.nr:
+            return 0
+        t = &m.ptdescs[pte_pfn(entry)]
+        level -= 1

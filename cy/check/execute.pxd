@@ -1,0 +1,79 @@
+# Execute one operation on behalf of a worker: record it, do it, then let grace periods move.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport plain_load, plain_store, sched_wait
+from cy.base.build cimport PT_TSAN
+from cy.base.clock cimport sched_yield
+from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu
+from cy.base.shm cimport (
+    C_STREAM_DONE, VERB_DONTNEED, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_SYNC, VERB_WALK, VERB_WRITE, event, op)
+from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
+from cy.mm.frame cimport frames_poll
+from cy.mm.types cimport mm
+from cy.ops.access cimport do_access
+from cy.ops.dontneed cimport do_dontneed
+from cy.ops.mmap cimport do_mmap
+from cy.ops.munmap cimport do_munmap
+from cy.ops.walk cimport do_walk
+from cy.sync.rcu cimport rcu_backpressure, rcu_barrier, rcu_can_advance, rcu_poll
+
+cdef enum:
+    FRAMES_PER_CALLBACK = 16    # frames are many and cheap; they move when this many times gp_batch wait
+
+# Values are unique in a run, never 0 and never look like an incarnation. They start near the wrap of
+# their 40-bit counter, so that an ordering by value would be caught.
+cdef inline uint64_t fresh_value(cpu *c) noexcept nogil:
+    c.next_value += 1
+    return ((<uint64_t>c.id + 1) << 40) | (c.next_value & <uint64_t>0xffffffffff)
+
+# Returns False if the ring has no room for it; nothing was done then.
+# Context: own cpu, no lock, no RCU.
+cdef inline bint execute(cpu *c, mm *m, const op *o) noexcept nogil:
+    cdef event *e
+    cdef uint32_t verb = o.verb
+    cdef uint32_t lines = walk_lines(o.end - o.start) if verb == VERB_WALK and o.end > o.start else 0
+    cdef uint64_t value = 0, incarnation = 0
+    cdef int status
+    if not record_room(c, lines):
+        return False
+    rcu_backpressure(c, &m.rcu[RCU_TABLES])
+    rcu_backpressure(c, &m.rcu[RCU_HW])
+    e = record_begin(c, verb, o.start, o.end, lines)
+    if verb == VERB_READ:
+        status = do_access(c, m, o.start, False, &value, &incarnation)
+    elif verb == VERB_WRITE:
+        value = fresh_value(c)
+        status = do_access(c, m, o.start, True, &value, &incarnation)
+    elif verb == VERB_DONTNEED:
+        status = do_dontneed(c, m, o.start, o.end)
+    elif verb == VERB_WALK:
+        status = do_walk(c, m, o.start, o.end, <uint64_t *>(e + 1), <uint64_t>lines * BITS_PER_LINE, &value)
+        e.aux = <uint32_t>value
+    elif verb == VERB_MMAP:
+        e.aux = <uint32_t>(o.arg & 1)
+        status = do_mmap(c, m, o.start, o.end, <uint32_t>(o.arg & 1))
+    else:
+        status = do_munmap(c, m, o.start, o.end)
+    if status == 0:
+        e.value = value
+        e.incarnation = incarnation
+    record_end(c, e, status)
+    if PT_TSAN and m.knobs.tsan_plant:
+        plain_store(&m.planted, plain_load(&m.planted) + 1)      # BUSTED: must be found by the race detector
+    c.shared.counter[C_STREAM_DONE] += 1
+    poll(c, m)
+    return True
+
+# Let what waits for grace periods move on. Context: between operations.
+cdef inline void poll(cpu *c, mm *m) noexcept nogil:
+    rcu_poll(c, &m.rcu[RCU_TABLES], m.knobs.gp_batch)
+    rcu_poll(c, &m.rcu[RCU_HW], m.knobs.gp_batch)
+    frames_poll(c, m, m.knobs.gp_batch * FRAMES_PER_CALLBACK)
+
+# Wait until nothing of this cpu waits for a grace period any more. Context: as poll; may sleep.
+cdef inline void drain(cpu *c, mm *m) noexcept nogil:
+    rcu_barrier(c, &m.rcu[RCU_TABLES])
+    rcu_barrier(c, &m.rcu[RCU_HW])      # tables go through it after the other
+    while c.frames_next.nr + c.frames_wait.nr:
+        frames_poll(c, m, 0)
+        if c.frames_next.nr + c.frames_wait.nr and not sched_wait(rcu_can_advance, &m.rcu[RCU_HW]):
+            sched_yield()

@@ -1,0 +1,157 @@
+# A machine: one address space, its cpus, and the memory that everything lives in.
+#
+# All engine memory is one region, so that a schedule point can name an address by its offset, and a
+# reset needs no free(). Many machines of many builds live in one process.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+from cy.base.build cimport PT_CHECKS
+from cy.base.cpu cimport RCU_HW, RCU_TABLES, TLB_ENTRIES, cpu
+from cy.base.entry cimport PT_POISON
+from cy.base.geometry cimport geo_fanout
+from cy.base.rng cimport rng_seed
+from cy.base.shm cimport NR_COUNTERS, event, shm_header, shm_worker
+from cy.mm.arena cimport arena_reset
+from cy.mm.types cimport ITEM_LIVE, arena_item, mm, page, protect_ops, ptdesc, reclaim_ops, vma
+from cy.sync.rcu cimport rcu_cpu_init, rcu_domain_init
+from cy.sync.seqcount cimport seqcount_init
+from cy.sync.spinlock cimport spin_lock_init
+
+cdef struct machine:
+    mm mm
+    protect_ops protect
+    reclaim_ops reclaim
+    uint32_t nr_workers
+    uint32_t delay_interval
+    uint64_t seed
+    uint64_t clock              # logical time of serial and explored runs
+    shm_header *header
+    shm_worker *shared
+    event *rings
+    uint64_t ring_events
+    uint64_t *entries           # payload of all tables
+    uint8_t *marks              # one per table, then one per frame: for the census
+    void *region
+    uint64_t region_bytes
+
+# What a machine needs, in bytes from the start of its region.
+cdef struct machine_layout:
+    uint64_t cpus
+    uint64_t frame_items
+    uint64_t table_items
+    uint64_t vma_items
+    uint64_t pages
+    uint64_t ptdescs
+    uint64_t vmas
+    uint64_t slots
+    uint64_t marks
+    uint64_t entries
+    uint64_t total
+
+cdef inline uint64_t _align(uint64_t n) noexcept nogil:
+    return (n + 4095) & ~<uint64_t>4095
+
+cdef inline void machine_layout_fill(machine_layout *l, uint32_t cpus, uint32_t frames, uint32_t tables,
+                                     uint32_t vmas, uint32_t fanout) noexcept nogil:
+    l.cpus = _align(sizeof(machine))
+    l.frame_items = l.cpus + _align(<uint64_t>cpus * sizeof(cpu))
+    l.table_items = l.frame_items + _align(<uint64_t>frames * sizeof(arena_item))
+    l.vma_items = l.table_items + _align(<uint64_t>tables * sizeof(arena_item))
+    l.pages = l.vma_items + _align(<uint64_t>vmas * sizeof(arena_item))
+    l.ptdescs = l.pages + _align(<uint64_t>frames * sizeof(page))
+    l.vmas = l.ptdescs + _align(<uint64_t>tables * sizeof(ptdesc))
+    l.slots = l.vmas + _align(<uint64_t>vmas * sizeof(vma))
+    l.marks = l.slots + _align(<uint64_t>vmas * sizeof(uint64_t))
+    l.entries = l.marks + _align(<uint64_t>tables + frames)
+    l.total = l.entries + _align(<uint64_t>tables * fanout * 8)
+
+# Point the parts of a zeroed region at each other. Context: config is filled in.
+cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t frames, uint32_t tables,
+                              uint32_t vmas) noexcept nogil:
+    cdef char *base = <char *>x
+    cdef mm *m = &x.mm
+    cdef uint32_t i
+    x.region = base
+    x.region_bytes = l.total
+    x.entries = <uint64_t *>(base + l.entries)
+    x.marks = <uint8_t *>(base + l.marks)
+    m.cpus = <cpu *>(base + l.cpus)
+    m.nr_cpus = x.nr_workers
+    m.frames.items = <arena_item *>(base + l.frame_items)
+    m.frames.nr = frames
+    m.tables.items = <arena_item *>(base + l.table_items)
+    m.tables.nr = tables
+    m.vmas.items = <arena_item *>(base + l.vma_items)
+    m.vmas.nr = vmas
+    m.pages = <page *>(base + l.pages)
+    m.ptdescs = <ptdesc *>(base + l.ptdescs)
+    m.vma_objects = <vma *>(base + l.vmas)
+    m.set.slots = <uint64_t *>(base + l.slots)
+    m.set.capacity = vmas - 1
+    m.protect = &x.protect
+    for i in range(tables):
+        m.ptdescs[i].entries = x.entries + <uint64_t>i * m.geo.max_fanout
+        m.ptdescs[i].index = i
+
+# An empty address space, idle cpus. Context: no worker runs. Makes no schedule points.
+cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
+    cdef mm *m = &x.mm
+    cdef uint32_t i
+    x.seed = seed
+    x.clock = 0
+    arena_reset(&m.frames, True)
+    arena_reset(&m.tables, True)
+    arena_reset(&m.vmas, False)
+    for i in range(m.frames.nr):
+        m.pages[i].incarnation = 0
+    for i in range(m.tables.nr):
+        m.ptdescs[i].mm = NULL
+    m.pgd = &m.ptdescs[0]
+    m.pgd.mm = m
+    m.pgd.level = m.geo.levels - 1
+    m.pgd.addr = 0
+    m.pgd.detached = 0
+    m.tables.items[0].state = ITEM_LIVE
+    m.frames.items[0].state = ITEM_LIVE
+    memset(m.pgd.entries, 0, <size_t>geo_fanout(&m.geo, m.pgd.level) * 8)
+    spin_lock_init(&m.pgd.lock)
+    spin_lock_init(&m.page_table_lock)
+    m.mmap_lock.count = 0
+    seqcount_init(&m.mm_lock_seq)
+    seqcount_init(&m.set.seq)
+    m.set.nr = 0
+    m.next_anon_vma = 0
+    m.pgtables_bytes = 0
+    m.rss_anon = 0
+    m.tlb_flush_pending = 0
+    rcu_domain_init(&m.rcu[RCU_TABLES], RCU_TABLES, m.cpus, m.nr_cpus)
+    rcu_domain_init(&m.rcu[RCU_HW], RCU_HW, m.cpus, m.nr_cpus)
+    x.header.nr_reports = 0
+    for i in range(m.nr_cpus):
+        _cpu_reset(x, &m.cpus[i], i)
+
+cdef inline void _cpu_reset(machine *x, cpu *c, uint32_t id) noexcept nogil:
+    cdef uint32_t i
+    c.id = id
+    c.hook.sb_n = 0
+    c.nr_held = 0
+    rng_seed(&c.rng, x.seed, id)
+    c.delay_interval = x.delay_interval
+    c.delay_left = x.delay_interval
+    c.next_incarnation = <uint64_t>0xfffffffff0
+    c.next_value = <uint64_t>0xfffffffff0
+    c.bugs = x.mm.bugs
+    c.header = x.header
+    c.shared = &x.shared[id]
+    c.events = x.rings + <uint64_t>id * x.ring_events
+    c.ring_events = x.ring_events
+    c.verb = 0
+    c.seq = <uint32_t>-16
+    c.oops = 0
+    c.frames_next.nr = 0
+    c.frames_wait.nr = 0
+    c.flush_gen = <uint64_t>-5
+    c.full_flushes = <uint64_t>-5
+    rcu_cpu_init(&c.rcu[RCU_TABLES])
+    rcu_cpu_init(&c.rcu[RCU_HW])
+    memset(c.tlb, 0, sizeof(c.tlb))
+    memset(c.shared, 0, sizeof(shm_worker))

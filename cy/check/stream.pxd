@@ -1,0 +1,61 @@
+# One stream of operations per worker, whatever feeds it: an array (recorded trace, text program,
+# Hypothesis program) or a mix of random operations.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.cpu cimport cpu
+from cy.base.rng cimport rng_below
+from cy.base.shm cimport NR_VERBS, VERB_MMAP, VERB_READ, VERB_WRITE, op
+
+cdef enum:
+    STREAM_NONE = 0
+    STREAM_ARRAY = 1
+    STREAM_MIX = 2
+
+# Random operations: verb by weight, then a range of `unit[verb]` pages in [start, end). With `aligned`
+# it begins at a multiple of its length, else anywhere.
+cdef struct mix:
+    uint32_t weight_sum
+    uint32_t upto[24]           # sum of the weights of this verb and those before it
+    uint32_t unit[24]
+    uint32_t aligned[24]
+    uint64_t start
+    uint64_t end
+
+cdef struct stream:
+    uint32_t kind
+    const op *ops
+    uint64_t nr_ops
+    uint64_t pos
+    mix mix
+
+# The next operation, or NULL at the end. `scratch` holds it if it had to be made.
+# Does not move on: see stream_advance.
+cdef inline const op *stream_peek(cpu *c, stream *s, op *scratch) noexcept nogil:
+    if s.kind == STREAM_ARRAY:
+        return &s.ops[s.pos] if s.pos < s.nr_ops else NULL
+    if s.kind == STREAM_MIX:
+        _mix_next(c, &s.mix, scratch)
+        return scratch
+    return NULL
+
+cdef inline void stream_advance(stream *s) noexcept nogil:
+    s.pos += 1
+
+cdef inline void _mix_next(cpu *c, mix *x, op *o) noexcept nogil:
+    cdef uint32_t pick = rng_below(&c.rng, x.weight_sum), verb = 0, unit
+    cdef uint64_t pages = x.end - x.start
+    while pick >= x.upto[verb]:
+        verb += 1
+    unit = x.unit[verb]
+    if verb == VERB_READ or verb == VERB_WRITE:
+        unit = 1
+    if unit >= pages:
+        o.start = x.start
+        o.end = x.end
+    elif x.aligned[verb]:
+        o.start = x.start + <uint64_t>unit * rng_below(&c.rng, <uint32_t>(pages // unit))
+        o.end = o.start + unit
+    else:
+        o.start = x.start + rng_below(&c.rng, <uint32_t>(pages - unit + 1))
+        o.end = o.start + unit
+    o.arg = 1 if verb == VERB_MMAP else 0
+    o.verb = verb

@@ -1,0 +1,96 @@
+# Configuration of a machine: names and numbers from Python, checked.
+
+PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "covering": PROTECT_COVERING}
+RECLAIMS = {"never": RECLAIM_NEVER, "sync": RECLAIM_SYNC}
+BUG_BITS = {"P01": BUG_P01, "P23": BUG_P23, "M07-table": BUG_M07_TABLE, "M10-frame": BUG_M10_FRAME}
+KNOB_DEFAULTS = {
+    "need_resched": 0, "gather_batch": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
+    "flush_ceiling": 33, "gp_batch": 32, "reuse": "lifo", "delay_interval": 0, "backlog_max": 512, "stall_ms": 1000,
+    "tsan_plant": 0,
+}
+CONFIG_DEFAULTS = {
+    "geometry": (9, 9, 9, 9), "protection": "vma_lock", "reclaim": "sync", "dontneed_vma_lock": True,
+    "drop_lock_before_flush": True, "workers": 1, "tables": 4096, "frames": 65536, "vmas": 1024,
+    "ring_events": 4096, "seed": 0, "bugs": (), "knobs": {},
+}
+
+
+def _choose(what, name, table):
+    if name not in table:
+        raise ValueError(f"{what} {name!r} is unknown; expected one of: {', '.join(sorted(table))}")
+    return table[name]
+
+
+def _complete(given, defaults, what):
+    unknown = sorted(set(given) - set(defaults))
+    if unknown:
+        raise ValueError(f"{what} {unknown[0]!r} is unknown; expected one of: {', '.join(sorted(defaults))}")
+    return {**defaults, **given}
+
+
+def _count_in(config, name, low, high):
+    value = int(config[name])
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; expected {low} to {high}")
+    return value
+
+
+cdef int fill_mm(machine *x, dict config) except -1:
+    """Fill everything of the mm that does not depend on where its memory lies."""
+    cdef uint32_t bits[5]
+    cdef mm *m = &x.mm
+    geometry = tuple(config["geometry"])
+    if not 3 <= len(geometry) <= 5:
+        raise ValueError(f"geometry {geometry} has {len(geometry)} levels; expected 3 to 5")
+    for level, width in enumerate(geometry):
+        bits[level] = width
+    if geo_init(&m.geo, bits, len(geometry)) != 0:
+        raise ValueError(f"geometry {geometry} is impossible; expected 1 to 9 index bits in each level")
+    protect_fill(&x.protect, _choose("protection", config["protection"], PROTECTIONS))
+    reclaim_fill(m, &x.reclaim, _choose("reclaim", config["reclaim"], RECLAIMS))
+    m.dontneed_vma_lock = bool(config["dontneed_vma_lock"])
+    m.drop_lock_before_flush = bool(config["drop_lock_before_flush"])
+    m.bugs = 0
+    for bug in config["bugs"]:
+        if not PT_CHECKS:
+            raise ValueError(f"bug {bug!r} does not exist in the build {PT_BUILD_NAME.decode()}; use stress or sched")
+        m.bugs |= <uint64_t>1 << <int>_choose("bug", bug, BUG_BITS)
+    knobs = _complete(config["knobs"], KNOB_DEFAULTS, "knob")
+    m.knobs.need_resched = knobs["need_resched"]
+    m.knobs.gather_batch = knobs["gather_batch"]
+    m.knobs.trylock_fail = knobs["trylock_fail"]
+    m.knobs.alloc_fail = knobs["alloc_fail"]
+    m.knobs.flush_delay = knobs["flush_delay"]
+    m.knobs.flush_ceiling = knobs["flush_ceiling"]
+    m.knobs.gp_batch = 0 if PT_SCHED else knobs["gp_batch"]
+    m.knobs.tsan_plant = knobs["tsan_plant"]
+    x.delay_interval = knobs["delay_interval"]
+    fifo = _choose("reuse", knobs["reuse"], {"lifo": 0, "fifo": 1})
+    m.frames.fifo = fifo
+    m.tables.fifo = fifo
+    m.vmas.fifo = fifo
+    for domain in (RCU_TABLES, RCU_HW):
+        m.rcu[<int>domain].membarrier = rcu_membarrier_available()
+        m.rcu[<int>domain].backlog_max = knobs["backlog_max"]
+        m.rcu[<int>domain].stall_ns = <uint64_t>knobs["stall_ms"] * 1000000
+    return 0
+
+
+cdef int fill_mix(mix *out, dict spec) except -1:
+    """A mix: {"weights": {verb: n}, "start": page, "end": page, "unit": {verb: pages}, "aligned": bool}."""
+    cdef uint32_t verb
+    memset(out, 0, sizeof(mix))
+    out.start = spec["start"]
+    out.end = spec["end"]
+    if out.start >= out.end:
+        raise ValueError(f"a mix needs a region; got pages {out.start} to {out.end}")
+    weights = spec["weights"]
+    units = spec.get("unit", {})
+    for verb in range(NR_VERBS):
+        out.weight_sum += weights.get(verb, 0)
+        out.upto[verb] = out.weight_sum
+        out.unit[verb] = max(1, units.get(verb, 1))
+        out.aligned[verb] = bool(spec.get("aligned", False))
+    if out.weight_sum == 0:
+        raise ValueError("a mix needs at least one verb with a weight")
+    return 0

@@ -1,0 +1,52 @@
+"""Python face of one engine build. See ``Machine``.
+
+The same source is compiled once per build; ``flags()`` tells which one this is.
+"""
+import numpy as np
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int32_t, intptr_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from cy.base.atomics cimport cpu_relax
+from cy.base.bugs cimport BUG_M07_TABLE, BUG_M10_FRAME, BUG_P01, BUG_P23
+from cy.base.build cimport PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_RCU_XCHG, PT_SCHED, PT_TSAN
+from cy.base.clock cimport now_ns, pt_clock_begin, pt_clock_end
+from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu
+from cy.base.explorable cimport explorable
+from cy.base.geometry cimport MAX_LEVELS, PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_init
+from cy.base.hook cimport pt_current_slot, pt_hook, pt_set_current
+from cy.base.shm cimport (
+    C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_SYNC, event, op, report, shm_header,
+    shm_worker)
+from cy.check.census cimport check_quiescent, quiescent_pte
+from cy.check.execute cimport drain, execute
+from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_wire
+from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, STREAM_NONE, mix, stream
+from cy.check.worker cimport (
+    JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, pt_rel, run_stream, worker)
+from cy.base.entry cimport pmd_is_table, pte_none, pte_pfn, pte_present, pte_special
+from cy.mm.types cimport ITEM_LIVE, mm, page, ptdesc, vma
+from cy.mm.vma cimport vma_at
+from cy.protect.registry cimport PROTECT_COVERING, PROTECT_MMAP_LOCK, PROTECT_VMA_LOCK, protect_fill
+from cy.reclaim.registry cimport RECLAIM_NEVER, RECLAIM_SYNC, reclaim_fill
+from cy.sync.rcu cimport rcu_membarrier_available, rcu_read_lock, rcu_read_unlock, synchronize_rcu
+
+cdef extern from "sys/mman.h" nogil:
+    void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset) noexcept
+    int munmap(void *addr, size_t length) noexcept
+    enum:
+        PROT_READ
+        PROT_WRITE
+        MAP_PRIVATE
+        MAP_ANONYMOUS
+        MAP_NORESERVE
+
+include "module.pxi"
+include "data.pxi"
+include "config.pxi"
+include "explore.pxi"
+include "machine.pxi"

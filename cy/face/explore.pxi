@@ -1,0 +1,51 @@
+# What the controlled scheduler gets: a program, and functions to reset, run and judge it.
+
+cdef struct branch:
+    const op *ops
+    uint64_t nr_ops
+
+cdef struct explore_ctx:
+    machine *x
+    data_oracle *oracle
+    branch prefix
+    branch *branches
+    uint32_t nr
+    explorable face
+
+
+cdef void explore_reset(void *self, uint64_t seed) noexcept nogil:
+    cdef explore_ctx *e = <explore_ctx *>self
+    cdef uint64_t i
+    machine_reset(e.x, seed)
+    data_oracle_reset(e.oracle)
+    for i in range(e.prefix.nr_ops):
+        execute(&e.x.mm.cpus[0], &e.x.mm, &e.prefix.ops[i])
+    drain(&e.x.mm.cpus[0], &e.x.mm)
+
+
+cdef void explore_body(void *self, uint32_t i) noexcept nogil:
+    cdef explore_ctx *e = <explore_ctx *>self
+    cdef cpu *c = &e.x.mm.cpus[i]
+    cdef uint64_t n
+    for n in range(e.branches[i].nr_ops):
+        execute(c, &e.x.mm, &e.branches[i].ops[n])
+    drain(c, &e.x.mm)
+
+
+cdef uint32_t explore_finish(void *self) noexcept nogil:
+    cdef explore_ctx *e = <explore_ctx *>self
+    check_quiescent(&e.x.mm.cpus[0], e.x)
+    consume_all(e.oracle, e.x)
+    return <uint32_t>e.x.header.nr_reports
+
+
+cdef uint32_t explore_violations(void *self) noexcept nogil:
+    return <uint32_t>(<explore_ctx *>self).x.header.nr_reports
+
+
+cdef pt_hook *explore_hook(void *self, uint32_t i) noexcept nogil:
+    return &(<explore_ctx *>self).x.mm.cpus[i].hook
+
+
+cdef pt_hook **explore_slot() noexcept nogil:
+    return pt_current_slot()
