@@ -1,0 +1,94 @@
+# Policy `dfs`: every schedule with at most `preemption_bound` preemptions, each exactly once.
+#
+# A preemption is a switch away from a fibre that could have gone on; switches at the end of a fibre
+# or at a wait cost nothing. `more` is False when the tree is finished.
+#
+# The tree is walked without stored states: an execution repeats the choices of the one before up to
+# the deepest node that has an untried branch, takes that, and then stays on the running fibre as
+# long as it can. The walk is exact only if the system does the same again after the same choices, so
+# all executions share one seed; a node with another past or other fibres than last time is a divergence.
+#
+# Source: Musuvathi, Qadeer, "Iterative context bounding for systematic testing of multithreaded
+# programs", PLDI 2007. Departs from it: the bound is fixed, not iterated.
+# Not modelled: fairness. A loop that spins without wait() or a yield point runs into the step bound.
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from cy.explore.policy cimport (
+    MAX_FIBRES, NOBODY, access, is_preemption, lowest_bit, policy_knobs, policy_ops)
+
+cdef struct dfs_node:
+    uint64_t past
+    uint64_t enabled
+    uint64_t untried            # branches left, cheap enough or not
+    uint32_t current
+    uint32_t chosen
+    uint32_t preemptions        # before this node
+
+cdef struct bounded_dfs:
+    dfs_node *nodes             # room for the choices of the longest execution
+    uint32_t nr_nodes           # of the path that is repeated
+    uint32_t depth              # in this execution
+    uint32_t preemptions        # so far in this execution
+    uint32_t bound
+
+cdef inline void bounded_dfs_ops(policy_ops *ops) noexcept nogil:
+    ops.state_bytes = sizeof(bounded_dfs)
+    ops.one_seed = True
+    ops.init = bounded_dfs_init
+    ops.begin = bounded_dfs_begin
+    ops.choose = bounded_dfs_choose
+    ops.more = bounded_dfs_more
+    ops.fini = bounded_dfs_fini
+
+cdef inline uint32_t bounded_dfs_choose(void *state, uint64_t enabled, uint32_t current, uint64_t past,
+                                        const access *pending) noexcept nogil:
+    cdef bounded_dfs *dfs = <bounded_dfs *>state
+    cdef dfs_node *node = &dfs.nodes[dfs.depth]
+    if dfs.depth < dfs.nr_nodes:
+        if node.past != past or node.enabled != enabled or node.current != current:
+            return NOBODY
+    else:
+        node.past = past
+        node.enabled = enabled
+        node.current = current
+        node.preemptions = dfs.preemptions
+        if current < MAX_FIBRES and (enabled >> current) & 1:
+            node.chosen = current
+        else:
+            node.chosen = lowest_bit(enabled)
+        node.untried = enabled & ~(<uint64_t>1 << node.chosen)
+        dfs.nr_nodes += 1
+    dfs.depth += 1
+    dfs.preemptions = node.preemptions + is_preemption(enabled, current, node.chosen)
+    return node.chosen
+
+# Go back to the deepest node with a branch that the bound allows, and take it.
+cdef inline bint bounded_dfs_more(void *state) noexcept nogil:
+    cdef bounded_dfs *dfs = <bounded_dfs *>state
+    cdef dfs_node *node
+    cdef uint32_t next
+    dfs.nr_nodes = dfs.depth    # shorter than before only if the execution diverged
+    while dfs.nr_nodes:
+        node = &dfs.nodes[dfs.nr_nodes - 1]
+        while node.untried:
+            next = lowest_bit(node.untried)
+            node.untried &= node.untried - 1
+            if node.preemptions + is_preemption(node.enabled, node.current, next) <= dfs.bound:
+                node.chosen = next
+                return True
+        dfs.nr_nodes -= 1
+    return False
+
+cdef inline int bounded_dfs_init(void *state, const policy_knobs *knobs) noexcept nogil:
+    cdef bounded_dfs *dfs = <bounded_dfs *>state
+    dfs.bound = knobs.preemption_bound
+    dfs.nodes = <dfs_node *>malloc(knobs.max_choices * sizeof(dfs_node))
+    return 0 if dfs.nodes != NULL else -1
+
+cdef inline void bounded_dfs_begin(void *state, uint64_t seed) noexcept nogil:
+    cdef bounded_dfs *dfs = <bounded_dfs *>state
+    dfs.depth = 0
+    dfs.preemptions = 0
+
+cdef inline void bounded_dfs_fini(void *state) noexcept nogil:
+    free((<bounded_dfs *>state).nodes)

@@ -1,0 +1,317 @@
+"""The explorer's Python face: run a system under every schedule that a policy picks, or under one."""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New
+from cy.base.clock cimport now_ns
+from cy.base.explorable cimport explorable
+from cy.explore.campaign cimport (
+    STOP_EXHAUSTED, STOP_NONE, campaign, campaign_slice)
+from cy.explore.distinct cimport distinct_fini, distinct_init
+from cy.explore.fibre cimport FIBRE_KIND
+from cy.explore.litmus cimport litmus as litmus_system, litmus_init
+from cy.explore.on_fibres cimport (
+    fibre_crew, fibre_crew_enter, fibre_crew_free, fibre_crew_grow, run_on_fibres)
+from cy.explore.on_threads cimport run_on_threads
+from cy.explore.policies cimport find_policy, policy_names
+from cy.explore.policy cimport MAX_FIBRES, policy_knobs
+from cy.explore.replay cimport replay as replay_state, replay_left, replay_ops
+from cy.explore.scheduler cimport (
+    NR_OUTCOMES, OUTCOME_DIVERGED, OUTCOME_PASS, sched_max_choices, sched_unbind, scheduler, trace_step)
+
+import operator
+import os
+import re
+
+OUTCOMES = ("pass", "violation", "deadlock", "livelock", "diverged")
+STOP_REASONS = (None, "executions", "seconds", "failure", "exhausted", "stopped")
+POLICIES = tuple(policy_names().decode().split())
+KINDS = ("load", "store", "rmw", "plain_load", "plain_store", "lock", "unlock", "wait", "yield", "op", "end")
+LITMUS = (
+    "fetch_add_2x3", "fetch_add_3x2", "fetch_add_2x10", "split_increment", "deadlock", "livelock",
+    "store_buffer", "half_update", "abandon", "handover", "unsteady",
+)
+MAX_STEPS = 10_000_000
+
+
+cdef class Explorer:
+    """Explores one system, given as the capsule ``ptstress.explorable`` that an engine hands out.
+
+    One thread at a time may use an Explorer, and nobody may use its system meanwhile.
+    """
+
+    cdef object capsule         # keeps the system alive
+    cdef explorable *system
+    cdef scheduler *sched
+    cdef fibre_crew *crew
+    cdef bint busy
+
+    def __cinit__(self, capsule):
+        if not PyCapsule_IsValid(capsule, b"ptstress.explorable"):
+            raise TypeError(f"Explorer needs a capsule 'ptstress.explorable', not {type(capsule).__name__}")
+        self.capsule = capsule
+        self.system = <explorable *>PyCapsule_GetPointer(capsule, b"ptstress.explorable")
+        self.sched = <scheduler *>calloc(1, sizeof(scheduler))
+        self.crew = <fibre_crew *>calloc(1, sizeof(fibre_crew))
+        if self.sched == NULL or self.crew == NULL:
+            raise MemoryError("no memory for an Explorer")
+
+    def __dealloc__(self):
+        if self.crew != NULL:
+            fibre_crew_free(self.crew)
+        free(self.crew)
+        free(self.sched)
+
+    def explore(self, policy: str = "random", seed: int = 0, executions: int | None = 1000,
+                seconds: float | None = None, max_steps: int = 20000, stickiness: float | None = None,
+                preemption_bound: int | None = 2, stop_on_failure: bool = True, progress=None) -> dict:
+        """Run many executions and return what was seen.
+
+        ``executions`` and ``seconds`` limit the exploration (None: no limit), ``max_steps`` one execution.
+        ``stickiness``: chance in [0, 1) that "random" stays on the running fibre; None draws it anew for
+        each execution. ``preemption_bound``: of "dfs"; None: all schedules. ``progress`` is called about
+        every 50 ms with the result so far; a true answer ends the exploration ("stopped").
+
+        ``failure["seed"]``, ``["choices"]`` and ``["max_steps"]`` are what replay() needs.
+        """
+        cdef campaign c
+        cdef policy_knobs knobs
+        cdef uint64_t begun_ns, spent_ns = 0
+        memset(&c, 0, sizeof(c))
+        memset(&knobs, 0, sizeof(knobs))
+        c.seed = _seed(seed)
+        if stickiness is not None and not 0 <= stickiness < 1:
+            raise ValueError(f"stickiness: expected a number in [0, 1), not {stickiness}")
+        knobs.stickiness = -1 if stickiness is None else stickiness
+        knobs.preemption_bound = 0xFFFFFFFE if preemption_bound is None else _count(
+            "preemption_bound", preemption_bound, 0, 0xFFFFFFFE)
+        c.max_executions = 0 if executions is None else _count("executions", executions, 1, 1 << 62)
+        if seconds is not None and not 0 <= seconds <= 1e9:
+            raise ValueError(f"seconds: expected a number from 0 to 1e9, not {seconds}")
+        if executions is None and seconds is None and policy != "dfs":
+            raise ValueError(f"policy {policy!r} never ends by itself: give executions or seconds")
+        c.stop_on_failure = stop_on_failure
+        self._enter(max_steps)
+        try:
+            if not find_policy(policy.encode(), &self.sched.policy):
+                raise ValueError(f"unknown policy {policy!r}: expected one of {', '.join(POLICIES)}")
+            self._start_policy(&knobs)
+            c.failure.choices = <unsigned char *>malloc(knobs.max_choices)
+            if c.failure.choices == NULL or distinct_init(&c.distinct, c.max_executions or 1 << 20) != 0:
+                raise MemoryError("no memory for an exploration")
+            begun_ns = now_ns()
+            if seconds is not None:
+                c.deadline_ns = begun_ns + <uint64_t>(<double>seconds * 1e9)
+            while c.stop == STOP_NONE:
+                with nogil:
+                    campaign_slice(&c, self.sched)
+                    spent_ns = now_ns() - begun_ns
+                PyErr_CheckSignals()
+                if progress is not None and c.stop == STOP_NONE:
+                    if progress(self._result(&c, policy, spent_ns, None)):
+                        return self._result(&c, policy, spent_ns, "stopped")
+            return self._result(&c, policy, spent_ns, STOP_REASONS[c.stop])
+        finally:
+            free(c.failure.choices)
+            distinct_fini(&c.distinct)
+            self._leave()
+
+    def replay(self, choices, seed: int, trace: bool = True, max_steps: int = 20000) -> dict:
+        """Run one execution on fibres with exactly these choices.
+
+        Returns ``outcome``, ``hash``, ``points`` and ``trace``: a list of steps, each with ``fibre``, ``kind``,
+        ``file``, ``line``, ``func``, ``offset`` (from the system's memory; None outside), ``before`` (the
+        8-byte word there just before the access, 4 bytes where the address is no multiple of 8) and
+        ``time`` (logical, the clock of the engine's events; no two are equal).
+        """
+        cdef trace_step *steps = NULL
+        cdef uint64_t first_hash
+        cdef bytes given = _choices(choices)
+        cdef uint64_t exec_seed = _seed(seed)
+        self._enter(max_steps)
+        try:
+            self._start_replay(given)
+            outcome = self._finish_replay(run_on_fibres(self.sched, exec_seed))
+            if not trace:
+                return self._replayed(outcome, None)
+            # A second run with as much room as the first one needed: no allocation on a fibre.
+            first_hash = self.sched.hash
+            self.sched.max_trace = self.sched.steps
+            steps = <trace_step *>malloc((self.sched.max_trace + 1) * sizeof(trace_step))
+            if steps == NULL:
+                raise MemoryError(f"no memory for a trace of {self.sched.max_trace} steps")
+            self.sched.trace = steps
+            again = self._finish_replay(run_on_fibres(self.sched, exec_seed))
+            if again != outcome or self.sched.hash != first_hash:
+                again = "diverged"
+            return self._replayed(again, [
+                _step(&steps[i], self.system) for i in range(min(self.sched.steps, self.sched.max_trace))])
+        finally:
+            free(steps)
+            self._leave()
+
+    def replay_threads(self, choices, seed: int, max_steps: int = 20000) -> dict:
+        """Run one execution with exactly these choices on true OS threads, one per fibre.
+
+        Returns ``outcome``, ``hash`` and ``points``; they equal those of replay().
+        """
+        cdef bytes given = _choices(choices)
+        cdef uint64_t exec_seed = _seed(seed)
+        cdef int outcome
+        self._enter(max_steps)
+        try:
+            self._start_replay(given)
+            with nogil:
+                outcome = run_on_threads(self.sched, exec_seed)
+            if outcome < 0:
+                raise OSError(-outcome, f"cannot start {self.system.nr_fibres} threads: {os.strerror(-outcome)}")
+            return self._replayed(self._finish_replay(outcome), None)
+        finally:
+            self._leave()
+
+    cdef _enter(self, max_steps):
+        cdef scheduler *s = self.sched
+        cdef uint32_t bound = _count("max_steps", max_steps, 1, MAX_STEPS)
+        if self.busy:
+            raise RuntimeError("this Explorer is in use by another thread")
+        if not 1 <= self.system.nr_fibres <= MAX_FIBRES:
+            raise ValueError(f"the system has {self.system.nr_fibres} fibres: expected 1 to {MAX_FIBRES}")
+        self.busy = True
+        memset(s, 0, sizeof(scheduler))
+        s.system = self.system
+        s.max_steps = bound
+        s.choices = <unsigned char *>malloc(sched_max_choices(bound))
+        if s.choices == NULL or fibre_crew_grow(self.crew, self.system.nr_fibres) != 0:
+            self._leave()
+            raise MemoryError(f"no memory for {self.system.nr_fibres} stacks of 64 KiB")
+        fibre_crew_enter(self.crew, s)
+
+    cdef _leave(self):
+        cdef scheduler *s = self.sched
+        s.system.current_slot()[0] = NULL
+        sched_unbind(s)
+        if s.policy_state != NULL:
+            s.policy.fini(s.policy_state)
+        free(s.policy_state)
+        s.policy_state = NULL
+        free(s.choices)
+        s.choices = NULL
+        self.busy = False
+
+    cdef _start_policy(self, policy_knobs *knobs):
+        cdef scheduler *s = self.sched
+        knobs.max_choices = sched_max_choices(s.max_steps)
+        s.policy_state = calloc(1, s.policy.state_bytes)
+        if s.policy_state == NULL or s.policy.init(s.policy_state, knobs) != 0:
+            raise MemoryError("no memory for the policy's state")
+
+    cdef _start_replay(self, bytes choices):
+        cdef policy_knobs knobs
+        memset(&knobs, 0, sizeof(knobs))
+        knobs.choices = choices
+        knobs.nr_choices = len(choices)
+        replay_ops(&self.sched.policy)
+        self._start_policy(&knobs)
+
+    cdef _finish_replay(self, int outcome):
+        if replay_left(<replay_state *>self.sched.policy_state) != 0:
+            outcome = OUTCOME_DIVERGED
+        return OUTCOMES[outcome]
+
+    cdef _replayed(self, outcome, trace):
+        result = {"outcome": outcome, "hash": self.sched.hash, "points": self.sched.steps}
+        if trace is not None:
+            result["trace"] = trace
+        return result
+
+    cdef _result(self, campaign *c, policy, uint64_t spent_ns, stop_reason):
+        failure = None
+        if c.failure.outcome != OUTCOME_PASS:
+            failure = {
+                "index": c.failure.index, "outcome": OUTCOMES[c.failure.outcome], "seed": c.failure.seed,
+                "choices": PyBytes_FromStringAndSize(<char *>c.failure.choices, c.failure.nr_choices),
+                "hash": c.failure.hash, "points": c.failure.steps, "max_steps": self.sched.max_steps,
+            }
+        return {
+            "policy": policy, "seed": c.seed, "executions": c.executions, "seconds": spent_ns / 1e9,
+            "executions_per_second": c.executions * 1e9 / (spent_ns or 1),
+            "points": c.steps, "points_mean": c.steps / (c.executions or 1), "switches": self.sched.switches,
+            "distinct": c.distinct.count, "distinct_saturated": bool(c.distinct.saturated),
+            "outcomes": {OUTCOMES[i]: c.outcomes[i] for i in range(NR_OUTCOMES)},
+            "exhausted": c.stop == STOP_EXHAUSTED, "stop_reason": stop_reason, "failure": failure,
+        }
+
+
+def carrier() -> str:
+    """How fibres are switched here: "x86-64" or "ucontext"."""
+    return FIBRE_KIND.decode()
+
+
+def litmus(name: str):
+    """A tiny system with known schedules, as a capsule for Explorer; names are in ``LITMUS``."""
+    cdef litmus_system *l = <litmus_system *>malloc(sizeof(litmus_system))
+    if l == NULL:
+        raise MemoryError("no memory for a litmus system")
+    if not litmus_init(l, name.encode()):
+        free(l)
+        raise ValueError(f"unknown litmus system {name!r}: expected one of {', '.join(LITMUS)}")
+    return PyCapsule_New(&l.face, b"ptstress.explorable", _free_litmus)
+
+
+cdef void _free_litmus(object capsule) noexcept:
+    free((<explorable *>PyCapsule_GetPointer(capsule, b"ptstress.explorable")).self)
+
+
+def source_name(func: str) -> tuple[str, str]:
+    """Folder path of the module and name of a function, from its name in C.
+
+    ``__pyx_f_2cy_4core_3zap_zap_pte_range`` is ``("cy/core/zap", "zap_pte_range")``. Names that Cython did
+    not make are returned as they are, with an empty module.
+    """
+    rest = func.removeprefix("__pyx_f_")
+    if rest == func:
+        return "", func
+    parts = []
+    while (digits := re.match(r"\d+", rest)) is not None:
+        begin = digits.end()
+        end = begin + int(digits.group())
+        parts.append(rest[begin:end])
+        rest = rest[end + 1:]
+    return "/".join(parts), rest
+
+
+cdef _step(trace_step *step, explorable *system):
+    module, func = source_name(step.site.func.decode())
+    file = step.site.file.decode()
+    base = os.path.basename(file)
+    if module and os.path.splitext(base)[0] == module.rpartition("/")[2]:
+        file = f"{module}{os.path.splitext(base)[1]}"
+    return {
+        "fibre": step.fibre, "kind": KINDS[step.site.kind], "file": file, "line": step.site.line, "func": func,
+        "offset": step.offset if step.before_bytes else None,
+        "before": step.before if step.before_bytes else None, "time": step.time,
+    }
+
+
+cdef uint64_t _seed(seed) except? 0:
+    return <uint64_t>_count("seed", seed, 0, (1 << 64) - 1)
+
+
+cdef _count(name, value, low, high):
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = low - 1
+    if not low <= number <= high:
+        raise ValueError(f"{name}: expected a whole number from {low} to {high}, not {value!r}")
+    return number
+
+
+cdef bytes _choices(choices):
+    try:
+        return bytes(choices)
+    except (TypeError, ValueError):
+        raise ValueError(f"choices: expected fibre numbers below {MAX_FIBRES}, not {choices!r}") from None

@@ -1,0 +1,71 @@
+# Carry an execution on fibres: everything on the calling OS thread.
+#
+# Context: the caller holds no lock that a body takes, and nothing in a body takes the GIL or keeps
+# an address of thread-local storage of the scheduler. A body that is given up in the middle simply
+# never runs again; explorable.reset() copes with what it left.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.hook cimport pt_hook
+from cy.explore.fibre cimport fibre, fibre_init, fibre_switch, stack_top, stacks_alloc, stacks_free
+from cy.explore.policy cimport NOBODY
+from cy.explore.scheduler cimport sched_begin, sched_done, sched_end, scheduler
+
+# What a fibre's entry is told.
+cdef struct seat:
+    scheduler *sched
+    uint32_t number
+
+cdef struct fibre_crew:
+    fibre context[65]           # [NOBODY]: the caller
+    seat seats[64]
+    char *stacks                # nr_stacks of them, reused by every execution
+    uint32_t nr_stacks
+    pt_hook **slot              # of the calling thread
+
+# Room for `n` fibres. Returns 0, or -1 if there is no memory.
+cdef inline int fibre_crew_grow(fibre_crew *crew, uint32_t n) noexcept nogil:
+    if n <= crew.nr_stacks:
+        return 0
+    fibre_crew_free(crew)
+    crew.stacks = stacks_alloc(n)
+    if crew.stacks == NULL:
+        return -1
+    crew.nr_stacks = n
+    return 0
+
+cdef inline void fibre_crew_free(fibre_crew *crew) noexcept nogil:
+    stacks_free(crew.stacks, crew.nr_stacks)
+    crew.stacks = NULL
+    crew.nr_stacks = 0
+
+# Let `s` carry its executions on `crew`. Context: the thread that will run them.
+cdef inline void fibre_crew_enter(fibre_crew *crew, scheduler *s) noexcept nogil:
+    cdef uint32_t i
+    crew.slot = s.system.current_slot()
+    for i in range(s.system.nr_fibres):
+        crew.seats[i].sched = s
+        crew.seats[i].number = i
+    s.carrier = crew
+    s.transfer = fibre_transfer
+
+# One execution. Returns its outcome. No fibre is left when it returns.
+cdef inline uint32_t run_on_fibres(scheduler *s, uint64_t seed) noexcept nogil:
+    cdef fibre_crew *crew = <fibre_crew *>s.carrier
+    cdef uint32_t i, first
+    crew.slot[0] = NULL
+    first = sched_begin(s, seed)
+    if first != NOBODY:
+        for i in range(s.system.nr_fibres):
+            fibre_init(&crew.context[i], stack_top(crew.stacks, i), fibre_entry, &crew.seats[i])
+        fibre_transfer(s, NOBODY, first)
+    return sched_end(s)
+
+cdef inline void fibre_entry(void *arg) noexcept nogil:
+    cdef seat *me = <seat *>arg
+    cdef scheduler *s = me.sched
+    s.system.body(s.system.self, me.number)
+    fibre_transfer(s, me.number, sched_done(s))
+
+cdef inline void fibre_transfer(scheduler *s, uint32_t frm, uint32_t to) noexcept nogil:
+    cdef fibre_crew *crew = <fibre_crew *>s.carrier
+    crew.slot[0] = s.hook[to] if to != NOBODY else NULL
+    fibre_switch(&crew.context[frm], &crew.context[to])

@@ -1,0 +1,300 @@
+# The controlled scheduler: one fibre runs at a time, and what runs next is decided here.
+#
+# Guarantees
+#   An execution is a function of (system, seed, choices). A choice is the number of a fibre, made at
+#   a point where more than one fibre could run; where only one can, none is recorded.
+#   The same choices give the same steps and the same hash on fibres and on OS threads, in any process.
+# Protocol
+#   A step is one schedule point together with all that its fibre does up to its next one. Points stand
+#   before the access, so a choice decides whose access comes next.
+#   A fibre starts when it is first chosen and passes its first point without a further choice: what
+#   stands before that point touches nothing shared. Two fibres of three accesses have C(6,3) schedules.
+#   wait(): the fibre is enabled while ready(arg) is true. Waiting is a step when it ends.
+#   A body that returns with buffered stores passes one more point, of kind end, before they drain:
+#   otherwise its last access and the drain would be one step.
+#   A yield point gives way: its fibre is not enabled there unless it is the only one.
+# Outcomes
+#   violation  violations() was not zero at a point, or finish() found something; abandoned at once
+#   deadlock   no fibre is enabled and not all are done
+#   livelock   more than max_steps steps
+#   diverged   the policy had no right choice
+#
+# Store buffers (hook.sb): a plain store reaches memory at the latest at its cpu's next release or full
+# barrier. How much earlier is drawn from the execution's seed, so a replay needs no record of it: late
+# (never before), eager (at the cpu's next point; plain sequential consistency), or mixed (the oldest
+# few at each point). Late alone would hide every half-done update that a reader without the lock sees.
+# Not modelled: buffered stores overtaking each other; a fibre that loops without a schedule point; a
+# fibre that spins on loads, with neither wait() nor yield points, while its own stores are late.
+#
+# Who carries a fibre is not known here: on_fibres.pxd and on_threads.pxd set `transfer`.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy, memmove
+from cy.base.build cimport unlikely
+from cy.base.explorable cimport explorable
+from cy.base.hook cimport PT_KIND_YIELD, pt_buffered, pt_hook, pt_site
+from cy.base.rng cimport rng_below, rng_seed
+from cy.explore.policy cimport MAX_FIBRES, NOBODY, access, lowest_bit, policy_ops
+
+ctypedef int (*ready_t)(const void *) noexcept nogil
+
+cdef extern from *:
+    """
+    static const struct pt_site pt_end_site = { "cy/explore/scheduler.pxd", "end", 0, PT_KIND_END };
+    """
+    const pt_site END_SITE "pt_end_site"
+
+cdef enum:
+    OUTCOME_PASS = 0
+    OUTCOME_VIOLATION = 1
+    OUTCOME_DEADLOCK = 2
+    OUTCOME_LIVELOCK = 3
+    OUTCOME_DIVERGED = 4
+    NR_OUTCOMES = 5
+
+cdef enum:
+    STORES_LATE = 0
+    STORES_EAGER = 1
+    STORES_MIXED = 2
+
+# One step of a traced execution.
+cdef struct trace_step:
+    const pt_site *site
+    uint64_t offset             # from explorable.base; 0 if outside
+    uint64_t before             # the word there just before the access
+    uint64_t time               # logical; no stamp of the engine has the same
+    uint8_t fibre
+    uint8_t before_bytes        # 0: no value
+
+cdef struct scheduler:
+    # Only the fibre that runs writes, or the caller while none runs. On OS threads the baton
+    # orders one holder's accesses before the next one's.
+    uint32_t current            # who runs; NOBODY: the caller
+    uint32_t steps
+    uint64_t runnable           # neither done nor in wait()
+    uint64_t waiting            # in wait()
+    uint64_t fresh              # not started
+    uint64_t hash               # over the steps so far
+    uint64_t clock              # what hook.clock points at
+    uint64_t switches           # all executions: another fibre took over
+    access pending[64]
+    ready_t ready[64]
+    const void *ready_arg[64]
+    pt_hook *hook[64]
+    uint8_t *choices            # made in this execution; room for sched_max_choices()
+    uint32_t nr_choices
+    uint32_t max_steps
+    uint32_t outcome
+    uint32_t stores             # STORES_...
+    uint64_t stores_rng
+    trace_step *trace           # NULL: not traced
+    uint32_t max_trace
+    # Set by the caller before the first execution, then only read.
+    explorable *system
+    policy_ops policy
+    void *policy_state
+    void *carrier
+    # Stop here and let `to` run, or the caller if NOBODY. Returns when `frm` runs again.
+    void (*transfer)(scheduler *s, uint32_t frm, uint32_t to) noexcept nogil
+
+# Choices fall at steps, at the end of a fibre and at the start.
+cdef inline uint32_t sched_max_choices(uint32_t max_steps) noexcept nogil:
+    return max_steps + 2 * MAX_FIBRES + 1
+
+# The seed of execution `index` of an exploration.
+cdef inline uint64_t execution_seed(uint64_t seed, uint64_t index) noexcept nogil:
+    cdef uint64_t state
+    rng_seed(&state, seed ^ (index * <uint64_t>0xD1342543DE82EF95ULL), 0xE8EC)
+    return state
+
+# Bring the system to its initial state and bind the hooks.
+# Context: no fibre exists; `*current_slot()` is NULL.
+# Returns: who starts, or NOBODY if the policy has no right choice.
+cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
+    cdef explorable *system = s.system
+    cdef uint32_t i
+    cdef pt_hook *hook
+    system.reset(system.self, seed)
+    s.current = NOBODY
+    s.steps = 0
+    s.nr_choices = 0
+    s.hash = <uint64_t>0x9AE16A3B2F90404FULL
+    s.clock = 0
+    s.outcome = OUTCOME_PASS
+    s.waiting = 0
+    s.runnable = ~<uint64_t>0 >> (MAX_FIBRES - system.nr_fibres)
+    s.fresh = s.runnable
+    rng_seed(&s.stores_rng, seed, 0x5B)
+    s.stores = rng_below(&s.stores_rng, 3)
+    for i in range(system.nr_fibres):
+        # reset() may have wiped them.
+        hook = system.hook(system.self, i)
+        hook.point = sched_point
+        hook.wait = sched_wait
+        hook.ctx = s
+        hook.clock = &s.clock
+        hook.sb_n = 0
+        s.hook[i] = hook
+        s.pending[i].site = NULL
+        s.pending[i].addr = NULL
+    s.policy.begin(s.policy_state, seed)
+    s.current = __next_fibre(s, 0)
+    return s.current
+
+# All fibres are done or abandoned: judge the execution.
+# Context: `*current_slot()` is NULL.
+cdef inline uint32_t sched_end(scheduler *s) noexcept nogil:
+    if s.outcome == OUTCOME_PASS and s.system.finish(s.system.self) != 0:
+        s.outcome = OUTCOME_VIOLATION
+    return s.outcome
+
+# Take the hooks off again, so that the system can be used without a scheduler.
+cdef inline void sched_unbind(scheduler *s) noexcept nogil:
+    cdef explorable *system = s.system
+    cdef pt_hook *hook
+    cdef uint32_t i
+    for i in range(system.nr_fibres):
+        hook = system.hook(system.self, i)
+        hook.point = NULL
+        hook.wait = NULL
+        hook.ctx = NULL
+        hook.clock = NULL
+        hook.sb_n = 0
+
+# The body of the running fibre returned. Returns: who runs next, or NOBODY.
+cdef inline uint32_t sched_done(scheduler *s) noexcept nogil:
+    cdef uint32_t me = s.current
+    cdef uint64_t bit = <uint64_t>1 << me
+    if s.hook[me].sb_n != 0:
+        sched_point(s, &END_SITE, NULL)
+        __drain(s.hook[me], s.hook[me].sb_n)
+    s.runnable &= ~bit
+    s.fresh &= ~bit
+    s.current = __next_fibre(s, 0)
+    s.switches += s.current != NOBODY
+    return s.current
+
+# pt_hook.point
+cdef inline void sched_point(void *ctx, const pt_site *site, const void *addr) noexcept nogil:
+    cdef scheduler *s = <scheduler *>ctx
+    cdef uint32_t me = s.current
+    cdef uint64_t bit = <uint64_t>1 << me
+    cdef uint32_t next
+    s.pending[me].site = site
+    s.pending[me].addr = addr
+    if s.fresh & bit:
+        s.fresh &= ~bit
+    else:
+        if s.hook[me].sb_n != 0:
+            __drain_some(s, s.hook[me], site)
+        next = __next_fibre(s, bit if unlikely(site.kind == PT_KIND_YIELD) else 0)
+        if next != me:
+            __transfer(s, me, next)
+    __account(s, me)
+
+# pt_hook.wait
+cdef inline void sched_wait(void *ctx, const pt_site *site, ready_t ready, const void *arg) noexcept nogil:
+    cdef scheduler *s = <scheduler *>ctx
+    cdef uint32_t me = s.current
+    cdef uint64_t bit = <uint64_t>1 << me
+    cdef uint32_t next
+    s.pending[me].site = site
+    s.pending[me].addr = arg
+    s.ready[me] = ready
+    s.ready_arg[me] = arg
+    s.fresh &= ~bit
+    s.runnable &= ~bit
+    s.waiting |= bit
+    # As at a yield point: what a waiter has buffered would stay unseen for as long as it waits.
+    __drain(s.hook[me], s.hook[me].sb_n)
+    next = __next_fibre(s, 0)
+    if next != me:
+        __transfer(s, me, next)
+    s.waiting &= ~bit
+    s.runnable |= bit
+    __account(s, me)
+
+cdef inline void __transfer(scheduler *s, uint32_t me, uint32_t next) noexcept nogil:
+    s.switches += next != NOBODY
+    s.current = next
+    s.transfer(s, me, next)
+
+# `giving_way`: the bit of a fibre at a yield point, or 0.
+cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept nogil:
+    cdef uint64_t enabled = s.runnable
+    cdef uint64_t waiting = s.waiting
+    cdef uint32_t i
+    if unlikely(s.system.violations(s.system.self) != 0):
+        s.outcome = OUTCOME_VIOLATION
+        return NOBODY
+    while waiting:
+        i = lowest_bit(waiting)
+        waiting &= waiting - 1
+        if s.ready[i](s.ready_arg[i]):
+            enabled |= <uint64_t>1 << i
+    if enabled & ~giving_way:
+        enabled &= ~giving_way
+    if enabled == 0:
+        if s.waiting != 0:
+            s.outcome = OUTCOME_DEADLOCK
+        return NOBODY
+    if unlikely(s.steps >= s.max_steps):
+        s.outcome = OUTCOME_LIVELOCK
+        return NOBODY
+    if enabled & (enabled - 1) == 0:
+        return lowest_bit(enabled)
+    i = s.policy.choose(s.policy_state, enabled, s.current, s.hash, s.pending)
+    if unlikely(i >= MAX_FIBRES or (enabled >> i) & 1 == 0):
+        s.outcome = OUTCOME_DIVERGED
+        return NOBODY
+    s.choices[s.nr_choices] = <uint8_t>i
+    s.nr_choices += 1
+    return i
+
+# Fibre `me` makes its pending access now.
+cdef inline void __account(scheduler *s, uint32_t me) noexcept nogil:
+    cdef const pt_site *site = s.pending[me].site
+    cdef uint64_t offset = <uintptr_t>s.pending[me].addr - <uintptr_t>s.system.base
+    cdef uint64_t h
+    if offset >= s.system.bytes:
+        offset = 0
+    h = s.hash ^ (<uint64_t>me | (<uint64_t>site.kind << 6) | (<uint64_t>site.line << 10) | (offset << 30))
+    h *= <uint64_t>0x9FB21C651E98DF25ULL
+    s.hash = h ^ (h >> 29)
+    s.clock += 1
+    if unlikely(s.trace != NULL):
+        __record(s, me, offset)
+    s.steps += 1
+
+cdef inline void __record(scheduler *s, uint32_t me, uint64_t offset) noexcept nogil:
+    cdef trace_step *step
+    cdef uintptr_t addr = <uintptr_t>s.pending[me].addr
+    cdef uint64_t at = addr - <uintptr_t>s.system.base
+    cdef uint32_t word = 4 if addr & 7 else 8
+    if s.steps >= s.max_trace:
+        return
+    step = &s.trace[s.steps]
+    step.site = s.pending[me].site
+    step.offset = offset
+    step.time = s.clock
+    step.fibre = <uint8_t>me
+    step.before = 0
+    step.before_bytes = 0
+    if at < s.system.bytes and s.system.bytes - at >= word and addr & 3 == 0:
+        step.before_bytes = <uint8_t>word
+        memcpy(&step.before, <const void *>addr, word)
+
+cdef inline void __drain_some(scheduler *s, pt_hook *hook, const pt_site *site) noexcept nogil:
+    if s.stores == STORES_EAGER or site.kind == PT_KIND_YIELD:
+        __drain(hook, hook.sb_n)
+    elif s.stores == STORES_MIXED:
+        __drain(hook, rng_below(&s.stores_rng, hook.sb_n + 1))
+
+# Write the `n` oldest buffered stores to memory, in order.
+cdef inline void __drain(pt_hook *hook, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    if n == 0:
+        return
+    for i in range(n):
+        memcpy(hook.sb[i].p, &hook.sb[i].v, hook.sb[i].size)
+    hook.sb_n -= n
+    memmove(&hook.sb[0], &hook.sb[n], hook.sb_n * sizeof(pt_buffered))
