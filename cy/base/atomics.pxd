@@ -5,13 +5,14 @@
 #   READ_ONCE, WRITE_ONCE          relaxed; an intended race on one variable
 #   smp_load_acquire               later accesses of this cpu stay behind it
 #   smp_store_release              earlier accesses of this cpu stay before it
-#   xchg, cmpxchg, atomic_add_return, atomic_or   full barriers, as in the kernel
+#   xchg, cmpxchg, atomic_add_return   full barriers, as in the kernel
 #   smp_mb                         full barrier
 # Plain accesses (under a lock, before publication, poison):
 #   plain_load, plain_store, plain_zero, plain_fill
 #   bare in fast, stress and tsan, so that a race detector sees them. In sched they are schedule
-#   points, and stores wait in the cpu's buffer until its next release or full barrier, so that
-#   an unordered initialisation or a non-atomic counter can really go wrong there.
+#   points, and stores wait in the cpu's buffer until its next release or full barrier at the
+#   latest (the scheduler may drain earlier), so that an unordered initialisation or a non-atomic
+#   counter can really go wrong there.
 #
 # They are macros, so that a schedule point knows its own source line.
 # Suffix 32: 32-bit. Suffix _ptr: pointers. No suffix: 64-bit.
@@ -89,27 +90,27 @@ cdef extern from *:
     #define PT_PLAIN_STORE(p, v) (*(p) = (v))
     #endif
 
+    /* Arguments are evaluated before the schedule point: in plain_store(p, plain_load(p) + 1) others
+     * may run between the load and the store. */
     #define PT_READ_ONCE(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_LOAD, p_); PT_LOAD_RELAXED(p_); })
-    #define PT_WRITE_ONCE(p, v) do { __typeof__(p) p_ = (p); PT_POINT(PT_KIND_STORE, p_); PT_ORDER(p_); \\
-        __atomic_store_n(p_, (v), __ATOMIC_RELAXED); } while (0)
+    #define PT_WRITE_ONCE(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
+        PT_POINT(PT_KIND_STORE, p_); PT_ORDER(p_); __atomic_store_n(p_, v_, __ATOMIC_RELAXED); } while (0)
     #define PT_LOAD_ACQUIRE(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_LOAD, p_); PT_ORDER(p_); \\
         __atomic_load_n(p_, __ATOMIC_ACQUIRE); })
-    #define PT_STORE_RELEASE(p, v) do { __typeof__(p) p_ = (p); PT_POINT(PT_KIND_STORE, p_); PT_DRAIN(); \\
-        __atomic_store_n(p_, (v), __ATOMIC_RELEASE); } while (0)
-    #define PT_XCHG(p, v) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
-        __atomic_exchange_n(p_, (v), __ATOMIC_SEQ_CST); })
-    #define PT_CMPXCHG(p, o, n) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) o_ = (o); \\
+    #define PT_STORE_RELEASE(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
+        PT_POINT(PT_KIND_STORE, p_); PT_DRAIN(); __atomic_store_n(p_, v_, __ATOMIC_RELEASE); } while (0)
+    #define PT_XCHG(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
+        PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); __atomic_exchange_n(p_, v_, __ATOMIC_SEQ_CST); })
+    #define PT_CMPXCHG(p, o, n) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) o_ = (o), n_ = (n); \\
         PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
-        __atomic_compare_exchange_n(p_, &o_, (n), 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); o_; })
-    #define PT_ADD_RETURN(p, v) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
-        __atomic_add_fetch(p_, (v), __ATOMIC_SEQ_CST); })
-    #define PT_OR(p, v) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
-        __atomic_fetch_or(p_, (v), __ATOMIC_SEQ_CST); })
+        __atomic_compare_exchange_n(p_, &o_, n_, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); o_; })
+    #define PT_ADD_RETURN(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
+        PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); __atomic_add_fetch(p_, v_, __ATOMIC_SEQ_CST); })
     #define PT_PLAIN_LOAD_AT(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_PLAIN_LOAD, p_); PT_PLAIN_LOAD(p_); })
-    #define PT_PLAIN_STORE_AT(p, v) do { __typeof__(p) p_ = (p); PT_POINT(PT_KIND_PLAIN_STORE, p_); \\
-        PT_PLAIN_STORE(p_, (v)); } while (0)
-
+    #define PT_PLAIN_STORE_AT(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
+        PT_POINT(PT_KIND_PLAIN_STORE, p_); PT_PLAIN_STORE(p_, v_); } while (0)
     #define PT_PEEK(p) PT_LOAD_RELAXED(p)
+    #define PT_OP_POINT(p) PT_POINT(PT_KIND_OP, (p))
 
     /* ThreadSanitizer does not model fences: a read-modify-write of a shared word stands in. A fence
      * as `lock or (%rsp)` stalls on a live spill, so the word is used everywhere. */
@@ -163,7 +164,6 @@ cdef extern from *:
     uint32_t cmpxchg32 "PT_CMPXCHG"(uint32_t *p, uint32_t old, uint32_t new) noexcept nogil
     uint64_t atomic_add_return "PT_ADD_RETURN"(uint64_t *p, uint64_t v) noexcept nogil
     uint32_t atomic_add_return32 "PT_ADD_RETURN"(uint32_t *p, uint32_t v) noexcept nogil
-    uint64_t atomic_or "PT_OR"(uint64_t *p, uint64_t v) noexcept nogil
     void smp_mb "PT_SMP_MB"() noexcept nogil
     # Earlier loads stay before later loads.
     void smp_rmb "pt_smp_rmb"() noexcept nogil
@@ -173,6 +173,8 @@ cdef extern from *:
     void plain_store32 "PT_PLAIN_STORE_AT"(uint32_t *p, uint32_t v) noexcept nogil
     # `n` is a number of 64-bit words.
     void plain_fill "PT_PLAIN_FILL"(uint64_t *p, uint64_t v, uint32_t n) noexcept nogil
+    # The boundary before an operation: a schedule point that touches nothing.
+    void op_point "PT_OP_POINT"(const void *p) noexcept nogil
     # An oracle's look: bare, no schedule point, sees the own cpu's buffered stores.
     uint64_t peek "PT_PEEK"(uint64_t *p) noexcept nogil
     uint32_t peek32 "PT_PEEK"(uint32_t *p) noexcept nogil

@@ -4,6 +4,7 @@
 # Context: own cpu. The ring is private to the worker until it parks; its stores are bare.
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
+from cy.base.atomics cimport op_point
 from cy.base.clock cimport stamp_begin, stamp_end
 from cy.base.cpu cimport cpu
 from cy.base.shm cimport C_EVENTS, C_OPS, C_VERB_NOW, event
@@ -37,6 +38,7 @@ cdef inline event *record_begin(cpu *c, uint32_t verb, uint64_t start, uint64_t 
     if lines:
         memset(e + 1, 0, lines * sizeof(event))
     c.shared.nr_events += 1 + lines
+    op_point(e)
     e.t0 = stamp_begin(&c.hook)
     return e
 

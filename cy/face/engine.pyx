@@ -6,7 +6,8 @@ import numpy as np
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.pycapsule cimport PyCapsule_New
+from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, intptr_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -46,7 +47,10 @@ cdef extern from "sys/mman.h" nogil:
         MAP_NORESERVE
 
 include "module.pxi"
+include "observe.pxi"
 include "data.pxi"
 include "config.pxi"
+include "describe.pxi"
 include "explore.pxi"
+include "space.pxi"
 include "machine.pxi"

@@ -49,3 +49,10 @@ cdef pt_hook *explore_hook(void *self, uint32_t i) noexcept nogil:
 
 cdef pt_hook **explore_slot() noexcept nogil:
     return pt_current_slot()
+
+
+cdef void release_machine(object capsule) noexcept:
+    """Destructor of an explorable's capsule: gives back its reference to the machine."""
+    cdef void *owner = PyCapsule_GetContext(capsule)
+    if owner != NULL:
+        Py_DECREF(<object>owner)

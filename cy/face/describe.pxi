@@ -1,0 +1,54 @@
+# Names of things in a machine's memory, for stories.
+
+cdef str _table_name(mm *m, uint64_t i):
+    if i >= m.tables.nr:
+        return f"table {i}"
+    if i == 0:
+        return "pgd"
+    return f"{('pte_table', 'pmd_table', 'pud_table', 'p4d_table')[m.ptdescs[i].level]} {i}"
+
+
+cdef str _field(uint64_t offset, list fields):
+    name = fields[0][1]
+    for start, label in fields:
+        if offset >= start:
+            name = label
+    return name
+
+
+cdef str _mm_field(uint64_t offset):
+    cdef machine *x = NULL
+    return _field(offset, sorted([
+        (0, "mm"), (<uint64_t><uintptr_t>&x.mm.page_table_lock, "page_table_lock"),
+        (<uint64_t><uintptr_t>&x.mm.mmap_lock, "mmap_lock"),
+        (<uint64_t><uintptr_t>&x.mm.mm_lock_seq, "mm_lock_seq"),
+        (<uint64_t><uintptr_t>&x.mm.set, "vma set"),
+        (<uint64_t><uintptr_t>&x.mm.next_anon_vma, "next_anon_vma"),
+        (<uint64_t><uintptr_t>&x.mm.pgtables_bytes, "pgtables_bytes"),
+        (<uint64_t><uintptr_t>&x.mm.rss_anon, "rss_anon"),
+        (<uint64_t><uintptr_t>&x.mm.tlb_flush_pending, "tlb_flush_pending"),
+        (<uint64_t><uintptr_t>&x.mm.frames, "arena"),
+        (<uint64_t><uintptr_t>&x.mm.pages, "mm"),
+        (<uint64_t><uintptr_t>&x.mm.rcu[0], "rcu_domain tables"),
+        (<uint64_t><uintptr_t>&x.mm.rcu[1], "rcu_domain hardware"),
+        (<uint64_t><uintptr_t>&x.mm.cpus, "machine"),
+    ]))
+
+
+cdef str _cpu_field(uint64_t offset):
+    cdef cpu *c = NULL
+    return _field(offset, sorted([
+        (0, "private"), (<uint64_t><uintptr_t>&c.flush_gen, "flush_gen"),
+        (<uint64_t><uintptr_t>&c.full_flushes, "full_flushes"), (<uint64_t><uintptr_t>&c.rcu[0], "rcu tables"),
+        (<uint64_t><uintptr_t>&c.rcu[1], "rcu hardware"), (<uint64_t><uintptr_t>&c.tlb[0], "tlb"),
+    ]))
+
+
+cdef str _vma_field(uint64_t offset):
+    cdef vma *v = NULL
+    return _field(offset, sorted([
+        (0, "rcu"), (<uint64_t><uintptr_t>&v.vm_start, "vm_start"), (<uint64_t><uintptr_t>&v.vm_end, "vm_end"),
+        (<uint64_t><uintptr_t>&v.writable, "flags"), (<uint64_t><uintptr_t>&v.anon_vma, "anon_vma"),
+        (<uint64_t><uintptr_t>&v.vm_refcnt, "vm_refcnt"), (<uint64_t><uintptr_t>&v.vm_lock_seq, "vm_lock_seq"),
+        (<uint64_t><uintptr_t>&v.index, "index"),
+    ]))
