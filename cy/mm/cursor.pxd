@@ -12,7 +12,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE
 from cy.base.cpu cimport RCU_TABLES, cpu
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
-from cy.mm.map cimport entry_offset, pte_index, pte_offset_map, pte_unmap, ptep_get
+from cy.mm.map cimport entry_offset, pte_index, pte_offset_map, pte_unmap, ptep_get_lockless
 from cy.mm.types cimport (
     HELD_RCU, HELD_TABLE, cursor, mm, ptdesc)
 from cy.sync.rcu cimport rcu_read_unlock
@@ -67,6 +67,6 @@ cdef inline bint cursor_peek(cursor *cur, uint64_t *pte) noexcept nogil:
     table = pte_offset_map(cur.cpu, cur.mm, pmdp, &pmdval)
     if table == NULL:
         return False
-    pte[0] = ptep_get(cur.cpu, cur.mm, table, pte_index(cur.mm, table, cur.addr))
+    pte[0] = ptep_get_lockless(cur.cpu, cur.mm, table, pte_index(cur.mm, table, cur.addr))
     pte_unmap(cur.cpu, cur.mm)
     return True

@@ -13,7 +13,7 @@ from cy.base.entry cimport (
     PT_ACCESSED, PT_DIRTY, PT_POISON, PT_RW, pte_none, pte_pfn, pte_present, pte_write)
 from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL
 from cy.base.shm cimport C_HW_RETRY, ORACLE_UAF
-from cy.mm.map cimport entry_offset, ptep_get
+from cy.mm.map cimport entry_offset, ptep_get_lockless
 from cy.mm.tlb cimport tlb_fill, tlb_lookup, tlb_walk_begin
 from cy.mm.types cimport mm, page, ptdesc
 from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
@@ -59,7 +59,7 @@ cdef inline uint64_t _hw_walk(cpu *c, mm *m, uint64_t addr, bint write) noexcept
         if ptep == NULL:
             return 0
         delay_point(c)
-        pte = ptep_get(c, m, table, ptep)
+        pte = ptep_get_lockless(c, m, table, ptep)    # [PT-009]
         if not pte_present(pte) or (write and not pte_write(pte)):
             return 0
         if PT_CHECKS and pte_pfn(pte) >= m.frames.nr:

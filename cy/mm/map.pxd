@@ -130,9 +130,17 @@ cdef inline bint attached_by_pml(cpu *c, ptdesc *pmd_table) noexcept nogil:
         pt_report(c, ORACLE_LOCK_ORDER, 6, b"proof of attachment by a pml that is not held", pmd_table.addr, 0, 0)
     return True
 
-# An entry read from a table; poison is a freed table (oracle use-after-free) and reads as none.
+# An entry read under its table's lock; poison is a freed table (oracle use-after-free), read as none.
 cdef inline uint64_t ptep_get(cpu *c, mm *m, ptdesc *table, uint64_t *ptep) noexcept nogil:
-    cdef uint64_t pte = READ_ONCE(ptep)
+    return _not_poison(c, table, READ_ONCE(ptep))
+
+# The same without the lock: by hardware, or as a hint.
+# [PT-009] pairs with: the release stores of do_anonymous_page and do_wp_page. Whoever sees the entry
+# sees the contents of its frame. The kernel relies on the address dependency.
+cdef inline uint64_t ptep_get_lockless(cpu *c, mm *m, ptdesc *table, uint64_t *ptep) noexcept nogil:
+    return _not_poison(c, table, smp_load_acquire(ptep))
+
+cdef inline uint64_t _not_poison(cpu *c, ptdesc *table, uint64_t pte) noexcept nogil:
     if PT_CHECKS and pte == PT_POISON:
         pt_report(c, ORACLE_UAF, 11, b"an entry of table a is poison: read after the table was freed",
                   table.addr, table.index, 0)
