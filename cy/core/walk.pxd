@@ -8,11 +8,24 @@ from cy.base.entry cimport pte_present
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.mm.cursor cimport cursor_unlock
 from cy.mm.map cimport ptep_get
-from cy.mm.types cimport cursor
+from cy.mm.types cimport cursor, vma
+from cy.mm.vma cimport find_vma
 
 # Sets bit i of `bits` if page first + i is present, for i < nr_bits; returns how many pages are present.
-# Context: between begin and end of the cursor; no VMA changes meanwhile.
-cdef inline uint64_t walk_page_range(cursor *cur, uint64_t first, uint64_t *bits, uint64_t nr_bits) noexcept nogil:
+# Context: between begin and end of the cursor, mmap_lock held for reading. Only VMAs are entered: what
+# lies between them may be under teardown by a munmap that has downgraded its lock.
+cdef inline uint64_t walk_page_range(cursor *cur, uint64_t start, uint64_t end, uint64_t *bits, uint64_t nr_bits) noexcept nogil:
+    cdef uint64_t present = 0
+    cdef vma *v = cur.vma
+    while v != NULL and v.vm_start < end:
+        cur.vma = v
+        cur.addr = v.vm_start if v.vm_start > start else start
+        cur.end = v.vm_end if v.vm_end < end else end
+        present += _walk_vma(cur, start >> PAGE_SHIFT, bits, nr_bits)
+        v = find_vma(cur.mm, v.vm_end)
+    return present
+
+cdef inline uint64_t _walk_vma(cursor *cur, uint64_t first, uint64_t *bits, uint64_t nr_bits) noexcept nogil:
     cdef uint64_t present = 0, addr, bit
     cdef uint64_t *ptep
     while cur.ops.next(cur):

@@ -1,4 +1,4 @@
-# `walk`: which pages of a range are present.
+# `walk`: which pages of a range are present. Holds mmap_lock under every policy so far, as smaps does.
 from libc.errno cimport EINVAL
 from libc.stdint cimport uint64_t
 from cy.base.cpu cimport cpu
@@ -15,6 +15,6 @@ cdef inline int do_walk(cpu *c, mm *m, uint64_t first, uint64_t last, uint64_t *
     if first > last or last > geo_task_size(&m.geo) >> PAGE_SHIFT:
         return -EINVAL
     cursor_begin(&cur, c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, INTENT_WALK)
-    present[0] = walk_page_range(&cur, first, bits, nr_bits)
+    present[0] = walk_page_range(&cur, first << PAGE_SHIFT, last << PAGE_SHIFT, bits, nr_bits)
     cursor_end(&cur)
     return 0
