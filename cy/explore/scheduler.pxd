@@ -113,12 +113,15 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
     cdef explorable *system = s.system
     cdef uint32_t i
     cdef pt_hook *hook
+    # What reset() runs is recorded too: its stamps must lie before those of the fibres.
+    s.clock = 0
+    for i in range(system.nr_fibres):
+        system.hook(system.self, i).clock = &s.clock
     system.reset(system.self, seed)
     s.current = NOBODY
     s.steps = 0
     s.nr_choices = 0
     s.hash = <uint64_t>0x9AE16A3B2F90404FULL
-    s.clock = 0
     s.outcome = OUTCOME_PASS
     s.waiting = 0
     s.runnable = ~<uint64_t>0 >> (MAX_FIBRES - system.nr_fibres)

@@ -23,9 +23,14 @@ from cy.base.hook cimport pt_current_slot, pt_hook, pt_set_current
 from cy.base.shm cimport (
     C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_SYNC, event, op, report, shm_header,
     shm_worker)
-from cy.check.census cimport check_quiescent, quiescent_pte
+from cy.check.census cimport check_quiescent
+from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init, data_oracle_reset
+from cy.check.data_types cimport PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, observe_t
 from cy.check.execute cimport drain, execute
+from cy.check.judge cimport judge, judge_all, judge_destroy, judge_init, judge_reset, judge_share
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_wire
+from cy.check.overlap cimport overlaps_count
+from cy.check.sort cimport upper_bound
 from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, STREAM_NONE, mix, stream
 from cy.check.worker cimport (
     JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, pt_rel, run_stream, worker)
@@ -47,7 +52,6 @@ cdef extern from "sys/mman.h" nogil:
         MAP_NORESERVE
 
 include "module.pxi"
-include "observe.pxi"
 include "data.pxi"
 include "config.pxi"
 include "describe.pxi"

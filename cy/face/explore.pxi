@@ -6,7 +6,7 @@ cdef struct branch:
 
 cdef struct explore_ctx:
     machine *x
-    data_oracle *oracle
+    judge *judge
     branch prefix
     branch *branches
     uint32_t nr
@@ -17,7 +17,7 @@ cdef void explore_reset(void *self, uint64_t seed) noexcept nogil:
     cdef explore_ctx *e = <explore_ctx *>self
     cdef uint64_t i
     machine_reset(e.x, seed)
-    data_oracle_reset(e.oracle)
+    judge_reset(e.judge)
     for i in range(e.prefix.nr_ops):
         execute(&e.x.mm.cpus[0], &e.x.mm, &e.prefix.ops[i])
     drain(&e.x.mm.cpus[0], &e.x.mm)
@@ -35,7 +35,7 @@ cdef void explore_body(void *self, uint32_t i) noexcept nogil:
 cdef uint32_t explore_finish(void *self) noexcept nogil:
     cdef explore_ctx *e = <explore_ctx *>self
     check_quiescent(&e.x.mm.cpus[0], e.x)
-    consume_all(e.oracle, e.x)
+    judge_all(e.judge)
     return <uint32_t>e.x.header.nr_reports
 
 

@@ -113,14 +113,12 @@ cdef class Machine(Space):
 
     cdef int _consume_on_threads(self) except -1:
         """As ``_consume``, with a share of the pages for each worker."""
-        data_oracle_begin(&self.oracle, self.x)
-        self.crew.check = consume_shard
-        self.crew.check_ctx = <void *>&self.oracle
+        self.crew.check = judge_share
+        self.crew.check_ctx = <void *>&self.judge
         with nogil:
             crew_post(&self.crew, JOB_CHECK)
             while not crew_wait(&self.crew, PARK_LIMIT_MS):
                 pass
-        data_oracle_end(&self.oracle)
         self._empty_rings()
         return 0
 
@@ -167,7 +165,7 @@ cdef class Machine(Space):
         if self.explore.branches == NULL:
             raise MemoryError("cannot allocate the program")
         self.explore.x = self.x
-        self.explore.oracle = &self.oracle
+        self.explore.judge = &self.judge
         self.explore.nr = len(branches)
         kept = [np.ascontiguousarray(p).view(OP_DTYPE_C) for p in [prefix, *branches]]
         for i, array in enumerate(kept):

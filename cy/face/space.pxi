@@ -1,5 +1,9 @@
 # Space: one address space in its own memory, used by one thread at a time; checks and looks at it.
 
+cdef enum:
+    MAX_SHARES = 4              # more threads would read every ring more often
+
+
 cdef class _Region:
     """Zeroed memory of its own, given back when the last user is gone."""
 
@@ -34,8 +38,7 @@ cdef class Space:
     cdef bint has_view
     cdef uint32_t started       # worker threads that exist
     cdef bint broken            # a worker is stuck in a job: its memory must stay
-    cdef data_oracle oracle
-    cdef bint has_oracle
+    cdef judge judge
     cdef machine_layout where
     cdef readonly dict config
 
@@ -69,9 +72,8 @@ cdef class Space:
         self.x.header.magic = SHM_MAGIC
         self.x.header.nr_workers = workers
         self.x.header.ring_events = ring
-        if data_oracle_init(&self.oracle, workers, self.x.mm.geo.bits[PTE_LEVEL]) != 0:
+        if not judge_init(&self.judge, self.x, 1 if PT_SCHED else min(workers, MAX_SHARES)):
             raise MemoryError("cannot allocate the data oracle")
-        self.has_oracle = True
         self.reset(self.config["seed"])
 
     cdef int _map_shared(self, shared, uint32_t workers, uint64_t ring) except -1:
@@ -95,8 +97,7 @@ cdef class Space:
             if self.own_shared is not None:
                 self.own_shared.base = NULL
             return
-        if self.has_oracle:
-            data_oracle_destroy(&self.oracle)
+        judge_destroy(&self.judge)
         if self.has_view:
             PyBuffer_Release(&self.view)
 
@@ -106,7 +107,7 @@ cdef class Space:
         """Empty the address space; all counters and reports start again."""
         cdef uint32_t i
         machine_reset(self.x, <uint64_t>(seed & 0xffffffffffffffff))
-        data_oracle_reset(&self.oracle)
+        judge_reset(&self.judge)
         for i in range(self.x.nr_workers):
             self.x.mm.cpus[i].hook.clock = &self.x.clock if PT_SCHED else NULL
             self.x.mm.cpus[i].hook.point = NULL
@@ -192,7 +193,8 @@ cdef class Space:
 
     cdef int _consume(self) except -1:
         """Run the data oracle over all recorded events, then empty the rings."""
-        consume_all(&self.oracle, self.x)
+        with nogil:
+            judge_all(&self.judge)
         self._empty_rings()
         return 0
 
@@ -210,13 +212,18 @@ cdef class Space:
 
     def checked(self) -> tuple:
         """(operations checked, operations without a rule) by the data oracle since reset."""
-        return self.oracle.checked, self.oracle.unchecked
+        checked = unchecked = 0
+        for i in range(self.judge.nr_shares):
+            checked += self.judge.shares[i].oracle.checked
+            unchecked += self.judge.shares[i].oracle.unchecked
+        return checked, unchecked
 
     def overlaps(self):
         """How often two operations met on one table, by pair of verbs (array NR_VERBS x NR_VERBS)."""
         out = np.zeros((NR_VERBS, NR_VERBS), np.uint64)
-        cdef uint64_t[:, ::1] view = out
-        memcpy(&view[0, 0], &self.oracle.overlaps[0][0], sizeof(self.oracle.overlaps))
+        for i in range(self.judge.nr_shares):
+            out += np.frombuffer(<uint8_t[:sizeof(self.judge.shares[i].overlaps)]><uint8_t *>self.judge.shares[i].overlaps,
+                                 np.uint64).reshape(NR_VERBS, NR_VERBS)
         return out
 
     def reports(self) -> list:

@@ -1,0 +1,109 @@
+# The data oracle: every recorded operation is checked against what page tables may do to data.
+#
+# Model. A page is mapped (writable or not) or a hole; a mapped page holds nothing, the zero page or a
+# frame. A fresh frame carries an incarnation, its own content until the first write; every write of a
+# run stores another value. So each incarnation is a register with unique values, and each page is a
+# chain of incarnations, zero periods and absences, moved on by faults and by visits of discards.
+# Discards: dontneed, munmap, and mmap over something. Translations may be stale: what a visit
+# ended may be used until the discard returns, even beside its successor, never after.
+#
+# Rules, per page; operations are intervals [t0, t1], and "before" means t1 < t0 of the other.
+#  (A) I34 An incarnation is linearizable as a register. Decided by zones, which is exact for unique
+#      values: no two forward zones overlap, none contains a backward zone, no value is read before
+#      its write begins or without one. Gibbons & Korach, Testing Shared Memories, SIAM J. Comput. 26 (1997).
+#  (B) I32 If an operation on an incarnation ended before a discard began, none on it begins after that
+#      discard returned. I31 An incarnation is installed by a write attempt of its time.
+#  (C) I33 Between two incarnations of a page lies a visit of a discard, and each discard visits a page
+#      once. Greedy: the k-th change happens after the k-th earliest birth and before the (k+1)-th latest
+#      possible one, by the discard that is open then and returns first.
+#  (D) I33 Once an incarnation is established, zero is read only if discards can have ended all that were
+#      established, or if a discard that is still open can have left the old zero page in a TLB.
+#  (E) I34 A success needs an instant at which the page may be mapped (for a write: writable), -EFAULT one
+#      at which it may not be. -ENOMEM of an access has no effect but needs the mapping.
+#  (F) I46 A walk reports what was present all the time, and nothing that was absent all the time.
+# The quiescent page is one more observation at the end of a burst. It shows what was lost, and makes
+# the state that is carried to the next burst a single one.
+#
+# Costs: near-linear in the history, except that a page rebuilds the list of its group's discards if
+# these do not cover the whole group. Memory: one burst, plus the pages in use.
+#
+# Not modelled: files, shared memory, fork, COW. Taken as possible although no page table could do it: a
+# zero page that is read while a discard of the page is open; histories whose incarnations are used in
+# an order that needs more than counting to refute; a dontneed or mmap that met a hole, as a visit.
+from libc.stdint cimport uint64_t, uint32_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+from cy.base.cpu cimport cpu
+from cy.base.shm cimport event
+from cy.check.data_group cimport data_groups_check, data_groups_touch_wide
+from cy.check.data_maps cimport data_dontneeds_check, data_maps_carry
+from cy.check.data_scan cimport data_place, data_scan
+from cy.check.data_table cimport data_tables_free, data_tables_init, data_tables_reset
+from cy.check.data_types cimport data_oracle, observe_t
+
+# One oracle looks after the pages of one shard. Returns False without memory or with bad arguments.
+# Context: any. `o` may hold anything; afterwards data_oracle_destroy must be called.
+cdef inline bint data_oracle_init(data_oracle *o, uint32_t shard, uint32_t nr_shards) noexcept nogil:
+    memset(o, 0, sizeof(data_oracle))
+    o.shard = shard
+    o.nr_shards = nr_shards
+    return shard < nr_shards and data_tables_init(o)
+
+cdef inline void data_oracle_destroy(data_oracle *o) noexcept nogil:
+    free(o.maps)
+    free(o.entries)
+    free(o.sorted)
+    free(o.gentries)
+    free(o.gsorted)
+    free(o.wide)
+    free(o.tpages)
+    free(o.tgroups)
+    free(o.map_ops)
+    free(o.dontneeds)
+    free(o.cuts)
+    free(o.paint)
+    free(o.maps_new)
+    free(o.granges)
+    free(o.gwalks)
+    free(o.shared.t0)
+    free(o.own.t0)
+    free(o.words)
+    free(o.lives)
+    free(o.clusters)
+    free(o.map)
+    free(o.map_epochs)
+    free(o.spans)
+    free(o.spans_tmp)
+    data_tables_free(o)
+
+# An empty address space again, totals 0. Costs what the history since the last reset touched.
+cdef inline void data_oracle_reset(data_oracle *o) noexcept nogil:
+    data_tables_reset(o)
+    o.nr_maps = 0
+    o.checked = 0
+    o.unchecked = 0
+    o.violations = 0
+    o.out_of_memory = 0
+
+# Check one burst: rings[w] holds counts[w] lines of worker w, in program order, all complete. Every shard
+# gets all of them. Violations are reported by `c`; the totals of `o` grow.
+# `observe` NULL: the history ends here; reset before the next one.
+# Context: all workers are parked and drained, the rings do not change; at most MAX_CPUS. No lock; allocates when a burst
+# is longer than any before.
+cdef inline void data_oracle_burst(data_oracle *o, cpu *c, event **rings, const uint64_t *counts, uint32_t nr_workers,
+                                   observe_t observe, void *ctx) noexcept nogil:
+    o.reporter = c
+    o.observe = observe
+    o.ctx = ctx
+    cdef uint64_t checked = o.checked
+    data_scan(o, rings, counts, nr_workers)
+    if not o.out_of_memory:
+        data_dontneeds_check(o)
+        data_groups_touch_wide(o)
+    if not o.out_of_memory and data_place(o):
+        data_groups_check(o)
+        data_maps_carry(o)
+    if o.out_of_memory:
+        # What is carried is no longer true: nothing is checked until the next reset.
+        o.unchecked += o.checked - checked
+        o.checked = checked

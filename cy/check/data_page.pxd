@@ -1,0 +1,203 @@
+# All operations of one burst on one page, brought together and checked.
+#
+# Callers give what the page's group shares: o.granges (discards of the group that are not among the
+# page's own entries) and o.gwalks, both by t0.
+from libc.errno cimport ENOMEM
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.shm cimport VERB_DONTNEED, VERB_READ, VERB_WRITE, event
+from cy.check.data_discards cimport (
+    discards_add, discards_any, discards_begin, discards_finish, discards_may_map, discards_since)
+from cy.check.data_maps cimport data_maps_at
+from cy.check.data_presence cimport presence_check, presence_fill
+from cy.check.data_register cimport register_begin, register_carry, register_check, register_op
+from cy.check.data_scan cimport data_kind
+from cy.check.data_succession cimport succession_check
+from cy.check.data_types cimport (
+    DISCARD_IF_MAPPED, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page,
+    data_report, data_room, discards)
+
+# Check the page and carry its state on. Context: data_place; pages of a group in ascending order.
+cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
+    cdef const discards *d = _discards_of(o, p)
+    cdef uint64_t incarnation = 0, value = 0, nr_e
+    cdef uint32_t state = PAGE_ABSENT
+    cdef bint lost
+    if d == NULL or (p.nr == 0 and d.n == 0 and o.nr_gwalks == 0):
+        return
+    if not _page_room(o, p, d) or not register_begin(o, p.nr + 2):
+        return
+    o.states = data_maps_at(o, p.page)
+    if p.state == PAGE_ANON:
+        register_carry(o, p.incarnation, p.value)
+    nr_e = _take_accesses(o, p, d)
+    if o.observe != NULL and (p.nr != 0 or d.n != 0):
+        state = <uint32_t>o.observe(o.ctx, p.page, &incarnation, &value)
+        if state == PAGE_ANON:
+            register_op(o, incarnation, value, <uint64_t>-1, <uint64_t>-1, False)
+        else:
+            _take_zero(o, <uint64_t>-1, <uint64_t>-1)
+        register_check(o, p.page)
+        lost = succession_check(o, d, p.page)
+        if not lost:
+            _check_end(o, p, d, state, nr_e)
+    else:
+        register_check(o, p.page)
+        succession_check(o, d, p.page)
+        if p.nr == 0 and d.n == 0:
+            state = p.state         # only walks looked at it
+            incarnation = p.incarnation
+            value = p.value
+    if d.nr_maps != 0:
+        _check_dontneeds(o, p, d)
+    if o.nr_gwalks != 0 or p.nr > nr_e:
+        presence_fill(o, p, d, nr_e)
+        presence_check(o, p)
+    p.state = state if o.observe != NULL else PAGE_ABSENT
+    p.incarnation = incarnation
+    p.value = value
+
+# The page's discards: those of its group alone are the same for a whole stretch of pages.
+cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept nogil:
+    cdef uint64_t at = p.page & (GROUP_PAGES - 1), i, k = 0
+    cdef uint64_t base = p.page - at
+    cdef const event *e
+    cdef discards *d = &o.shared
+    if at >= o.shared_hi:
+        # [at, shared_hi): the pages that have the same discards as this one
+        if not discards_begin(o, d, o.nr_granges):
+            return NULL
+        o.shared_hi = GROUP_PAGES
+        for i in range(o.nr_granges):
+            e = o.granges[i]
+            if e.start > p.page:
+                if e.start - base < o.shared_hi:
+                    o.shared_hi = e.start - base
+            elif e.end > p.page:
+                if e.end - base < o.shared_hi:
+                    o.shared_hi = e.end - base
+                discards_add(d, e.t0, e.t1, data_kind(e))
+        discards_finish(d)
+    if p.nr_discards == 0:
+        return d
+    d = &o.own
+    if not discards_begin(o, d, o.shared.n + p.nr_discards):
+        return NULL
+    for i in range(p.first, p.first + p.nr):
+        e = o.sorted[i]
+        if e.verb == VERB_READ or e.verb == VERB_WRITE or data_kind(e) == 0:
+            continue
+        while k < o.shared.n and o.shared.t0[k] <= e.t0:
+            _add_shared(d, &o.shared, k)
+            k += 1
+        discards_add(d, e.t0, e.t1, data_kind(e))
+    while k < o.shared.n:
+        _add_shared(d, &o.shared, k)
+        k += 1
+    discards_finish(d)
+    return d
+
+# A doubtful one was decided without the page's own mmaps.
+cdef inline void _add_shared(discards *d, const discards *s, uint64_t k) noexcept nogil:
+    cdef uint32_t kind = <uint32_t>s.kind[k]
+    discards_add(d, s.t0[k], s.t1[k], kind & ~DISCARD_SURE if kind & DISCARD_IF_MAPPED else kind)
+
+cdef inline bint _page_room(data_oracle *o, const data_page *p, const discards *d) noexcept nogil:
+    cdef uint64_t m = p.nr + 2, n = d.n
+    cdef uint64_t *w
+    if not data_room(o, <void **>&o.words, &o.cap_words, 15 * m + 5 * n, sizeof(uint64_t)):
+        return False
+    w = o.words
+    o.a0 = w
+    o.amax = w + m
+    o.w0 = w + 2 * m
+    o.wmax = w + 3 * m
+    o.z0 = w + 4 * m
+    o.z1 = w + 5 * m
+    o.zmin = w + 6 * m
+    o.dead = w + 7 * m
+    o.sinces = w + 8 * m
+    o.present.lo = w + 9 * m
+    o.present.hi = w + 10 * m
+    w += 11 * m
+    o.e0 = w
+    o.e1 = w + m + n
+    w += 2 * (m + n)
+    o.absent.lo = w
+    o.absent.hi = w + m + n
+    w += 2 * (m + n)
+    o.heap = w
+    o.nr_a = 0
+    o.nr_w = 0
+    o.nr_z = 0
+    return True
+
+# Sort the accesses out, and apply what needs no other access. Returns how many succeeded.
+cdef inline uint64_t _take_accesses(data_oracle *o, const data_page *p, const discards *d) noexcept nogil:
+    cdef uint64_t i, n = 0, latest = 0, latest_write = 0
+    cdef const event *e
+    cdef bint write, mapped = True
+    for i in range(p.first, p.first + p.nr):
+        e = o.sorted[i]
+        write = e.verb == VERB_WRITE
+        if not write and e.verb != VERB_READ:
+            continue
+        latest = e.t1 if e.t1 > latest else latest
+        o.a0[o.nr_a] = e.t0
+        o.amax[o.nr_a] = latest
+        o.nr_a += 1
+        if write:
+            latest_write = e.t1 if e.t1 > latest_write else latest_write
+            o.w0[o.nr_w] = e.t0
+            o.wmax[o.nr_w] = latest_write
+            o.nr_w += 1
+        mapped = mapped and _check_mapped(o, p.page, d, e, write)
+        if e.status != 0:
+            continue
+        o.e0[n] = e.t0
+        o.e1[n] = e.t1
+        n += 1
+        if e.incarnation != 0:
+            register_op(o, e.incarnation, e.value, e.t0, e.t1, write)
+        elif write or e.value != 0:
+            data_report(o, 34, b"value a was accessed, but no frame", p.page, e.value, 0)
+        else:
+            _take_zero(o, e.t0, e.t1)
+    return n
+
+cdef inline void _take_zero(data_oracle *o, uint64_t t0, uint64_t t1) noexcept nogil:
+    o.z0[o.nr_z] = t0
+    o.z1[o.nr_z] = t1
+    o.nr_z += 1
+
+# Rule E. Returns False after a report.
+cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d, const event *e, bint write) noexcept nogil:
+    cdef uint32_t wanted = MAP_RW if write else MAP_RO | MAP_RW
+    if e.status == 0 or e.status == -ENOMEM:
+        if not discards_may_map(d, o.states, wanted, e.t0, e.t1):
+            data_report(o, 34, b"an access (verb a, status b) went to a hole or to a read-only mapping", page, e.verb, <uint64_t>e.status)
+            return False
+    elif not discards_may_map(d, o.states, ~wanted & (MAP_HOLE | MAP_RO | MAP_RW), e.t0, e.t1):
+        data_report(o, 34, b"an access (verb a, status b) failed although the page was mapped for it", page, e.verb, <uint64_t>e.status)
+        return False
+    return True
+
+# Rule E for dontneed, on a page whose mapping changed.
+cdef inline void _check_dontneeds(data_oracle *o, const data_page *p, const discards *d) noexcept nogil:
+    cdef uint64_t i
+    for i in range(p.first, p.first + p.nr):
+        if o.sorted[i].verb == VERB_DONTNEED and o.sorted[i].status == 0 and not discards_may_map(
+                d, o.states, MAP_RO | MAP_RW, o.sorted[i].t0, o.sorted[i].t1):
+            data_report(o, 34, b"dontneed of pages a..b succeeded over a hole", p.page, o.sorted[i].start, o.sorted[i].end)
+            return
+
+# Rule F for the quiescent page. Losses of data were looked for before.
+cdef inline void _check_end(data_oracle *o, const data_page *p, const discards *d, uint32_t state, uint64_t nr_e) noexcept nogil:
+    cdef uint64_t i, last = 0, gone = discards_since(d, <uint64_t>-1)
+    if state == PAGE_ZERO:
+        if (p.state == PAGE_ABSENT or gone != 0) and (o.nr_a == 0 or o.amax[o.nr_a - 1] < gone):
+            data_report(o, 31, b"the zero page is mapped, but nothing can have mapped it since the last discard", p.page, gone, 0)
+    elif state == PAGE_ABSENT:
+        for i in range(nr_e):
+            last = o.e0[i] if o.e0[i] > last else last
+        if (nr_e != 0 or p.state != PAGE_ABSENT) and not discards_any(d, last, <uint64_t>-1):
+            data_report(o, 46, b"a page that was present is gone without a discard", p.page, last, 0)

@@ -1,0 +1,267 @@
+# Structs of the data oracle, and memory for them. What it checks: cy/check/data.pxd.
+#
+# An oracle belongs to one thread at a time and shares nothing. Memory is of two kinds: the carried
+# state, which grows with the pages in use, and scratch, which grows to the longest burst; both are
+# kept from call to call, so that a tiny history allocates nothing and clears only what it touched.
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport realloc
+from cy.base.cpu cimport cpu, pt_report
+from cy.base.geometry cimport PAGE_SHIFT
+from cy.base.shm cimport ORACLE_DATA, event
+from cy.check.sort cimport span
+
+cdef enum:
+    GROUP_SHIFT = 9             # pages are grouped by 512 to share what range operations do
+    GROUP_PAGES = 512
+    GROUP_WORDS = 8
+    SMALL_PAGES = 32            # range operations up to this size are spread over their pages,
+    NARROW_GROUPS = 8           # up to this many groups over their groups; others stand in one list
+
+# What `observe` returns.
+cdef enum:
+    PAGE_ABSENT = 0
+    PAGE_ZERO = 1
+    PAGE_ANON = 2
+
+# What an operation may do to a page of its range.
+cdef enum:
+    DISCARD = 1                 # its visit may end what is there
+    DISCARD_SURE = 2            # ... and it does visit
+    DISCARD_IF_MAPPED = 4       # it visits unless the page lies in a hole (dontneed: -ENOMEM)
+    MAKES_HOLE = 8
+    MAKES_RO = 16
+    MAKES_RW = 32
+    MAPS = 56                   # any of the last three
+
+# Sets of states that a mapping may have.
+cdef enum:
+    MAP_HOLE = 1
+    MAP_RO = 2
+    MAP_RW = 4
+
+# Truth of a page while all workers are parked. Fills in both numbers for a frame; returns PAGE_*.
+ctypedef int (*observe_t)(void *ctx, uint64_t page, uint64_t *incarnation, uint64_t *value) noexcept nogil
+
+# A page that is present at quiescence or that the burst touched.
+cdef struct data_page:
+    uint64_t page
+    uint64_t incarnation        # at the end of the last burst
+    uint64_t value
+    uint32_t state              # PAGE_*, at the end of the last burst
+    uint32_t next               # of its hash chain, or of the free list
+    uint32_t group_next         # next page of its group
+    uint32_t first              # its entries in `sorted`, this burst
+    uint32_t nr
+    uint32_t nr_discards        # of these entries
+
+cdef struct data_group:
+    uint64_t group
+    uint32_t next
+    uint32_t pages              # first of the chain
+    uint32_t first              # its entries in `gsorted`, this burst
+    uint32_t nr
+    uint32_t touched
+    uint32_t live
+
+# Chained hash table of pages or groups. Item 0 stands for "none".
+cdef struct data_table:
+    uint32_t *heads
+    uint64_t nr_heads           # power of two
+    uint32_t used               # items 1 .. used - 1 were in use since the reset
+    uint32_t free
+    uint64_t cap
+
+# One entry: this operation concerns that page (or group).
+cdef struct data_entry:
+    const event *e
+    uint32_t item
+
+# Discards of one page, by t0, and what is asked about them. Arrays of one block.
+#   pmax[i]   latest t1 of 0..i                smin[i]   earliest t1 of the sure ones of i..
+#   hole, ro, rw [i]   latest t1 of those of 0..i which make that        mmin[i]   as smin, of sure mappings
+cdef struct discards:
+    uint64_t n
+    uint64_t nr_maps
+    uint64_t nr_maybe
+    uint64_t cap
+    uint64_t *t0
+    uint64_t *t1
+    uint64_t *pmax
+    uint64_t *smin
+    uint64_t *hole
+    uint64_t *ro
+    uint64_t *rw
+    uint64_t *mmin
+    uint64_t *kind
+
+# A value of a register: its write and its reads. Zone: [first, last], Gibbons & Korach.
+cdef struct cluster:
+    uint64_t incarnation
+    uint64_t value
+    uint64_t write_t0
+    uint64_t first              # least t1 of its operations
+    uint64_t last               # greatest t0
+    uint32_t owner              # index of the incarnation
+    uint32_t next               # of the same incarnation
+    uint32_t written
+
+# An incarnation of a page in this burst.
+cdef struct life:
+    uint64_t incarnation
+    uint64_t first              # least t1 of its operations: installed by then
+    uint64_t last               # greatest t0: not ended by a discard that returned before
+    uint64_t since              # not installed before
+    uint32_t clusters
+    uint32_t carried
+
+# A stretch of the address space with the same possible mappings.
+cdef struct mapping:
+    uint64_t start
+    uint64_t end
+    uint32_t states             # set of MAP_*
+
+# Disjoint stretches of time, ascending; both ends are outside.
+cdef struct stretch_list:
+    uint64_t n
+    uint64_t *lo
+    uint64_t *hi
+
+cdef struct data_oracle:
+    # Totals since init or reset.
+    uint64_t checked            # operations
+    uint64_t unchecked          # operations without a rule, or all of a burst for which there was no memory
+    uint64_t violations
+    uint64_t task_pages         # size of the address space, 0: unknown; set it after init
+    # The caller's, for one call.
+    cpu *reporter
+    observe_t observe
+    void *ctx
+    uint32_t shard
+    uint32_t nr_shards
+    uint32_t out_of_memory
+    # Carried from burst to burst.
+    data_table ptable
+    data_page *pages
+    data_table gtable
+    data_group *groups
+    mapping *maps
+    uint64_t nr_maps
+    uint64_t cap_maps
+    uint64_t map_hint
+    # Scratch of a burst.
+    data_entry *entries
+    uint64_t nr_entries
+    uint64_t cap_entries
+    const event **sorted
+    uint64_t cap_sorted
+    data_entry *gentries
+    uint64_t nr_gentries
+    uint64_t cap_gentries
+    const event **gsorted
+    uint64_t cap_gsorted
+    const event **wide
+    uint64_t nr_wide
+    uint64_t cap_wide
+    uint32_t *tpages
+    uint64_t nr_tpages
+    uint64_t cap_tpages
+    uint32_t *tgroups
+    uint64_t nr_tgroups
+    uint64_t cap_tgroups
+    data_entry *map_ops         # item: worker
+    uint64_t nr_map_ops
+    uint64_t cap_map_ops
+    const event **dontneeds     # those whose status says something about holes
+    uint64_t nr_dontneeds
+    uint64_t cap_dontneeds
+    uint64_t *cuts
+    uint64_t cap_cuts
+    uint64_t *paint
+    uint64_t cap_paint
+    mapping *maps_new
+    uint64_t cap_maps_new
+    # Scratch of a group.
+    const event **granges
+    uint64_t cap_granges
+    const event **gwalks
+    uint64_t nr_gwalks
+    uint64_t cap_gwalks
+    uint64_t nr_granges
+    uint32_t slot[512]
+    uint64_t need[8]
+    uint64_t walked[8]
+    discards shared             # of the pages [shared_lo, shared_hi) of the group
+    uint64_t shared_lo
+    uint64_t shared_hi
+    # Scratch of a page.
+    discards own
+    uint64_t *words             # all arrays of 64-bit numbers below
+    uint64_t cap_words
+    uint64_t *a0                # attempts to access: t0, latest t1 so far
+    uint64_t *amax
+    uint64_t nr_a
+    uint64_t *w0                # attempts to write
+    uint64_t *wmax
+    uint64_t nr_w
+    uint64_t *z0                # reads of zero
+    uint64_t *z1
+    uint64_t *zmin
+    uint64_t nr_z
+    uint64_t *e0                # evidence for a stretch
+    uint64_t *e1
+    uint64_t *heap
+    uint64_t *dead
+    uint64_t *sinces
+    stretch_list present
+    stretch_list absent
+    life *lives
+    uint64_t nr_lives
+    uint64_t cap_lives
+    cluster *clusters
+    uint64_t nr_clusters
+    uint64_t cap_clusters
+    uint32_t *map
+    uint64_t cap_map
+    uint64_t map_mask
+    uint32_t *map_epochs
+    uint64_t cap_map_epochs
+    uint32_t epoch
+    span *spans
+    uint64_t cap_spans
+    span *spans_tmp
+    uint64_t cap_spans_tmp
+    uint32_t states             # MAP_*, of the page at the start of the burst
+
+
+# Make room for `need` items of `size` bytes; what is there stays. Returns False without memory, and
+# the rest of the burst counts as unchecked.
+cdef inline bint data_room(data_oracle *o, void **p, uint64_t *cap, uint64_t need, size_t size) noexcept nogil:
+    cdef uint64_t n
+    cdef void *q
+    if need <= cap[0]:
+        return True
+    n = cap[0] * 2
+    if n < 64:
+        n = 64
+    while n < need:
+        n *= 2
+    q = realloc(p[0], n * size)
+    if q == NULL:
+        o.out_of_memory = 1
+        return False
+    p[0] = q
+    cap[0] = n
+    return True
+
+cdef inline void data_report(data_oracle *o, uint32_t invariant, const char *what, uint64_t page,
+                             uint64_t a, uint64_t b) noexcept nogil:
+    o.violations += 1
+    pt_report(o.reporter, ORACLE_DATA, invariant, what, page << PAGE_SHIFT, a, b)
+
+# Does this shard look after the page?
+cdef inline bint data_owns(data_oracle *o, uint64_t page) noexcept nogil:
+    cdef uint64_t h
+    if o.nr_shards == 1:
+        return True
+    h = (page * <uint64_t>0x9E3779B97F4A7C15ULL) >> 32
+    return (h * o.nr_shards) >> 32 == o.shard
