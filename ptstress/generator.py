@@ -1,0 +1,70 @@
+"""The common generator: small concurrent programs without any hint to a particular bug.
+
+A program works on a few neighbouring pte_tables: a prefix maps them and touches some of their pages,
+then two or three branches of a few operations race. Accesses go to a handful of pages, so that they
+meet; ranges are pieces of tables, whole tables, or everything. For Hypothesis see ``strategies``.
+"""
+
+from collections.abc import Sequence
+from random import Random
+
+from ptstress.model.geometry import Geometry
+from ptstress.operation import Op, mmap, read, write
+from ptstress.program import Program
+from ptstress.vocabulary import Verb
+
+TABLES = (2, 3)
+BRANCHES = (2, 3)
+OPERATIONS_PER_BRANCH = (1, 3)
+HOT_PAGES = 4
+#: How often each verb is drawn.
+WEIGHTS = (
+    (Verb.READ, 2), (Verb.WRITE, 2), (Verb.WALK, 1), (Verb.DONTNEED, 2), (Verb.MUNMAP, 1), (Verb.MMAP, 1),
+)
+
+
+def generate(seed: int, geometry: Sequence[int], branches: tuple[int, int] = BRANCHES) -> Program:
+    """The program of a seed: always the same. ``geometry``: index bits, level 0 first; ``branches``: fewest, most."""
+    return _Generator(Random(seed), Geometry.of(tuple(geometry))).program(branches)
+
+
+class _Generator:
+    def __init__(self, rng: Random, geometry: Geometry) -> None:
+        self.rng = rng
+        self.table_pages = geometry.table_pages
+        # From the start of the address space, or across the border of the first pmd_table.
+        in_all = geometry.pages // self.table_pages
+        tables = min(rng.randint(*TABLES), in_all)
+        first = min(rng.choice((0, (1 << geometry.bits[1]) - 1)), in_all - tables)
+        self.tables = range(first, first + tables)
+        self.start, self.end = first * self.table_pages, (first + tables) * self.table_pages
+        self.hot = [rng.randrange(self.start, self.end) for _ in range(HOT_PAGES)]
+
+    def program(self, branches: tuple[int, int]) -> Program:
+        """Draws are made in a fixed order; the seed decides them."""
+        prefix = [mmap(self.start, self.end)]
+        prefix += [self.rng.choice((write, write, read))(page) for page in sorted(set(self.hot)) if self.rng.random() < 0.5]
+        count = self.rng.randint(*branches)
+        return Program(branches=tuple(self._branch() for _ in range(count)), prefix=tuple(prefix))
+
+    def _branch(self) -> tuple[Op, ...]:
+        return tuple(self._operation() for _ in range(self.rng.randint(*OPERATIONS_PER_BRANCH)))
+
+    def _operation(self) -> Op:
+        verbs, weights = zip(*WEIGHTS, strict=True)
+        (verb,) = self.rng.choices(verbs, weights)
+        if verb in (Verb.READ, Verb.WRITE):
+            page = self.rng.choice(self.hot)
+            return Op(verb, page, page + 1)
+        start, end = self._range()
+        return mmap(start, end, writable=self.rng.random() < 0.75) if verb is Verb.MMAP else Op(verb, start, end)
+
+    def _range(self) -> tuple[int, int]:
+        kind = self.rng.randrange(4)
+        if kind == 0:
+            return self.start, self.end
+        if kind == 1:
+            start, end = sorted(self.rng.sample(range(self.start, self.end + 1), 2))
+            return start, end
+        table = self.rng.choice(self.tables)
+        return table * self.table_pages, (table + 1) * self.table_pages

@@ -1,0 +1,89 @@
+"""Hypothesis state machines that hold an engine against the reference model after every step."""
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from ptstress.model import AddressSpace, Follower, compare
+from ptstress.model.geometry import Geometry
+from ptstress.observe import observations
+from ptstress.operation import Op, dontneed, mmap, munmap, op_array, read, walk, write
+from ptstress.strategies import page_ranges, pages
+
+
+def address_space_machine(
+    make_machine: Callable[[], Any], bits: tuple[int, ...], reclaim: str
+) -> type[RuleBasedStateMachine]:
+    """One rule for each verb, one invariant that compares everything.
+
+    ``make_machine``: gives the engine's ``Machine`` with an empty address space of geometry ``bits`` whose
+    reclaim policy is ``reclaim``; it may be the same one each time. Allocations must not fail.
+    """
+    space_pages = Geometry.of(bits).pages
+    any_page = st.one_of([pages(bits)] * 4 + [st.just(space_pages)])
+    any_range = page_ranges(bits, invalid=True)
+    # Changing less than is mapped, or most of what follows would find nothing.
+    short_range = any_range.map(lambda pages: (pages[0], min(pages[1], pages[0] + (2 << bits[0]))))
+    most_pages = st.tuples(st.integers(0, 1 << bits[0]), st.integers(space_pages - (1 << bits[0]), space_pages))
+
+    class AddressSpaceMachine(RuleBasedStateMachine):
+        """The engine does what the model says, and is left as the model is."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.machine = make_machine()
+            self.space = AddressSpace(bits, reclaim)
+            self.follower = Follower(self.space)
+
+        @initialize(pages=most_pages)
+        def map_most(self, pages: tuple[int, int]) -> None:
+            """In an empty address space most operations have no effect."""
+            self._do(mmap(*pages))
+
+        @rule(page=any_page)
+        def read(self, page: int) -> None:
+            """Load."""
+            self._do(read(page))
+
+        @rule(page=any_page)
+        def write(self, page: int) -> None:
+            """Store."""
+            self._do(write(page))
+
+        @rule(pages=any_range)
+        def walk(self, pages: tuple[int, int]) -> None:
+            """Look which pages are present."""
+            self._do(walk(*pages))
+
+        @rule(pages=short_range, writable=st.sampled_from((True, True, True, False)))
+        def mmap(self, pages: tuple[int, int], writable: bool) -> None:
+            """Map, over whatever is there."""
+            self._do(mmap(*pages, writable=writable))
+
+        @rule(pages=short_range)
+        def munmap(self, pages: tuple[int, int]) -> None:
+            """Unmap."""
+            self._do(munmap(*pages))
+
+        @rule(pages=any_range)
+        def dontneed(self, pages: tuple[int, int]) -> None:
+            """Drop pages; tables go as the policy says."""
+            self._do(dontneed(*pages))
+
+        @invariant()
+        def engine_equals_model(self) -> None:
+            """VMAs, pages, tables of every level, counters; and the engine's own invariants hold."""
+            difference = compare(self.space, self.machine.snapshot())
+            assert difference is None, difference
+            assert self.machine.check() == 0, self.machine.reports()
+
+        def _do(self, op: Op) -> None:
+            events, table_bytes = self.machine.serial(op_array([op]))
+            (seen,) = observations(events)
+            difference = self.follower.follow(op, seen)
+            assert difference is None, difference
+            assert int(table_bytes[0]) == self.space.table_bytes, f"{op}: table bytes"
+
+    return AddressSpaceMachine

@@ -1,0 +1,95 @@
+"""Model against engine: the whole state, and a run followed operation by operation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ptstress.model.result import Observation, agree
+from ptstress.model.space import AddressSpace
+from ptstress.operation import Op
+from ptstress.vocabulary import LEVEL_NAMES, Verb
+
+PAGE_ZERO, PAGE_ANON = 1, 2
+
+
+class Follower:
+    """Does in the model what was done elsewhere, compares results, and learns the stamps chosen there."""
+
+    def __init__(self, space: AddressSpace) -> None:
+        self.space = space
+        self._stamps: set[int] = set()
+
+    def follow(self, op: Op, seen: Observation) -> str | None:
+        """Do ``op``. Returns ``None`` if the model agrees, or the first difference."""
+        predicted = self.space.apply(op)
+        why = agree(op, predicted, seen)
+        if why is None and op.verb is Verb.WRITE and seen.status == 0:
+            chosen = [seen.value, *([seen.incarnation] if predicted.fresh else [])]
+            used = [stamp for stamp in chosen if stamp in self._stamps]
+            if used:
+                return f"{op}: stamp {used[0]:#x} was used before, expected each to be unique"
+            self._stamps.update(chosen)
+            self.space.learn(op.start, seen.incarnation, seen.value)
+        return why
+
+
+def compare(space: AddressSpace, snapshot: Mapping[str, Any]) -> str | None:
+    """Compare with ``Machine.snapshot()``. Returns ``None`` if equal, or the first difference."""
+    return (
+        _compare_vmas(space, snapshot["vmas"])
+        or _compare_pages(space, snapshot["pages"])
+        or _compare_tables(space, snapshot["tables"])
+        or _compare_number("rss", "pages", int(snapshot["rss"]), space.rss)
+        or _compare_number("page tables", "bytes", int(snapshot["table_bytes"]), space.table_bytes)
+    )
+
+
+def _compare_number(what: str, unit: str, found: int, expected: int) -> str | None:
+    return None if found == expected else f"{what}: {found} {unit}, expected {expected}"
+
+
+def _compare_vmas(space: AddressSpace, rows: np.ndarray) -> str | None:
+    found = sorted((int(r["start"]), int(r["end"]), bool(r["writable"]), int(r["anon_vma"])) for r in rows)
+    expected = [vma.row() for vma in space.vmas.vmas]
+    if [row[:3] for row in found] != [row[:3] for row in expected]:
+        return f"VMAs: {_vma_text(found)}, expected {_vma_text(expected)}"
+    # Only which VMAs share an anon_vma has a meaning, not its number.
+    pairs = {(f[3], e[3]) for f, e in zip(found, expected, strict=True)} | {(0, 0)}
+    if len({f for f, _ in pairs}) != len(pairs) or len({e for _, e in pairs}) != len(pairs):
+        return f"anon_vmas: {_vma_text(found)}, expected {_vma_text(expected)}"
+    return None
+
+
+def _vma_text(rows: list[tuple[int, int, bool, int]]) -> str:
+    texts = [f"p{s}..p{e} {'rw' if w else 'ro'}{f' anon_vma {a}' if a else ''}" for s, e, w, a in rows]
+    return f"[{', '.join(texts)}]"
+
+
+def _compare_pages(space: AddressSpace, rows: np.ndarray) -> str | None:
+    found = {int(r["page"]): (int(r["state"]), int(r["incarnation"]), int(r["value"])) for r in rows if r["state"]}
+    expected = {p: (PAGE_ANON if i else PAGE_ZERO, i, v) for p, (i, v) in space.tables.pages()}
+    for page in sorted(found.keys() | expected.keys()):
+        if found.get(page) != expected.get(page):
+            return f"p{page}: {_page_text(found.get(page))}, expected {_page_text(expected.get(page))}"
+    return None
+
+
+def _page_text(page: tuple[int, int, int] | None) -> str:
+    if page is None:
+        return "none"
+    return "zero page" if page[0] == PAGE_ZERO else f"incarnation {page[1]:#x} value {page[2]:#x}"
+
+
+def _compare_tables(space: AddressSpace, rows: np.ndarray) -> str | None:
+    found = {(int(r["level"]), int(r["page"])): int(r["present"]) for r in rows}
+    expected = {(level, page): present for level, page, present in space.tables.rows()}
+    for key in sorted(found.keys() | expected.keys()):
+        if found.get(key) != expected.get(key) and key[0] < space.geometry.table_levels:
+            name = f"{LEVEL_NAMES[key[0]]} of p{key[1]}"
+            return f"{name}: {_table_text(found.get(key))}, expected {_table_text(expected.get(key))}"
+    return None
+
+
+def _table_text(present: int | None) -> str:
+    return "none" if present is None else f"{present} entries in use"

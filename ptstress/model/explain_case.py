@@ -1,0 +1,168 @@
+"""A concurrent run, made ready for the search in ``explain``: pages become cells, VMAs become segments.
+
+A cell is a page that can be present at all: it is so at the start, or a branch reads or writes it. A
+segment is a longest run of pages that every mmap, munmap and dontneed treats alike.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from errno import EINVAL, ENOMEM
+from typing import NamedTuple
+
+from ptstress.model.result import Observation
+from ptstress.model.space import AddressSpace
+from ptstress.operation import WRITABLE, Op
+from ptstress.vocabulary import Verb
+
+# What a segment allows.
+UNMAPPED, READABLE, READ_WRITE = 0, 1, 2
+
+# A frame: (incarnation, value, bit mask of the branches whose TLB may hold it).
+Frame = tuple[int, int, int]
+ZERO_PAGE = 0        # incarnation of the zero page
+UNBOUND = -1         # incarnation not known yet: the first access tells
+FRESH = -1           # value of a frame never written: its incarnation
+UNKNOWN = -2         # value of a frame written by an operation without a record
+
+_ACCESSES = (Verb.READ, Verb.WRITE)
+_ZAPS = (Verb.DONTNEED, Verb.MUNMAP, Verb.MMAP)
+
+
+class Task(NamedTuple):
+    """An operation with what was seen of it, in terms of cells and segments."""
+
+    op: Op
+    seen: Observation
+    index: int
+    cells: tuple[int, ...]          # that it concerns, ascending
+    segments: tuple[int, int]       # that it concerns, [first, last)
+    bits: tuple[int, ...]           # walk: what it saw in each of its cells
+    needs: tuple[int, ...]          # by branch: operations that ended before this one began
+    inert: bool                     # returned an error that comes without any effect
+    grants: int                     # mmap: what its pages allow afterwards
+
+
+class Case:
+    """A run to explain. ``contradiction``: why no interleaving can, or ``None`` if it takes a search."""
+
+    def __init__(
+        self,
+        space: AddressSpace,
+        known: bool,
+        branches: Sequence[Sequence[Op]],
+        seen: Sequence[Sequence[Observation]],
+        final: Mapping[int, tuple[int, int]] | None,
+        realtime: bool,
+        may_fail: bool,
+    ) -> None:
+        self.limit = space.geometry.pages
+        self.may_fail = may_fail
+        self.contradiction: str | None = None
+        present = dict(space.tables.pages())
+        touched = {op.start for ops in branches for op in ops if op.verb in _ACCESSES}
+        self.pages = sorted(present.keys() | touched)
+        self._edges = self._segment_edges(space, branches)
+        self.segment_of = [self._segment(page) for page in self.pages]
+        self.branches = [
+            tuple(self._task(op, o, b, i, seen, realtime) for i, (op, o) in enumerate(zip(ops, seen[b], strict=True)))
+            for b, ops in enumerate(branches)
+        ]
+        self.all_branches = (1 << len(branches)) - 1
+        self.start_cells = tuple(self._frame(present.get(page), known) for page in self.pages)
+        self.start_segments = tuple(self._allows(space, page) for page in self._edges[:-1])
+        self.start_labels = {entry[0] for entry in present.values()} if known else set()
+        self.seen_by: dict[int, list[tuple[int, int]]] = {}
+        for b, tasks in enumerate(self.branches):
+            for task in tasks:
+                if task.op.verb in _ACCESSES and task.seen.incarnation:
+                    self.seen_by.setdefault(task.seen.incarnation, []).append((b, task.index))
+        self.last_access = self._last_by_cell(_ACCESSES)
+        self.last_walk = self._last_by_cell((Verb.WALK,))
+        self.last_zap = self._last_by_cell(_ZAPS)
+        self.last_map = self._last_by_cell((Verb.MMAP,))
+        self.final = self._final(final)
+
+    def remains(self, last: list[tuple[int, ...]], cell: int, pos: tuple[int, ...], but: int = -1) -> bool:
+        """Whether a branch other than ``but`` still has an operation of the kind that ``last`` lists."""
+        return any(at <= i for b, (at, i) in enumerate(zip(pos, last[cell], strict=True)) if b != but)
+
+    def _segment_edges(self, space: AddressSpace, branches: Sequence[Sequence[Op]]) -> list[int]:
+        edges = {0, self.limit}
+        edges.update(edge for vma in space.vmas.vmas for edge in (vma.start, vma.end))
+        edges.update(edge for ops in branches for op in ops if op.verb is not Verb.WALK for edge in (op.start, op.end))
+        return sorted(edges) + [1 << 64]
+
+    def _segment(self, page: int) -> int:
+        return bisect_right(self._edges, page) - 1
+
+    def _task(
+        self, op: Op, o: Observation, b: int, index: int, seen: Sequence[Sequence[Observation]], realtime: bool
+    ) -> Task:
+        lo, hi = bisect_left(self.pages, op.start), bisect_left(self.pages, op.end)
+        cells = tuple(range(lo, max(lo, hi)))
+        expected = self._static_status(op)
+        inert = expected is not None
+        if inert and o.status != expected:
+            self._contradict(f"t{b}: {op} returned {o.status}, expected {expected}")
+        if self.may_fail and o.status == -ENOMEM and op.verb in (Verb.MMAP, Verb.MUNMAP):
+            inert = True
+        bits = ()
+        if op.verb is Verb.WALK and not inert:
+            bits = tuple(o.bits >> (self.pages[c] - op.start) & 1 for c in cells)
+            if sum(bits) != o.bits.bit_count() or o.present != o.bits.bit_count() or o.status:
+                self._contradict(f"t{b}: {op} saw a page that nobody touched, or miscounted")
+        return Task(
+            op=op,
+            seen=o,
+            index=index,
+            cells=cells,
+            segments=(self._segment(op.start), max(self._segment(op.start), self._segment(op.end))),
+            bits=bits,
+            needs=tuple(self._ended_before(o, others) if realtime and c != b else 0 for c, others in enumerate(seen)),
+            inert=inert,
+            grants=(READ_WRITE if op.arg & WRITABLE else READABLE) if op.verb is Verb.MMAP else 0,
+        )
+
+    @staticmethod
+    def _ended_before(o: Observation, others: Sequence[Observation]) -> int:
+        return sum(1 for other in others if 0 < other.t1 < o.t0)
+
+    def _static_status(self, op: Op) -> int | None:
+        """The status of an operation that does nothing, whatever the others do; ``None`` if it does something."""
+        if op.verb in _ACCESSES or (op.start < op.end <= self.limit):
+            return None
+        if op.verb is Verb.MMAP and op.start < op.end:
+            return -ENOMEM
+        return 0 if op.start == op.end and op.verb in (Verb.WALK, Verb.DONTNEED) else -EINVAL
+
+    def _frame(self, entry: tuple[int, int] | None, known: bool) -> Frame | None:
+        if entry is None:
+            return None
+        incarnation, value = entry
+        return (incarnation, value, self.all_branches) if known or not incarnation else (UNBOUND, UNKNOWN, self.all_branches)
+
+    @staticmethod
+    def _allows(space: AddressSpace, page: int) -> int:
+        vma = space.vmas.find(page)
+        return UNMAPPED if vma is None else READ_WRITE if vma.writable else READABLE
+
+    def _last_by_cell(self, verbs: tuple[Verb, ...]) -> list[tuple[int, ...]]:
+        """By cell and branch: the last operation of these verbs on it, or -1."""
+        last = [[-1] * len(self.branches) for _ in self.pages]
+        for b, tasks in enumerate(self.branches):
+            for task in tasks:
+                if task.op.verb in verbs and not task.inert:
+                    for cell in task.cells:
+                        last[cell][b] = task.index
+        return [tuple(row) for row in last]
+
+    def _final(self, final: Mapping[int, tuple[int, int]] | None) -> tuple[tuple[int, int] | None, ...] | None:
+        if final is None:
+            return None
+        stray = sorted(final.keys() - set(self.pages))
+        if stray:
+            self._contradict(f"p{stray[0]} is present at the end, but nobody touched it")
+        return tuple(final.get(page) for page in self.pages)
+
+    def _contradict(self, why: str) -> None:
+        self.contradiction = self.contradiction or why

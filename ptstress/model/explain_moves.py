@@ -1,0 +1,356 @@
+"""What can happen next in a concurrent run: the atomic steps that the search in ``explain`` orders.
+
+    read, write   fault: the zero page or a fresh frame appears; then the access itself. A fault that is
+                  undone before the access is followed by another
+    walk          looks at one page after the other, ascending
+    dontneed      finds the VMAs (nobody changes those of its pages before it has cleared them), clears one
+                  page after the other, flushes and returns
+    munmap        removes the VMAs, clears one page after the other, flushes and returns
+    mmap          clears one page after the other, sets the new VMA, flushes and returns; to a fault the VMA
+                  changes at once
+
+A frame that was cleared may still be used by a branch that had it in its TLB until the operation that
+cleared it returns, and by the access that is in flight then; but not once the branch used another
+translation of the page, or faulted there.
+
+A step is *eager* if doing it now rules out no explanation: it changes nothing that another branch can
+still see. Eager steps are done at once; only the others are tried in every order.
+"""
+
+from collections.abc import Iterator
+from errno import EFAULT, ENOMEM
+from typing import NamedTuple
+
+from ptstress.model.explain_case import FRESH, READ_WRITE, UNBOUND, UNMAPPED, ZERO_PAGE, Case, Frame, Task
+from ptstress.model.result import is_incarnation, is_value
+from ptstress.vocabulary import Verb
+
+RETURNED = -1
+
+
+class Dead(NamedTuple):
+    """A cleared frame. ``killer``: the branch that cleared it, or ``RETURNED``. ``users``: branches that may use it."""
+
+    cell: int
+    frame: Frame
+    killer: int
+    users: int
+
+
+class State(NamedTuple):
+    """A moment. ``pos``, ``phase``: by branch: current operation, atomic steps of it that are done."""
+
+    pos: tuple[int, ...]
+    phase: tuple[int, ...]
+    cells: tuple[Frame | None, ...]
+    segments: tuple[int, ...]
+    dead: frozenset[Dead]
+
+
+#: What was done: branch, operation, words, cell or -1.
+Step = tuple[int, int, str, int]
+Move = tuple[State, Step]
+
+
+class Moves:
+    """The steps of one case."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+
+    def start(self) -> State:
+        """Before the branches."""
+        case = self.case
+        zeros = (0,) * len(case.branches)
+        return State(zeros, zeros, case.start_cells, case.start_segments, frozenset())
+
+    def eager(self, state: State) -> Move | None:
+        """One eager step, or ``None``."""
+        for b in range(len(state.pos)):
+            task = self._current(state, b)
+            move = self._eager_of(state, b, task) if task is not None else None
+            if move is not None:
+                return move
+        return None
+
+    def others(self, state: State) -> list[Move]:
+        """All other steps; those of the operation that ended first come first."""
+        tasks = [(task.seen.t1, b, task) for b in range(len(state.pos)) if (task := self._current(state, b)) is not None]
+        return [move for _, b, task in sorted(tasks, key=lambda t: t[:2]) for move in self._others_of(state, b, task)]
+
+    def _current(self, state: State, b: int) -> Task | None:
+        """The operation of branch ``b``, if it may have begun."""
+        tasks = self.case.branches[b]
+        if state.pos[b] == len(tasks):
+            return None
+        task = tasks[state.pos[b]]
+        return task if all(at >= need for at, need in zip(state.pos, task.needs, strict=True)) else None
+
+    # ---- eager steps
+
+    def _eager_of(self, state: State, b: int, task: Task) -> Move | None:
+        if task.inert:
+            return self._complete(state, b), (b, task.index, "returns without effect", -1)
+        verb = task.op.verb
+        if verb is Verb.WALK:
+            return self._walk_page(state, b, task)
+        if verb in (Verb.READ, Verb.WRITE):
+            return next((m for m, is_eager in self._pure_accesses(state, b, task) if is_eager), None)
+        if state.phase[b] == 0:
+            return None
+        if state.phase[b] == _last_phase(task):
+            used = any(d.killer == b for d in state.dead)
+            return None if used else (self._complete(state, b), (b, task.index, "returns", -1))
+        # The last step of an mmap also sets the VMA.
+        sets_vma = verb is Verb.MMAP and state.phase[b] == len(task.cells) - 1
+        observed = self._is_observed(state, b, self._next_cell(state, b, task))
+        return None if observed or sets_vma else self._zap(state, b, task)
+
+    def _is_observed(self, state: State, b: int, cell: int) -> bool:
+        """Whether another branch will still look at ``cell``."""
+        case = self.case
+        return case.remains(case.last_access, cell, state.pos, b) or case.remains(case.last_walk, cell, state.pos, b)
+
+    def _walk_page(self, state: State, b: int, task: Task) -> Move | None:
+        done = state.phase[b]
+        if done == len(task.cells):
+            return self._complete(state, b), (b, task.index, "returns", -1)
+        cell, bit = task.cells[done], task.bits[done]
+        # While a munmap clears, its pages are in no VMA; a walk may pass over them.
+        hole = state.segments[self.case.segment_of[cell]] == UNMAPPED
+        if bit != (state.cells[cell] is not None) and not (hole and not bit):
+            return None
+        return state._replace(phase=_set(state.phase, b, done + 1)), (b, task.index, "sees" if bit else "misses", cell)
+
+    def _pure_accesses(self, state: State, b: int, task: Task) -> Iterator[tuple[Move, bool]]:
+        """Ends of a read, or of a failed access, that change no page; and whether each is eager."""
+        case, cell, status = self.case, task.cells[0], task.seen.status
+        if status == -EFAULT:
+            allows = state.segments[case.segment_of[cell]]
+            insufficient = allows == UNMAPPED or (task.op.verb is Verb.WRITE and allows != READ_WRITE)
+            if insufficient and not self._mmap_hides(state, b, task.op.start):
+                # It may have faulted before, and will again only if the pages are mapped again.
+                eager = not case.remains(case.last_map, cell, state.pos, b)
+                yield (self._complete(state, b), (b, task.index, "faults in vain", cell)), eager
+        elif status == -ENOMEM and case.may_fail:
+            yield (self._complete(state, b), (b, task.index, "fails", cell)), False
+        elif status == 0 and task.op.verb is Verb.READ:
+            # If it reads the zero page later, it may fault it in then, which others, its own walk or the
+            # end can see.
+            at_end = case.final is not None and case.final[cell] == (0, 0)
+            visible = at_end or case.remains(case.last_walk, cell, state.pos) or self._is_observed(state, b, cell)
+            stays = state.cells[cell] is not None and not case.remains(case.last_zap, cell, state.pos, b)
+            for after, used, words in self._uses(state, b, task):
+                eager = used != UNBOUND and (used != ZERO_PAGE or stays or not visible)
+                yield (self._complete(after, b), (b, task.index, words, cell)), eager
+
+    # ---- steps that are tried in every order
+
+    def _others_of(self, state: State, b: int, task: Task) -> Iterator[Move]:
+        verb = task.op.verb
+        if verb in (Verb.READ, Verb.WRITE):
+            yield from (m for m, is_eager in self._pure_accesses(state, b, task) if not is_eager)
+            if verb is Verb.WRITE and task.seen.status == 0:
+                for after, _, words in self._uses(state, b, task):
+                    yield self._complete(after, b), (b, task.index, words, task.cells[0])
+            yield from self._fault(state, b, task)
+        elif verb is not Verb.WALK:
+            if state.phase[b] == 0:
+                yield from self._begin(state, b, task)
+            elif state.phase[b] < _last_phase(task):
+                yield self._zap(state, b, task)
+            else:
+                yield self._complete(self._flush(state, b), b), (b, task.index, "flushes and returns", -1)
+
+    def _uses(self, state: State, b: int, task: Task) -> Iterator[tuple[State, int, str]]:
+        """Ways to access a frame as observed: the mapped one, and cleared ones. With its incarnation before."""
+        cell = task.cells[0]
+        words = "reads" if task.op.verb is Verb.READ else "writes"
+        frame = state.cells[cell]
+        if frame is not None:
+            after = self._access(state, b, task, frame)
+            if after is not None:
+                dead = self._forget(state, b, cell)
+                yield state._replace(cells=_set(state.cells, cell, after), dead=dead), frame[0], words
+        for dead in state.dead:
+            if dead.cell == cell and dead.users >> b & 1:
+                after = self._access(state, b, task, dead.frame)
+                if after is not None:
+                    kept = dead._replace(frame=(*after[:2], 0))
+                    others = self._forget(state, b, cell, dead)
+                    yield state._replace(dead=others - {dead} | {kept}), dead.frame[0], f"{words} through its TLB"
+
+    def _access(self, state: State, b: int, task: Task, frame: Frame) -> Frame | None:
+        """The frame after the access, or ``None`` if something else would have been observed."""
+        incarnation, value, tlb = frame
+        seen = task.seen
+        if task.op.verb is Verb.READ:
+            if incarnation == UNBOUND:
+                fits = seen.value == seen.incarnation if value == FRESH else is_value(seen.value)
+                fits = fits and self._may_bind(state, seen.incarnation)
+            else:
+                fits = (seen.incarnation, seen.value) == (incarnation, value)
+        else:
+            bound = self._may_bind(state, seen.incarnation) if incarnation == UNBOUND else seen.incarnation == incarnation
+            fits = incarnation != ZERO_PAGE and bound and is_value(seen.value)
+        return (seen.incarnation, seen.value, tlb | 1 << b) if fits else None
+
+    @staticmethod
+    def _forget(state: State, b: int, cell: int, but: Dead | None = None, but_zero: bool = False) -> frozenset[Dead]:
+        """Cleared frames, now that branch ``b`` has another translation of ``cell``, or none."""
+        gone = {
+            d for d in state.dead
+            if d.cell == cell and d.users >> b & 1 and d is not but and not (but_zero and d.frame[0] == ZERO_PAGE)
+        }
+        left = (d._replace(users=d.users & ~(1 << b)) for d in gone)
+        return state.dead - gone | {d for d in left if d.users} if gone else state.dead
+
+    def _may_bind(self, state: State, incarnation: int) -> bool:
+        """Whether a frame that nobody has named yet can be ``incarnation``: each is allocated once."""
+        case = self.case
+        return (
+            is_incarnation(incarnation)
+            and incarnation not in case.start_labels
+            and not any(state.pos[c] > i for c, i in case.seen_by.get(incarnation, ()))
+        )
+
+    def _fault(self, state: State, b: int, task: Task) -> Iterator[Move]:
+        case, cell = self.case, task.cells[0]
+        frame, allows = state.cells[cell], state.segments[case.segment_of[cell]]
+        if self._mmap_hides(state, b, task.op.start):
+            return
+        if task.op.verb is Verb.READ:
+            needed = task.seen[:3] == (0, 0, 0) or self._is_observed(state, b, cell)
+            if frame is None and allows != UNMAPPED and needed:
+                there = state._replace(cells=_set(state.cells, cell, (ZERO_PAGE, 0, 0)), dead=self._forget(state, b, cell))
+                yield there, (b, task.index, "faults in", cell)
+        elif (frame is None or frame[0] == ZERO_PAGE) and allows == READ_WRITE:
+            fresh = (UNBOUND, FRESH, 0)
+            after = self._access(state, b, task, fresh) if task.seen.status == 0 else None
+            if after is not None:
+                there = state._replace(cells=_set(state.cells, cell, after), dead=self._forget(state, b, cell))
+                yield self._complete(there, b), (b, task.index, "faults in and writes", cell)
+            if self._is_observed(state, b, cell):
+                # A write misses although the zero page is in the TLB, where it stays until the write is done.
+                dead = self._forget(state, b, cell, but_zero=True)
+                there = state._replace(cells=_set(state.cells, cell, fresh), dead=dead)
+                yield there, (b, task.index, "faults in", cell)
+
+    def _begin(self, state: State, b: int, task: Task) -> Iterator[Move]:
+        first, last = task.segments
+        verb = task.op.verb
+        if verb is Verb.DONTNEED:
+            status = -ENOMEM if UNMAPPED in state.segments[first:last] else 0
+            if status == task.seen.status and not self._is_hidden(state, b, task):
+                yield self._zap(state, b, task)
+            return
+        if task.seen.status or self._is_excluded(state, b, task):
+            return
+        if verb is Verb.MUNMAP:
+            bare = (UNMAPPED,) * (last - first)
+            segments = state.segments[:first] + bare + state.segments[last:]
+            yield state._replace(segments=segments, phase=_set(state.phase, b, 1)), (b, task.index, "removes the VMAs", -1)
+        else:
+            yield self._zap(state, b, task)
+
+    def _zap(self, state: State, b: int, task: Task) -> Move:
+        """The next page of a range operation; with the last one of an mmap its VMA appears."""
+        step = (b, task.index, "returns", -1)
+        if task.cells:
+            cell = self._next_cell(state, b, task)
+            step = (b, task.index, "clears", cell)
+            passed = task.op.verb is Verb.DONTNEED and state.segments[self.case.segment_of[cell]] == UNMAPPED
+            state = state if passed else self._clear(state, b, task, cell)
+        phase = min(state.phase[b] + 1, _last_phase(task))
+        if task.op.verb is Verb.MMAP and phase == len(task.cells):
+            first, last = task.segments
+            segments = state.segments[:first] + (task.grants,) * (last - first) + state.segments[last:]
+            state = state._replace(segments=segments)
+        if not task.cells:
+            return self._complete(state, b), step
+        return state._replace(phase=_set(state.phase, b, phase)), step
+
+    def _clear(self, state: State, b: int, task: Task, cell: int) -> State:
+        frame = state.cells[cell]
+        if frame is None:
+            return state
+        users = 0
+        for c, at in enumerate(state.pos):
+            cached = frame[2] >> c & 1 or self._in_flight(state, c, cell, b, task)
+            if c != b and cached and at <= self.case.last_access[cell][c]:
+                users |= 1 << c
+        dead = state.dead | {Dead(cell, (*frame[:2], 0), b, users)} if users else state.dead
+        return state._replace(cells=_set(state.cells, cell, None), dead=dead)
+
+    def _flush(self, state: State, b: int) -> State:
+        """Branch ``b`` returns: what it cleared stays usable for accesses in flight only."""
+        task = self.case.branches[b][state.pos[b]]
+        dead = set()
+        for d in state.dead:
+            if d.killer == b:
+                users = (c for c in range(len(state.pos)) if d.users >> c & 1)
+                late = sum(1 << c for c in users if self._in_flight(state, c, d.cell, b, task))
+                d = d._replace(killer=RETURNED, users=late)
+            if d.users:
+                dead.add(d)
+        return state._replace(dead=frozenset(dead))
+
+    def _in_flight(self, state: State, c: int, cell: int, b: int, task: Task) -> bool:
+        """Whether branch ``c`` may be in an access to ``cell`` that began before ``task`` of ``b`` returned."""
+        tasks = self.case.branches[c]
+        if state.pos[c] == len(tasks):
+            return False
+        other = tasks[state.pos[c]]
+        return other.op.verb in (Verb.READ, Verb.WRITE) and other.cells[0] == cell and other.needs[b] <= task.index
+
+    def _complete(self, state: State, b: int) -> State:
+        """Branch ``b`` goes on to its next operation."""
+        pos = _set(state.pos, b, state.pos[b] + 1)
+        dead = state.dead
+        if dead:
+            kept = set()
+            for d in dead:
+                over = d.killer == RETURNED or pos[b] > self.case.last_access[d.cell][b]
+                users = d.users & ~(1 << b) if over else d.users
+                if users:
+                    kept.add(d._replace(users=users))
+            dead = frozenset(kept)
+        return state._replace(pos=pos, phase=_set(state.phase, b, 0), dead=dead)
+
+    # ---- who waits for whom
+
+    def _in_progress(self, state: State, b: int) -> Iterator[tuple[int, Task]]:
+        """Range operations of other branches that have begun and not yet cleared all their pages."""
+        for c, tasks in enumerate(self.case.branches):
+            if c != b and state.phase[c] and state.phase[c] < _last_phase(tasks[state.pos[c]]):
+                yield c, tasks[state.pos[c]]
+
+    def _mmap_hides(self, state: State, b: int, page: int) -> bool:
+        """An mmap over ``page`` is under way: a fault waits for it."""
+        return any(t.op.verb is Verb.MMAP and t.op.start <= page < t.op.end for _, t in self._in_progress(state, b))
+
+    def _is_hidden(self, state: State, b: int, task: Task) -> bool:
+        return any(t.op.verb is Verb.MMAP and _overlap(t, task) for _, t in self._in_progress(state, b))
+
+    def _is_excluded(self, state: State, b: int, task: Task) -> bool:
+        """mmap_lock and the locks of the VMAs: one mmap or munmap at a time, none beside a dontneed of its pages."""
+        return any(
+            t.op.verb in (Verb.MMAP, Verb.MUNMAP) or (t.op.verb is Verb.DONTNEED and _overlap(t, task))
+            for _, t in self._in_progress(state, b)
+        )
+
+    @staticmethod
+    def _next_cell(state: State, b: int, task: Task) -> int:
+        return task.cells[state.phase[b] - (task.op.verb is Verb.MUNMAP)]
+
+
+def _last_phase(task: Task) -> int:
+    return len(task.cells) + (task.op.verb is Verb.MUNMAP)
+
+
+def _overlap(a: Task, b: Task) -> bool:
+    return a.op.start < b.op.end and b.op.start < a.op.end
+
+
+def _set(items: tuple, i: int, item: object) -> tuple:
+    return items[:i] + (item,) + items[i + 1 :]

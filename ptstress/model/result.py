@@ -1,0 +1,78 @@
+"""What an operation returned: as the model predicts it, and as it was observed.
+
+The engine chooses the values that it writes and the incarnations of fresh frames; everything else is
+predicted exactly. Incarnations have the top bit set, written values have it clear and are not 0; the
+zero page reads as value 0, incarnation 0.
+"""
+
+from typing import NamedTuple
+
+from ptstress.operation import Op
+from ptstress.vocabulary import Verb
+
+STAMP_BIT = 1 << 63
+
+
+class Result(NamedTuple):
+    """Predicted. ``status``: 0 or -errno. ``bits``: walk: bit ``i`` set: page ``start + i`` is present.
+
+    ``fresh``: a write made a new frame, so its incarnation is the engine's choice.
+    """
+
+    status: int
+    value: int = 0
+    incarnation: int = 0
+    bits: int = 0
+    fresh: bool = False
+
+
+class Observation(NamedTuple):
+    """Observed. As ``Result``; ``present`` is the count that a walk returned; ``t0``, ``t1``: start and end, 0: unknown."""
+
+    status: int
+    value: int = 0
+    incarnation: int = 0
+    present: int = 0
+    bits: int = 0
+    t0: int = 0
+    t1: int = 0
+
+
+def agree(op: Op, predicted: Result, seen: Observation) -> str | None:
+    """``None`` if what was seen is what was predicted; otherwise what differs, for a reader."""
+    if seen.status != predicted.status:
+        return f"{op}: returned {seen.status}, expected {predicted.status}"
+    if op.verb is Verb.WALK:
+        return _agree_walk(op, predicted, seen)
+    if seen.status or op.verb not in (Verb.READ, Verb.WRITE):
+        return None
+    if op.verb is Verb.READ and seen.value != predicted.value:
+        return f"{op}: read {seen.value:#x}, expected {predicted.value:#x}"
+    if op.verb is Verb.WRITE and not is_value(seen.value):
+        return f"{op}: wrote {seen.value:#x}, expected a value that is not 0 and has the top bit clear"
+    if predicted.fresh and not is_incarnation(seen.incarnation):
+        return f"{op}: fresh frame of incarnation {seen.incarnation:#x}, expected the top bit set"
+    if not predicted.fresh and seen.incarnation != predicted.incarnation:
+        return f"{op}: used incarnation {seen.incarnation:#x}, expected {predicted.incarnation:#x}"
+    return None
+
+
+def is_value(stamp: int) -> bool:
+    """Whether a write can have chosen this."""
+    return 0 < stamp < STAMP_BIT
+
+
+def is_incarnation(stamp: int) -> bool:
+    """Whether a fresh frame can have this."""
+    return STAMP_BIT <= stamp < STAMP_BIT << 1
+
+
+def _agree_walk(op: Op, predicted: Result, seen: Observation) -> str | None:
+    if seen.bits != predicted.bits:
+        wrong = seen.bits ^ predicted.bits
+        page = (wrong & -wrong).bit_length() - 1
+        found = "present" if seen.bits >> page & 1 else "absent"
+        return f"{op}: saw p{op.start + page} {found}, expected the opposite"
+    if seen.present != predicted.bits.bit_count():
+        return f"{op}: counted {seen.present} pages, expected {predicted.bits.bit_count()}"
+    return None

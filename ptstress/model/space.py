@@ -1,0 +1,181 @@
+"""The sequential reference model of an address space: what every operation must return and leave behind.
+
+``AddressSpace`` is the efficient, changing form; ``step`` is the same as a pure function. Pages are
+numbered from 0; ranges are half-open. Semantics are those of Linux 6.18 for private anonymous memory
+without huge pages, with every ``mmap`` at a fixed address.
+
+``reclaim``: when pte_tables are freed other than with their last VMA:
+    never   not at all (Linux before 6.14);
+    sync    by one DONTNEED that covers the whole span of the table inside one VMA (6.14 and later).
+Upper tables are freed with the last VMA of their span only.
+
+Not modelled: reverse mappings, swap, file mappings, failing allocations, address-space limits other than
+``max_vmas``.
+"""
+
+from errno import EFAULT, EINVAL, ENOMEM
+
+import numpy as np
+
+from ptstress.model.geometry import Geometry
+from ptstress.model.result import STAMP_BIT, Result
+from ptstress.model.tables import ZERO, Tables
+from ptstress.model.vma import VmaSet
+from ptstress.operation import Op
+from ptstress.vocabulary import OPERATIONS, Verb
+
+RECLAIM = ("never", "sync")
+
+_REPLAY_PART = 1 << 16
+_DONE = Result(0)
+_FAULT = Result(-EFAULT)
+_INVALID = Result(-EINVAL)
+_NO_MEMORY = Result(-ENOMEM)
+
+
+class AddressSpace:
+    """VMAs, tables and pages. ``apply`` does one operation.
+
+    ``max_vmas`` is Linux's ``vm.max_map_count``: mmap fails if there are more VMAs than that, and munmap
+    if there are that many and it would make one more; ``None``: no limit. A write takes the next value
+    and a fresh frame the next incarnation of the model's own; ``learn`` replaces them by observed ones.
+    """
+
+    def __init__(self, bits: tuple[int, ...], reclaim: str = "sync", max_vmas: int | None = None) -> None:
+        if reclaim not in RECLAIM:
+            raise ValueError(f"reclaim {reclaim!r}: expected one of {', '.join(RECLAIM)}")
+        self.geometry = Geometry.of(bits)
+        self.reclaim = reclaim
+        self.max_vmas = max_vmas
+        self.vmas = VmaSet(self.geometry.pages)
+        self.tables = Tables(self.geometry)
+        self._writes = 0
+        self._frames = 0
+        self._operations = {verb: getattr(self, f"_{verb.label}") for verb in (*OPERATIONS, Verb.SYNC)}
+
+    def copy(self) -> "AddressSpace":
+        """An independent copy."""
+        other = AddressSpace(self.geometry.bits, self.reclaim, self.max_vmas)
+        other.vmas = self.vmas.copy()
+        other.tables = self.tables.copy()
+        other._writes, other._frames = self._writes, self._frames
+        return other
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of all pte, pmd and pud tables."""
+        return self.tables.table_bytes
+
+    @property
+    def rss(self) -> int:
+        """Present pages without the zero page."""
+        return self.tables.rss
+
+    def apply(self, op: Op) -> Result:
+        """Do one operation."""
+        return self._operations[op.verb](op.start, op.end, op.arg)
+
+    def learn(self, page: int, incarnation: int, value: int) -> None:
+        """The frame at ``page``, which is not the zero page, really is ``incarnation`` and holds ``value``."""
+        self.tables.set(page, (incarnation, value))
+
+    def replay(self, ops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Do an array of operations. Returns, for each, its status and the table bytes after it."""
+        status = np.zeros(len(ops), dtype=np.int32)
+        table_bytes = np.zeros(len(ops), dtype=np.uint64)
+        columns = [ops[name] for name in ("verb", "start", "end", "arg")]
+        # In parts, because Python's integers take many times the memory of an array's.
+        for first in range(0, len(ops), _REPLAY_PART):
+            part = zip(*(column[first : first + _REPLAY_PART].tolist() for column in columns), strict=True)
+            for i, (verb, start, end, arg) in enumerate(part, first):
+                status[i] = self._operations[verb](start, end, arg).status
+                table_bytes[i] = self.tables.table_bytes
+        return status, table_bytes
+
+    def _read(self, page: int, _end: int, _arg: int) -> Result:
+        entry = self.tables.get(page)
+        if entry is None:
+            # Permission is checked before any table is allocated.
+            if self.vmas.find(page) is None:
+                return _FAULT
+            self.tables.set(page, ZERO)
+            entry = ZERO
+        return Result(0, entry[1], entry[0])
+
+    def _write(self, page: int, _end: int, _arg: int) -> Result:
+        entry = self.tables.get(page)
+        fresh = entry is None or entry == ZERO
+        if fresh:
+            vma = self.vmas.find(page)
+            if vma is None or not vma.writable:
+                return _FAULT
+            self.vmas.prepare_anon(vma)
+            self._frames += 1
+        self._writes += 1
+        incarnation = STAMP_BIT | self._frames if fresh else entry[0]
+        self.tables.set(page, (incarnation, self._writes))
+        return Result(0, self._writes, incarnation, 0, fresh)
+
+    def _walk(self, start: int, end: int, _arg: int) -> Result:
+        if start > end or end > self.geometry.pages:
+            return _INVALID
+        seen = bytearray((end - start + 7) // 8)
+        for page in self.tables.present(start, end):
+            seen[(page - start) >> 3] |= 1 << ((page - start) & 7)
+        return Result(0, bits=int.from_bytes(seen, "little"))
+
+    def _mmap(self, start: int, end: int, arg: int) -> Result:
+        if start >= end:
+            return _INVALID
+        if end > self.geometry.pages or (self.max_vmas is not None and len(self.vmas) > self.max_vmas):
+            return _NO_MEMORY
+        replaced = self._munmap(start, end, 0)
+        if replaced.status == 0:
+            self.vmas.insert(start, end, bool(arg & 1))
+        return replaced
+
+    def _munmap(self, start: int, end: int, _arg: int) -> Result:
+        if start >= end or end > self.geometry.pages:
+            return _INVALID
+        if self.max_vmas is not None and len(self.vmas) >= self.max_vmas and self.vmas.punches_hole(start, end):
+            return _NO_MEMORY
+        hole = self.vmas.remove(start, end)
+        if hole is not None:
+            self.tables.zap(hole.start, hole.end)
+            self.tables.free_behind(hole)
+        return _DONE
+
+    def _sync(self, _worker: int, _ops: int, _arg: int) -> Result:
+        # Waiting for another worker is nothing in a single thread.
+        return _DONE
+
+    def _dontneed(self, start: int, end: int, _arg: int) -> Result:
+        if start > end:
+            return _INVALID
+        if start == end:
+            return _DONE
+        if end > self.geometry.pages:
+            return _INVALID
+        covered = 0
+        for vma in self.vmas.overlapping(start, end):
+            lo, hi = max(start, vma.start), min(end, vma.end)
+            covered += hi - lo
+            self.tables.zap(lo, hi)
+            if self.reclaim == "sync":
+                self.tables.reclaim(lo, hi)
+        # A gap is an error, but what is mapped is done all the same.
+        return _DONE if covered == end - start else _NO_MEMORY
+
+
+def step(space: AddressSpace, op: Op) -> tuple[AddressSpace, Result]:
+    """The next state and the result; ``space`` itself stays as it is."""
+    after = space.copy()
+    result = after.apply(op)
+    return after, result
+
+
+def run(space: AddressSpace, ops: list[Op]) -> list[Result]:
+    """Do operations in order; ``space`` changes."""
+    return [space.apply(op) for op in ops]
+
+

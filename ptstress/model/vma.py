@@ -1,0 +1,142 @@
+"""The VMAs of the model: which pages are mapped how. Split and merge as Linux does it.
+
+A VMA gets an ``anon_vma`` at its first write fault. Two neighbours merge if they adjoin, allow the
+same, and have not two different anon_vmas. Merging happens in mmap only: nothing else here changes what
+a VMA allows. Source: mm/vma.c (vma_merge_new_range, can_vma_merge_right), mm/vma.c
+find_mergeable_anon_vma.
+"""
+
+from bisect import bisect_left, bisect_right
+from typing import NamedTuple
+
+
+class Vma:
+    """Pages ``[start, end)``. ``anon_vma``: 0: none yet; only equality of two numbers has a meaning."""
+
+    __slots__ = ("anon_vma", "end", "start", "writable")
+
+    def __init__(self, start: int, end: int, writable: bool, anon_vma: int = 0) -> None:
+        self.start = start
+        self.end = end
+        self.writable = writable
+        self.anon_vma = anon_vma
+
+    def row(self) -> tuple[int, int, bool, int]:
+        """``(start, end, writable, anon_vma)``."""
+        return self.start, self.end, self.writable, self.anon_vma
+
+
+class Hole(NamedTuple):
+    """What an unmap took away: VMAs in ``[start, end)``, and the room up to the neighbours, ``[floor, ceiling)``."""
+
+    start: int
+    end: int
+    floor: int
+    ceiling: int
+
+
+class VmaSet:
+    """VMAs in order of address, without overlaps. ``limit``: pages of the address space."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.vmas: list[Vma] = []
+        self._starts: list[int] = []
+        self._next_anon_vma = 1
+
+    def __len__(self) -> int:
+        return len(self.vmas)
+
+    def copy(self) -> "VmaSet":
+        """An independent copy."""
+        other = VmaSet(self.limit)
+        other.vmas = [Vma(*vma.row()) for vma in self.vmas]
+        other._starts = self._starts.copy()
+        other._next_anon_vma = self._next_anon_vma
+        return other
+
+    def find(self, page: int) -> Vma | None:
+        """The VMA that holds ``page``."""
+        i = bisect_right(self._starts, page) - 1
+        return self.vmas[i] if i >= 0 and page < self.vmas[i].end else None
+
+    def overlapping(self, start: int, end: int) -> list[Vma]:
+        """VMAs that hold a page of ``[start, end)``, in order."""
+        first, last = self._slice(start, end)
+        return self.vmas[first:last]
+
+    def punches_hole(self, start: int, end: int) -> bool:
+        """Whether removing ``[start, end)`` leaves one VMA more: both its ends stay."""
+        vma = self.find(start)
+        return vma is not None and vma.start < start and end < vma.end
+
+    def remove(self, start: int, end: int) -> Hole | None:
+        """Unmap ``[start, end)``; VMAs that stick out are split. ``None``: nothing was mapped there."""
+        first, last = self._slice(start, end)
+        if first == last:
+            return None
+        head, tail = self.vmas[first], self.vmas[last - 1]
+        kept = []
+        if head.start < start:
+            kept.append(Vma(head.start, start, head.writable, head.anon_vma))
+        if tail.end > end:
+            kept.append(Vma(end, tail.end, tail.writable, tail.anon_vma))
+        before = self.vmas[first - 1].end if first else 0
+        behind = self.vmas[last].start if last < len(self.vmas) else self.limit
+        self._splice(first, last, kept)
+        return Hole(
+            start=max(start, head.start),
+            end=min(end, tail.end),
+            floor=start if head.start < start else before,
+            ceiling=end if tail.end > end else behind,
+        )
+
+    def insert(self, start: int, end: int, writable: bool) -> None:
+        """Map ``[start, end)``, where nothing is mapped; merge with the neighbours that allow it."""
+        new = Vma(start, end, writable)
+        at = bisect_left(self._starts, start)
+        prev = self.vmas[at - 1] if at else None
+        succ = self.vmas[at] if at < len(self.vmas) else None
+        left = prev is not None and _mergeable(prev, new)
+        right = succ is not None and _mergeable(new, succ)
+        if left and right:
+            # Both go with the new VMA, which has no anon_vma, but perhaps not with each other.
+            right = _compatible(prev, succ)
+        if left:
+            new.start, new.anon_vma = prev.start, prev.anon_vma
+        if right:
+            new.end, new.anon_vma = succ.end, new.anon_vma or succ.anon_vma
+        self._splice(at - left, at + right, [new])
+
+    def prepare_anon(self, vma: Vma) -> None:
+        """Give ``vma`` an anon_vma: that of the next or the previous VMA if they could merge, or a new one."""
+        if vma.anon_vma:
+            return
+        at = bisect_left(self._starts, vma.start)
+        prev = self.vmas[at - 1] if at else None
+        succ = self.vmas[at + 1] if at + 1 < len(self.vmas) else None
+        if succ is not None and succ.anon_vma and _mergeable(vma, succ):
+            vma.anon_vma = succ.anon_vma
+        elif prev is not None and prev.anon_vma and _mergeable(prev, vma):
+            vma.anon_vma = prev.anon_vma
+        else:
+            vma.anon_vma = self._next_anon_vma
+            self._next_anon_vma += 1
+
+    def _slice(self, start: int, end: int) -> tuple[int, int]:
+        first = bisect_right(self._starts, start) - 1
+        if first < 0 or self.vmas[first].end <= start:
+            first += 1
+        return first, max(first, bisect_left(self._starts, end))
+
+    def _splice(self, first: int, last: int, vmas: list[Vma]) -> None:
+        self.vmas[first:last] = vmas
+        self._starts[first:last] = [vma.start for vma in vmas]
+
+
+def _mergeable(a: Vma, b: Vma) -> bool:
+    return a.end == b.start and a.writable == b.writable and _compatible(a, b)
+
+
+def _compatible(a: Vma, b: Vma) -> bool:
+    return not a.anon_vma or not b.anon_vma or a.anon_vma == b.anon_vma

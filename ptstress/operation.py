@@ -1,0 +1,71 @@
+"""One operation on an address space, as every part of the project passes it around.
+
+Pages are half-open, ``[start, end)``, in pages of 4 KiB. ``read`` and ``write`` concern one page. The
+engine gets operations as arrays of ``OP_DTYPE``.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from ptstress.vocabulary import OP_DTYPE, Verb
+
+#: Value of ``arg`` for ``mmap``.
+READ_ONLY, WRITABLE = 0, 1
+
+
+class Op(NamedTuple):
+    """``verb`` on pages ``[start, end)``. ``arg``: mmap: 1 if writable; otherwise 0."""
+
+    verb: Verb
+    start: int
+    end: int
+    arg: int = 0
+
+    def __str__(self) -> str:
+        """As in a program: ``write(p3)``, ``mmap(p0..p8, ro)``."""
+        where = f"p{self.start}" if self.end == self.start + 1 else f"p{self.start}..p{self.end}"
+        return f"{self.verb.label}({where}{', ro' if self.verb is Verb.MMAP and not self.arg else ''})"
+
+
+def read(page: int) -> Op:
+    """Load from a page."""
+    return Op(Verb.READ, page, page + 1)
+
+
+def write(page: int) -> Op:
+    """Store to a page; the engine chooses a value that is unique in the run."""
+    return Op(Verb.WRITE, page, page + 1)
+
+
+def walk(start: int, end: int) -> Op:
+    """Look which pages of ``[start, end)`` are present."""
+    return Op(Verb.WALK, start, end)
+
+
+def mmap(start: int, end: int, writable: bool = True) -> Op:
+    """Map ``[start, end)``, private and anonymous, in place of what is there."""
+    return Op(Verb.MMAP, start, end, WRITABLE if writable else READ_ONLY)
+
+
+def munmap(start: int, end: int) -> Op:
+    """Unmap ``[start, end)``."""
+    return Op(Verb.MUNMAP, start, end)
+
+
+def dontneed(start: int, end: int) -> Op:
+    """``madvise(MADV_DONTNEED)`` of ``[start, end)``."""
+    return Op(Verb.DONTNEED, start, end)
+
+
+def op_array(ops: Iterable[Op], worker: int = 0) -> np.ndarray:
+    """Operations as the engine takes them, all of one worker."""
+    rows = [(op.start, op.end, op.arg, op.verb, 0, worker) for op in ops]
+    return np.array(rows, dtype=OP_DTYPE)
+
+
+def ops_of(array: np.ndarray) -> list[Op]:
+    """The operations of an array."""
+    columns = (array[name].tolist() for name in ("verb", "start", "end", "arg"))
+    return [Op(Verb(verb), start, end, arg) for verb, start, end, arg in zip(*columns, strict=True)]

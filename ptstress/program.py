@@ -1,0 +1,166 @@
+"""Concurrent programs as text that a person can read and write, and that round-trips.
+
+    prefix: mmap(p0..p8); write(p3); t0: write(p3); dontneed(p0..p8) | t1: read(p3); suffix: walk(p0..p8)
+
+A program is a list of sections; each begins with its label and holds operations in order. ``prefix``
+runs alone, before the branches ``t0``, ``t1`` ... start together; ``suffix`` runs alone after they
+have all ended. Prefix and suffix may be left out; there are 1 to 64 branches, in order. A branch may be
+empty.
+
+    statement   separated by ``;``, ``|`` or a new line, which mean the same
+    read(p3) write(p3)                                  one page
+    walk munmap dontneed mmap (p0..p8) or (p3)          pages from p0 up to, without, p8; or one page
+    mmap(p0..p8, ro)                                    read-only; writable otherwise
+    # up to the end of the line is a comment
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from ptstress.errors import UsageError
+from ptstress.operation import READ_ONLY, WRITABLE, Op, op_array
+from ptstress.vocabulary import OPERATIONS, PAGE_SHIFT, Verb
+
+MAX_BRANCHES = 64
+MAX_PAGE = 1 << (64 - PAGE_SHIFT)
+
+_VERBS = {verb.label: verb for verb in OPERATIONS}
+_LABEL = re.compile(r"\s*([A-Za-z_]\w*)\s*:")
+_OPERATION = re.compile(r"([A-Za-z_]\w*)\s*\(([^()]*)\)")
+_PAGES = re.compile(r"p(\d{1,20})(?:\s*\.\.\s*p(\d{1,20}))?")
+_OPERATION_FORM = "an operation such as write(p3), dontneed(p0..p8) or mmap(p0..p8, ro)"
+_VERB_FORM = f"one of {', '.join(_VERBS)}"
+
+
+@dataclass(frozen=True)
+class Program:
+    """What runs before, at once, and after. Operations are in program order."""
+
+    branches: tuple[tuple[Op, ...], ...]
+    prefix: tuple[Op, ...] = ()
+    suffix: tuple[Op, ...] = ()
+
+    def text(self) -> str:
+        """One line; ``parse`` reads it back as an equal program."""
+        branches = " | ".join(_section(f"t{i}", ops) for i, ops in enumerate(self.branches))
+        sections = [_section("prefix", self.prefix)] if self.prefix else []
+        sections.append(branches)
+        sections += [_section("suffix", self.suffix)] if self.suffix else []
+        return "; ".join(sections)
+
+    def arrays(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The prefix and each branch as arrays of ``OP_DTYPE``; branch ``i`` is worker ``i``."""
+        return op_array(self.prefix), [op_array(ops, i) for i, ops in enumerate(self.branches)]
+
+    def suffix_array(self) -> np.ndarray:
+        """The suffix as an array of ``OP_DTYPE``."""
+        return op_array(self.suffix)
+
+    def operations(self) -> Iterator[Op]:
+        """All operations: prefix, branches in order, suffix."""
+        yield from self.prefix
+        for branch in self.branches:
+            yield from branch
+        yield from self.suffix
+
+    def end_page(self) -> int:
+        """The first page behind all pages that the program names."""
+        return max((max(op.start + 1, op.end) for op in self.operations()), default=0)
+
+
+def parse(text: str, source: str = "<program>") -> Program:
+    """Read a program. Raises ``UsageError`` with file, line, what was found and what was expected."""
+    return _Parser(source).parse(text)
+
+
+def _section(label: str, ops: tuple[Op, ...]) -> str:
+    return f"{label}: {'; '.join(str(op) for op in ops)}".rstrip()
+
+
+class _Parser:
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.line = 0
+        self.sections: dict[str, list[Op]] = {}
+        self.current = ""
+
+    def parse(self, text: str) -> Program:
+        for self.line, line in enumerate(text.splitlines() or [""], start=1):
+            for statement in re.split(r"[;|]", line.partition("#")[0]):
+                self._statement(statement)
+        branches = [ops for label, ops in self.sections.items() if label[0] == "t"]
+        if not branches:
+            self._refuse("no branch", "at least 't0:' with its operations")
+        return Program(
+            branches=tuple(tuple(ops) for ops in branches),
+            prefix=tuple(self.sections.get("prefix", ())),
+            suffix=tuple(self.sections.get("suffix", ())),
+        )
+
+    def _statement(self, statement: str) -> None:
+        match = _LABEL.match(statement)
+        if match:
+            self._open(match[1])
+            statement = statement[match.end() :]
+        statement = statement.strip()
+        if statement:
+            if not self.current:
+                self._refuse(f"{statement!r} outside of a section", "a label first: 'prefix:' or 't0:'")
+            self.sections[self.current].append(self._operation(statement))
+
+    def _open(self, label: str) -> None:
+        branches = sum(name[0] == "t" for name in self.sections)
+        if label in self.sections:
+            self._refuse(f"a second {label!r}", "each section once")
+        if "suffix" in self.sections:
+            self._refuse(f"{label!r} after 'suffix'", "the suffix last")
+        if label == "prefix" and self.sections:
+            self._refuse("'prefix' after a branch", "the prefix first")
+        if label == "suffix" and not branches:
+            self._refuse("'suffix' before any branch", "'t0:'")
+        if label not in ("prefix", "suffix"):
+            if branches == MAX_BRANCHES:
+                self._refuse(f"more than {MAX_BRANCHES} branches", f"at most t{MAX_BRANCHES - 1}")
+            if label != f"t{branches}":
+                choice = f"'t{branches}'" + (" or 'suffix'" if branches else "" if self.sections else " or 'prefix'")
+                self._refuse(f"section {label!r}", choice)
+        self.sections[label] = []
+        self.current = label
+
+    def _operation(self, text: str) -> Op:
+        match = _OPERATION.fullmatch(text)
+        if match is None:
+            self._refuse(f"{text!r}", _OPERATION_FORM)
+        verb = _VERBS.get(match[1])
+        if verb is None:
+            self._refuse(f"operation {match[1]!r}", _VERB_FORM)
+        pages, *modes = (part.strip() for part in match[2].split(","))
+        start, end = self._pages(verb, pages)
+        return Op(verb, start, end, self._arg(verb, modes))
+
+    def _pages(self, verb: Verb, text: str) -> tuple[int, int]:
+        match = _PAGES.fullmatch(text)
+        one_page = verb in (Verb.READ, Verb.WRITE)
+        if match is None or (one_page and match[2] is not None):
+            self._refuse(f"{text!r} in {verb.label}()", "one page such as p3" if one_page else "pages such as p0..p8 or p3")
+        start = int(match[1])
+        end = int(match[2]) if match[2] is not None else start + 1
+        if max(start, end) > MAX_PAGE:
+            self._refuse(f"page p{max(start, end)}", f"pages below p{MAX_PAGE}")
+        return start, end
+
+    def _arg(self, verb: Verb, modes: list[str]) -> int:
+        if verb is not Verb.MMAP:
+            if modes:
+                self._refuse(f"{', '.join(modes)!r} in {verb.label}()", "pages and nothing else")
+            return 0
+        if modes not in ([], ["ro"], ["rw"]):
+            self._refuse(f"{', '.join(modes)!r} in mmap()", "'ro', 'rw' or nothing after the pages")
+        return READ_ONLY if modes == ["ro"] else WRITABLE
+
+    def _refuse(self, found: str, expected: str) -> NoReturn:
+        raise UsageError(f"{self.source}:{self.line}: {found}: expected {expected}")

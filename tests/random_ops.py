@@ -1,0 +1,33 @@
+"""Long random sequences for one thread, in which most operations find something to do."""
+
+from random import Random
+
+from ptstress.operation import Op, mmap, read, write
+from ptstress.vocabulary import OPERATIONS, Verb
+
+WEIGHTS = {Verb.READ: 6, Verb.WRITE: 8, Verb.WALK: 1, Verb.MMAP: 3, Verb.MUNMAP: 1, Verb.DONTNEED: 3}
+
+
+def random_ops(seed: int, bits: tuple[int, ...], count: int) -> list[Op]:
+    """``count`` operations, the first of which maps everything; one in thirty or so is invalid."""
+    rng = Random(seed)
+    return [mmap(0, 1 << sum(bits)), *(_random_op(rng, bits) for _ in range(count - 1))]
+
+
+def _random_op(rng: Random, bits: tuple[int, ...]) -> Op:
+    pages, table = 1 << sum(bits), 1 << bits[0]
+    (verb,) = rng.choices(OPERATIONS, [WEIGHTS[verb] for verb in OPERATIONS])
+    if verb in (Verb.READ, Verb.WRITE):
+        page = rng.randrange(pages + (rng.random() < 0.03))
+        return (read if verb is Verb.READ else write)(page)
+    if rng.random() < 0.03:
+        start, end = rng.randrange(pages), rng.randrange(pages + 3)
+    elif rng.random() < 0.6:
+        # Whole tables, of any level.
+        span = table << rng.randrange(sum(bits[1:]))
+        start = rng.randrange(pages) // span * span
+        end = start + span
+    else:
+        start = rng.randrange(pages)
+        end = min(pages, start + rng.randint(1, 2 * table))
+    return mmap(start, end, writable=rng.random() < 0.85) if verb is Verb.MMAP else Op(verb, start, end)

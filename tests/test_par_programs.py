@@ -1,0 +1,52 @@
+"""Small programs on real threads: every outcome has an explanation by the model's atomic steps."""
+
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+
+from ptstress.generator import generate
+from ptstress.schemes import SCHEMES
+from ptstress.strategies import programs
+from small_machine import RARE, SmallMachine
+
+BITS = (2, 1, 1, 1)
+NAMES = [scheme.name for scheme in SCHEMES]
+REPEATS = 15
+FAILING = {**RARE, "alloc_fail": 4}
+
+
+@pytest.fixture(scope="module")
+def machine():
+    """Gives a machine of scheme and number of workers; threads and memory are kept for the next program."""
+    failing = cache(lambda scheme, workers: SmallMachine("stress", scheme, BITS, workers, FAILING))
+    sound = cache(lambda scheme, workers: SmallMachine("stress", scheme, BITS, workers, RARE))
+    return lambda scheme, workers, may_fail=False: (failing if may_fail else sound)(scheme, workers)
+
+
+@pytest.mark.parametrize("scheme", NAMES)
+@given(program=programs(BITS))
+@settings(max_examples=25, deadline=None)
+def test_programs_on_threads_are_explained(machine, scheme, program):
+    small = machine(scheme, len(program.branches))
+    for seed in range(REPEATS):
+        explanation = small.race(program, seed)
+        assert explanation.verdict == "ok", f"{program.text()}\n{explanation.detail}"
+
+
+@pytest.mark.parametrize("scheme", ["linux-6.12", "linux-6.18"])
+@given(program=programs(BITS, touches=False))
+@settings(max_examples=15, deadline=None)
+def test_failing_allocations_have_no_other_effect(machine, scheme, program):
+    small = machine(scheme, len(program.branches), may_fail=True)
+    for seed in range(REPEATS):
+        explanation = small.race(program, seed, may_fail=True)
+        assert explanation.verdict == "ok", f"{program.text()}\n{explanation.detail}"
+
+
+@pytest.mark.parametrize("scheme", NAMES)
+def test_common_programs_on_threads_are_explained(machine, scheme):
+    for index in range(60):
+        program = generate(index, BITS)
+        explanation = machine(scheme, len(program.branches)).race(program, index)
+        assert explanation.verdict == "ok", f"{program.text()}\n{explanation.detail}"

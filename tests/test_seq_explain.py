@@ -1,0 +1,239 @@
+"""Does any interleaving explain a concurrent run? Outcomes written by hand, and those of a toy machine."""
+
+from errno import EFAULT, EINVAL, ENOMEM
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptstress.model import AddressSpace, Observation, explain
+from ptstress.program import parse
+from ptstress.strategies import programs
+from toy_machine import BUSTED, Toy
+
+BITS = (2, 1, 1)
+# Incarnations of frames and values written; A0 and V0 are those of the prefix.
+A0, A1, A2 = (1 << 63 | i for i in (1, 101, 102))
+V0, V1, V2 = 1, 201, 202
+ZERO = Observation(0, 0, 0)
+DONE = Observation(0)
+
+
+def data(value, incarnation):
+    return Observation(0, value, incarnation)
+
+
+def failed(errno):
+    return Observation(-errno)
+
+
+def seen(*pages, of):
+    """A walk over pages [0, of) that found ``pages`` present."""
+    return Observation(0, present=len(pages), bits=sum(1 << page for page in pages))
+
+
+def verdict(text, results, final=None, **options):
+    """Explain ``results``, a list for each branch, of the program ``text``."""
+    program = parse(text)
+    space = AddressSpace(BITS)
+    for op in program.prefix:
+        assert space.apply(op).status == 0
+    return explain(space, program.branches, results, final, **options).verdict
+
+
+EXPLAINED = {
+    # name: (program, results, final pages)
+    "a read before the write": (
+        "prefix: mmap(p0..p4); t0: write(p1) | t1: read(p1)", [[data(V1, A1)], [ZERO]], {1: (A1, V1)}),
+    "a read after the write": (
+        "prefix: mmap(p0..p4); t0: write(p1) | t1: read(p1)", [[data(V1, A1)], [data(V1, A1)]], {1: (A1, V1)}),
+    "a read between the fault and the store sees the fresh frame": (
+        "prefix: mmap(p0..p4); t0: write(p1) | t1: read(p1)", [[data(V1, A1)], [data(A1, A1)]], {1: (A1, V1)}),
+    "a frame that came and went before the write had its way": (
+        "prefix: mmap(p0..p4); t0: write(p1) | t1: read(p1) | t2: dontneed(p0..p4)",
+        [[data(V1, A1)], [data(A2, A2)], [DONE]], {1: (A1, V1)}),
+    "a zero page is upgraded": (
+        "prefix: mmap(p0..p4); read(p1); t0: write(p1) | t1: read(p1); read(p1)",
+        [[data(V1, A1)], [ZERO, data(V1, A1)]], {1: (A1, V1)}),
+    "dontneed pages one by one": (
+        "prefix: mmap(p0..p4); write(p0); t0: dontneed(p0..p4) | t1: write(p3); read(p0)",
+        [[DONE], [data(V1, A1), ZERO]], {0: (0, 0)}),
+    "a walk sees what is there when it comes by": (
+        "prefix: mmap(p0..p4); t0: write(p0); write(p3) | t1: walk(p0..p4)",
+        [[data(V1, A1), data(V2, A2)], [seen(3, of=4)]], None),
+    "a write is dropped by a dontneed that visits later": (
+        "prefix: mmap(p0..p4); t0: write(p1); read(p1) | t1: dontneed(p0..p4)", [[data(V1, A1), ZERO], [DONE]], {1: (0, 0)}),
+    "a stale TLB entry, until the dontneed returns": (
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: read(p2); read(p1) | t2: read(p1)",
+        [[DONE], [ZERO, data(V0, A0)], [ZERO]], None),
+    "a write through a stale TLB entry is lost": (
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p1) | t2: read(p1)",
+        [[DONE], [data(V1, A0)], [ZERO]], {1: (0, 0)}),
+    "a fault beside a munmap": (
+        "prefix: mmap(p0..p4); t0: munmap(p0..p4) | t1: read(p1); read(p1)", [[DONE], [ZERO, failed(EFAULT)]], {}),
+    "a read in the window of a munmap between VMA and zap": (
+        "prefix: mmap(p0..p4); write(p1); t0: munmap(p0..p4) | t1: read(p3); read(p1)",
+        [[DONE], [failed(EFAULT), data(V0, A0)]], {}),
+    "a mapping that is replaced has no hole": (
+        "prefix: mmap(p0..p4); write(p1); t0: mmap(p0..p4, ro) | t1: read(p1); write(p1)",
+        [[DONE], [ZERO, failed(EFAULT)]], {1: (0, 0)}),
+    "dontneed beside a munmap finds a gap": (
+        "prefix: mmap(p0..p8); t0: munmap(p2..p4) | t1: dontneed(p0..p8)", [[DONE], [failed(ENOMEM)]], {}),
+    "errors without effect": (
+        "prefix: mmap(p0..p4); t0: munmap(p3..p3); mmap(p15..p17); dontneed(p2..p2) | t1: walk(p4..p2)",
+        [[failed(EINVAL), failed(ENOMEM), DONE], [failed(EINVAL)]], {}),
+    "pages that nobody touched stay": (
+        "prefix: mmap(p0..p8); write(p7); t0: dontneed(p0..p4) | t1: walk(p0..p8)", [[DONE], [seen(7, of=8)]], {7: (A0, V0)}),
+}
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_outcomes_that_can_be(name):
+    text, results, final = EXPLAINED[name]
+    # The stamps of the prefix are those that the model itself hands out: A0, V0.
+    assert verdict(text, results, final) == "ok"
+
+
+IMPOSSIBLE = {
+    "a lost write": (
+        "prefix: mmap(p0..p4); t0: write(p1) | t1: read(p2)", [[data(V1, A1)], [ZERO]], {2: (0, 0)}),
+    "a write of its own thread is not seen": (
+        "prefix: mmap(p0..p4); t0: write(p1); read(p1) | t1: read(p1)", [[data(V1, A1), ZERO], [ZERO]], None),
+    "an old value after the new one": (
+        "prefix: mmap(p0..p4); write(p1); t0: write(p1) | t1: read(p1); read(p1)",
+        [[data(V1, A0)], [data(V1, A0), data(V0, A0)]], None),
+    "a page comes back after it was dropped": (
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: read(p1); read(p1)",
+        [[DONE], [ZERO, data(V0, A0)]], None),
+    "a stale TLB entry after the dontneed returned, in its own thread": (
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4); read(p1) | t1: read(p2)",
+        [[DONE, data(V0, A0)], [ZERO]], None),
+    "a stale TLB entry although the return was already known": (
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4); write(p2) | t1: read(p2); read(p1)",
+        [[DONE, data(V1, A1)], [data(V1, A1), data(V0, A0)]], None),
+    "a page that survives a dontneed": (
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: read(p2)", [[DONE], [ZERO]], {1: (A0, V0), 2: (0, 0)}),
+    "dontneed from the end": (
+        "prefix: mmap(p0..p4); write(p0); write(p3); t0: dontneed(p0..p4) | t1: walk(p3); walk(p0)",
+        [[DONE], [seen(of=1), seen(0, of=1)]], None),
+    "one frame at two pages": (
+        "prefix: mmap(p0..p4); t0: write(p1) | t1: write(p2)", [[data(V1, A1)], [data(V2, A1)]], None),
+    "two fresh frames for one page without a drop between": (
+        "prefix: mmap(p0..p4); t0: write(p1) | t1: write(p1)", [[data(V1, A1)], [data(V2, A2)]], None),
+    "a value nobody wrote": (
+        "prefix: mmap(p0..p4); t0: write(p1) | t1: read(p1)", [[data(V1, A1)], [data(V2, A1)]], None),
+    "a hole while a mapping is replaced": (
+        "prefix: mmap(p0..p4); t0: mmap(p0..p4) | t1: read(p1)", [[DONE], [failed(EFAULT)]], None),
+    "a fault for nothing": (
+        "prefix: mmap(p0..p4); t0: munmap(p0..p2) | t1: read(p3)", [[DONE], [failed(EFAULT)]], None),
+    "a page present after its munmap": (
+        "prefix: mmap(p0..p4); t0: munmap(p0..p4); walk(p0..p4) | t1: write(p1)",
+        [[DONE, seen(1, of=4)], [data(V1, A1)]], None),
+    "a page left behind by a munmap": (
+        "prefix: mmap(p0..p4); t0: munmap(p0..p4) | t1: write(p1)", [[DONE], [data(V1, A1)]], {1: (A1, V1)}),
+    "a write to a read-only mapping": (
+        "prefix: mmap(p0..p4, ro); t0: write(p1) | t1: read(p1)", [[data(V1, A1)], [ZERO]], None),
+    "dontneed finds a gap where there is none": (
+        "prefix: mmap(p0..p8); t0: munmap(p0..p2) | t1: dontneed(p4..p8)", [[DONE], [failed(ENOMEM)]], None),
+    "a walk that passes over a page": (
+        "prefix: mmap(p0..p4); write(p1); t0: walk(p0..p4) | t1: read(p1)", [[seen(of=4)], [data(V0, A0)]], None),
+    "a walk that sees a page nobody touched": (
+        "prefix: mmap(p0..p4); t0: walk(p0..p4) | t1: read(p1)", [[seen(2, of=4)], [ZERO]], None),
+    "a page at the end that nobody touched": (
+        "prefix: mmap(p0..p4); t0: read(p1) | t1: read(p1)", [[ZERO], [ZERO]], {1: (0, 0), 3: (0, 0)}),
+    "an error that did not come": (
+        "prefix: mmap(p0..p4); t0: munmap(p3..p3) | t1: read(p1)", [[DONE], [ZERO]], None),
+    "no memory, but allocations do not fail": (
+        "prefix: mmap(p0..p4); t0: write(p1) | t1: read(p1)", [[failed(ENOMEM)], [ZERO]], None),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_outcomes_that_cannot_be(name):
+    text, results, final = IMPOSSIBLE[name]
+    assert verdict(text, results, final) == "violation"
+
+
+def test_without_known_stamps_the_prefix_says_only_what_is_present():
+    text = "prefix: mmap(p0..p4); write(p1); t0: read(p1) | t1: read(p1)"
+    results = [[data(V1, A1)], [data(V1, A1)]]
+    assert verdict(text, results, {1: (A1, V1)}, known=False) == "ok"
+    assert verdict(text, results, {1: (A1, V1)}, known=True) == "violation"
+    assert verdict(text, [[data(V1, A1)], [data(V2, A1)]], known=False) == "violation"
+    assert verdict(text, [[data(V1, A1)], [ZERO]], known=False) == "violation"
+    assert verdict(text, results, {1: (A1, V2)}, known=False) == "violation"
+
+
+def test_an_operation_that_had_returned_comes_before_one_that_began_later():
+    text = "prefix: mmap(p0..p4); t0: write(p1) | t1: read(p1)"
+    write = Observation(0, V1, A1, t0=10, t1=20)
+    early, late = (Observation(0, t0=t, t1=t + 5) for t in (15, 21))
+    assert verdict(text, [[write], [early]]) == "ok"
+    assert verdict(text, [[write], [late]]) == "violation"
+    assert verdict(text, [[write], [late]], realtime=False) == "ok"
+
+
+def test_failing_allocations_have_no_effect_where_they_are_allowed():
+    text = "prefix: mmap(p0..p4); t0: write(p1); munmap(p0..p4) | t1: read(p1)"
+    results = [[failed(ENOMEM), failed(ENOMEM)], [ZERO]]
+    assert verdict(text, results, {1: (0, 0)}, may_fail=True) == "ok"
+    assert verdict(text, results, {1: (A1, V1)}, may_fail=True) == "violation"
+
+
+def test_unknown_is_not_ok():
+    text = "prefix: mmap(p0..p4); t0: write(p1); dontneed(p0..p4); write(p1) | t1: write(p1); write(p1); read(p1)"
+    never = [[data(V1, A1), DONE, data(V2, A2)], [data(203, 1 << 63 | 103), data(204, 1 << 63 | 104), data(205, A0)]]
+    assert verdict(text, never) == "violation"
+    assert verdict(text, never, budget_states=3) == "unknown"
+    assert verdict(text, [[data(V1, A1)], never[1]]) == "unknown"
+
+
+def test_an_explanation_can_be_read():
+    program = parse("prefix: mmap(p0..p4); t0: write(p1); dontneed(p0..p4) | t1: read(p1)")
+    space = AddressSpace(BITS)
+    space.apply(program.prefix[0])
+    found = explain(space, program.branches, [[data(V1, A1), DONE], [data(V1, A1)]])
+    assert found.order == (
+        "t0: write(p1) faults in and writes p1",
+        "t1: read(p1) reads p1",
+        "t0: dontneed(p0..p4) clears p1",
+        "t0: dontneed(p0..p4) returns",
+    )
+    stuck = explain(space, program.branches, [[data(V1, A1), DONE], [data(V2, A1)]])
+    assert stuck.detail == f"no order of steps gets past t1 read(p1) = 0, value {V2:#x} incarnation {A1:#x}"
+
+
+def toy_run(program, seed, busted="", known=True):
+    """Run ``program`` on the toy machine and explain it."""
+    space = AddressSpace(BITS)
+    for op in program.prefix:
+        space.apply(op)
+    toy = Toy(space, Random(seed), busted)
+    return explain(space, program.branches, toy.run(program.branches), toy.final(), known=known)
+
+
+@given(program=programs(BITS, max_ops=4), known=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_whatever_the_toy_machine_does_is_explained(program, known):
+    for seed in range(15):
+        found = toy_run(program, seed, known=known)
+        assert found.verdict == "ok", found
+
+
+@pytest.mark.parametrize(
+    ("busted", "text"),
+    [
+        ("no-flush", "prefix: mmap(p0..p4); write(p1); t0: read(p1); read(p1); read(p1) | t1: dontneed(p0..p4); write(p1)"),
+        ("no-recheck", "prefix: mmap(p0..p4); t0: write(p1); read(p1) | t1: write(p1); read(p1)"),
+        ("stale-vma", "prefix: mmap(p0..p4); t0: munmap(p0..p4); walk(p0..p4) | t1: write(p1)"),
+        ("late-clear", "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p1); read(p1); write(p1); read(p1)"),
+        ("skip-last", "prefix: mmap(p0..p4); write(p3); t0: dontneed(p0..p4) | t1: read(p1)"),
+        ("no-upgrade-flush", "prefix: mmap(p0..p4); read(p1); t0: write(p1); write(p2) | t1: read(p1); read(p2); read(p1)"),
+    ],
+)
+def test_a_busted_toy_machine_is_found_out(busted, text):
+    assert busted in BUSTED
+    verdicts = [toy_run(parse(text), seed, busted).verdict for seed in range(400)]
+    assert "violation" in verdicts
+    assert "unknown" not in verdicts

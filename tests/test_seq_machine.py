@@ -1,0 +1,99 @@
+"""Engine against model, one operation at a time: results, pages, tables of every level, VMAs, counters."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import run_state_machine_as_test
+
+from ptstress.machines import address_space_machine
+from ptstress.model import AddressSpace, Follower, compare
+from ptstress.observe import observations
+from ptstress.operation import dontneed, mmap, op_array, read, write
+from ptstress.schemes import SCHEMES
+from ptstress.strategies import geometries, knobs, sequences
+from random_ops import random_ops
+from small_machine import RARE, SmallMachine
+
+STEPS = settings(max_examples=25, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+NAMES = [scheme.name for scheme in SCHEMES]
+
+
+@pytest.mark.parametrize("scheme", NAMES)
+@pytest.mark.parametrize("bits", [(2, 1, 1), (1, 1, 1, 1), (2, 1, 1, 1, 1)], ids=str)
+def test_engine_equals_model_after_every_operation(scheme, bits):
+    small = SmallMachine("stress", scheme, bits, knobs=RARE)
+    run_state_machine_as_test(address_space_machine(small.emptied, bits, small.reclaim), settings=STEPS)
+
+
+@pytest.mark.parametrize("build", ["fast", "sched"])
+def test_other_builds_equal_the_model_too(build):
+    small = SmallMachine(build, "linux-6.18", (2, 1, 1))
+    run_state_machine_as_test(address_space_machine(small.emptied, small.bits, small.reclaim), settings=STEPS)
+
+
+@pytest.mark.parametrize("scheme", NAMES)
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_sequences_in_any_geometry_and_with_any_knobs_equal_the_model(scheme, data):
+    bits = data.draw(geometries())
+    small = SmallMachine("stress", scheme, bits, knobs=data.draw(knobs()))
+    ops = data.draw(sequences(bits, 40))
+    events, table_bytes = small.machine.serial(op_array(ops))
+    follower = Follower(AddressSpace(bits, small.reclaim))
+    for op, seen, found in zip(ops, observations(events), table_bytes, strict=True):
+        assert follower.follow(op, seen) is None
+        assert int(found) == follower.space.table_bytes, op
+    assert compare(follower.space, small.machine.snapshot()) is None
+    assert small.machine.check() == 0, small.machine.reports()
+
+
+@pytest.mark.parametrize("scheme", NAMES)
+@pytest.mark.parametrize("bits", [(2, 1, 1), (3, 2, 1, 1), (2, 1, 1, 1, 1)], ids=str)
+def test_long_runs_equal_the_model(scheme, bits):
+    small = SmallMachine("stress", scheme, bits, knobs=RARE)
+    follower = Follower(AddressSpace(bits, small.reclaim))
+    for seed in range(10):
+        ops = random_ops(seed, bits, 200)
+        events, table_bytes = small.machine.serial(op_array(ops))
+        for op, seen, found in zip(ops, observations(events), table_bytes, strict=True):
+            assert follower.follow(op, seen) is None
+            assert int(found) == follower.space.table_bytes, op
+        assert compare(follower.space, small.machine.snapshot()) is None
+        assert small.machine.check() == 0, small.machine.reports()
+
+
+def test_the_comparison_notices_a_policy_that_frees_too_little():
+    small = SmallMachine("stress", "linux-6.12", (2, 1, 1))
+    machine = address_space_machine(small.emptied, small.bits, "sync")()
+    machine.mmap(pages=(0, 8), writable=True)
+    machine.write(page=1)
+    machine.engine_equals_model()
+    with pytest.raises(AssertionError, match="table bytes"):
+        machine.dontneed(pages=(0, 4))
+    with pytest.raises(AssertionError, match="pte_table of p0: 0 entries in use, expected none"):
+        machine.engine_equals_model()
+
+
+def test_the_comparison_notices_each_kind_of_difference():
+    small = SmallMachine("stress", "linux-6.18", (2, 1, 1))
+    ops = [mmap(0, 8), write(1), read(2), mmap(12, 16), write(13)]
+    events, _ = small.emptied().serial(op_array(ops))
+    follower = Follower(AddressSpace(small.bits, "sync"))
+    assert [follower.follow(op, seen) for op, seen in zip(ops, observations(events), strict=True)] == [None] * 5
+    snapshot = small.machine.snapshot()
+    assert compare(follower.space, snapshot) is None
+    for op, expected in [
+        (mmap(8, 9), "VMAs: "),
+        (write(3), "p3: none, expected incarnation"),
+        (dontneed(2, 3), "p2: zero page, expected none"),
+        (write(1), "p1: incarnation"),
+        (dontneed(12, 16), "p13: incarnation"),
+    ]:
+        changed = follower.space.copy()
+        changed.apply(op)
+        assert compare(changed, snapshot).startswith(expected)
+    for key, expected in [("rss", "rss: "), ("table_bytes", "page tables: ")]:
+        assert compare(follower.space, {**snapshot, key: snapshot[key] + 1}).startswith(expected)
+    shared = snapshot["vmas"].copy()
+    shared["anon_vma"] = 1
+    assert compare(follower.space, {**snapshot, "vmas": shared}).startswith("anon_vmas: ")

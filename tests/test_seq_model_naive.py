@@ -1,0 +1,97 @@
+"""The model's rules of pages and tables, said again without any cleverness."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptstress.model import AddressSpace
+from ptstress.model.geometry import Geometry
+from ptstress.strategies import TINY, geometries, sequences
+from ptstress.vocabulary import Verb
+from random_ops import random_ops
+
+
+class Naive:
+    """Pages and tables as sets; looks at everything, each time. VMAs it takes from the model."""
+
+    def __init__(self, bits, reclaim):
+        self.geometry = Geometry.of(bits)
+        self.reclaim = reclaim
+        self.allows = {}
+        self.present = {}
+        self.tables = set()
+
+    def span(self, level, page):
+        size = 1 << self.geometry.shifts[level]
+        return range(page // size * size, page // size * size + size)
+
+    def apply(self, op, vmas_before):
+        if op.verb in (Verb.READ, Verb.WRITE):
+            writes = op.verb is Verb.WRITE
+            if self.allows.get(op.start, -1) >= writes and not (self.present.get(op.start, -1) >= writes):
+                self.present[op.start] = writes
+                self.tables |= {(level, self.span(level, op.start)[0]) for level in range(self.geometry.table_levels)}
+        elif op.start < op.end <= self.geometry.pages and op.verb is not Verb.WALK:
+            for page in range(op.start, op.end):
+                self.present.pop(page, None)
+            if op.verb is Verb.DONTNEED:
+                self.drop_covered(op, vmas_before)
+                return
+            for page in range(op.start, op.end):
+                self.allows.pop(page, None)
+            self.tables = {(level, p) for level, p in self.tables if any(q in self.allows for q in self.span(level, p))}
+            if op.verb is Verb.MMAP:
+                self.allows.update(dict.fromkeys(range(op.start, op.end), op.arg))
+
+    def drop_covered(self, op, vmas_before):
+        for start, end, _, _ in vmas_before if self.reclaim == "sync" else ():
+            covered = range(max(start, op.start), min(end, op.end))
+            self.tables -= {(0, p) for lev, p in self.tables if lev == 0 and set(self.span(0, p)) <= set(covered)}
+
+
+def tables(space):
+    return {(level, page) for level, page, _ in space.tables.rows()}
+
+
+def check_equal(space, naive):
+    """Pages, tables of every level and how full they are, counters, VMAs."""
+    assert tables(space) == naive.tables
+    assert {page: bool(entry[0]) for page, entry in space.tables.pages()} == naive.present
+    assert space.rss == sum(naive.present.values())
+    assert space.table_bytes == 4096 * sum(level < 3 for level, _ in naive.tables)
+    used = {(level, page): n for level, page, n in space.tables.rows()}
+    for level, page in naive.tables:
+        below = naive.present if level == 0 else {p for lev, p in naive.tables if lev == level - 1}
+        assert used[level, page] == sum(p in naive.span(level, page) for p in below)
+    vmas = [vma.row() for vma in space.vmas.vmas]
+    assert {p: w for s, e, w, _ in vmas for p in range(s, e)} == naive.allows
+    assert all(a[1] <= b[0] for a, b in zip(vmas, vmas[1:], strict=False))
+
+
+@given(data=st.data(), reclaim=st.sampled_from(["never", "sync"]))
+@settings(max_examples=100, deadline=None)
+def test_the_model_equals_the_naive_rules(data, reclaim):
+    bits = data.draw(geometries())
+    space, naive = AddressSpace(bits, reclaim), Naive(bits, reclaim)
+    for op in data.draw(sequences(bits, 25)):
+        before = [vma.row() for vma in space.vmas.vmas]
+        space.apply(op)
+        naive.apply(op, before)
+        check_equal(space, naive)
+
+
+@pytest.mark.parametrize("bits", TINY, ids=str)
+def test_the_model_equals_the_naive_rules_in_long_runs(bits):
+    freed = Counter()
+    space, naive = AddressSpace(bits, "sync"), Naive(bits, "sync")
+    for op in random_ops(len(bits), bits, 600):
+        before, had = [vma.row() for vma in space.vmas.vmas], tables(space)
+        space.apply(op)
+        naive.apply(op, before)
+        check_equal(space, naive)
+        freed[op.verb] += len(had - tables(space))
+    # The run was worth it.
+    assert freed[Verb.DONTNEED] > 10
+    assert freed[Verb.MUNMAP] + freed[Verb.MMAP] > 10

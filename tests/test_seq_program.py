@@ -1,0 +1,144 @@
+"""Programs as text: they round-trip, and what is wrong is told with file, line, found and expected."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptstress.errors import UsageError
+from ptstress.generator import generate
+from ptstress.operation import Op, dontneed, mmap, munmap, op_array, ops_of, read, walk, write
+from ptstress.program import Program, parse
+from ptstress.strategies import TINY, operations, programs
+from ptstress.vocabulary import OPERATIONS, Verb
+
+EXAMPLE = "prefix: mmap(p0..p8); write(p3); t0: write(p3); dontneed(p0..p8) | t1: read(p3); suffix: walk(p0..p8)"
+
+
+def test_the_example_of_the_module_is_read_as_it_says():
+    program = parse(EXAMPLE)
+    assert program == Program(
+        prefix=(mmap(0, 8), write(3)),
+        branches=((write(3), dontneed(0, 8)), (read(3),)),
+        suffix=(walk(0, 8),),
+    )
+    assert program.text() == EXAMPLE
+
+
+def test_lines_comments_and_spaces_mean_what_separators_mean():
+    text = """
+        # The case of the docs.
+        prefix:
+            mmap( p0 .. p8 )     # all of it
+            write(p3)
+
+        t0: write(p3) ; dontneed(p0..p8)
+        t1:
+            read(p3) |
+        suffix: walk(p0..p8);
+    """
+    assert parse(text) == parse(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("text", "op"),
+    [
+        ("read(p0)", read(0)),
+        ("write(p7)", write(7)),
+        ("walk(p2)", walk(2, 3)),
+        ("munmap(p1..p4)", munmap(1, 4)),
+        ("dontneed(p5..p5)", dontneed(5, 5)),
+        ("munmap(p5..p2)", munmap(5, 2)),
+        ("mmap(p0..p8)", mmap(0, 8)),
+        ("mmap(p0..p8, rw)", mmap(0, 8)),
+        ("mmap(p3, ro)", mmap(3, 4, writable=False)),
+    ],
+)
+def test_operations(text, op):
+    assert parse(f"t0: {text}").branches == ((op,),)
+    assert parse(f"t0: {op}").branches == ((op,),)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "found", "expected"),
+    [
+        ("", 1, "no branch", "at least 't0:'"),
+        ("# nothing\n\n", 2, "no branch", "at least 't0:'"),
+        ("prefix: mmap(p0..p8)", 1, "no branch", "at least 't0:'"),
+        ("write(p3)", 1, "'write(p3)' outside of a section", "a label first"),
+        ("t0: write(p3)\nt2: read(p3)", 2, "section 't2'", "'t1' or 'suffix'"),
+        ("t1: write(p3)", 1, "section 't1'", "'t0' or 'prefix'"),
+        ("prefix: mmap(p0)\nmain: write(p0)", 2, "section 'main'", "'t0'"),
+        ("t0: write(p3)\nt0: read(p3)", 2, "a second 't0'", "each section once"),
+        ("t0: write(p3)\nprefix: read(p3)", 2, "'prefix' after a branch", "the prefix first"),
+        ("suffix: walk(p0)\nt0: write(p3)", 1, "'suffix' before any branch", "'t0:'"),
+        ("t0: write(p3); suffix: walk(p0); t1: read(p0)", 1, "'t1' after 'suffix'", "the suffix last"),
+        ("t0: write(p3)\n\n  frobnicate(p3)", 3, "operation 'frobnicate'", "one of read, write"),
+        ("t0: sync(p3)", 1, "operation 'sync'", "one of read, write"),
+        ("t0: write p3", 1, "'write p3'", "an operation such as write(p3)"),
+        ("t0: write(p3", 1, "'write(p3'", "an operation such as write(p3)"),
+        ("t0: write(3)", 1, "'3' in write()", "one page such as p3"),
+        ("t0: write(p3..p5)", 1, "'p3..p5' in write()", "one page such as p3"),
+        ("t0: walk()", 1, "'' in walk()", "pages such as p0..p8 or p3"),
+        ("t0: walk(p0-p8)", 1, "'p0-p8' in walk()", "pages such as p0..p8 or p3"),
+        ("t0: dontneed(p0..p8, ro)", 1, "'ro' in dontneed()", "pages and nothing else"),
+        ("t0: mmap(p0..p8, rx)", 1, "'rx' in mmap()", "'ro', 'rw' or nothing"),
+        ("t0: mmap(p0, ro, rw)", 1, "'ro, rw' in mmap()", "'ro', 'rw' or nothing"),
+        (f"t0: write(p{1 << 60})", 1, f"page p{(1 << 60) + 1}", "pages below"),
+        ("\n".join(f"t{i}: read(p0)" for i in range(65)), 65, "more than 64 branches", "at most t63"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(text, line, found, expected):
+    with pytest.raises(UsageError) as caught:
+        parse(text, "case.txt")
+    message = str(caught.value)
+    assert message.startswith(f"case.txt:{line}: {found}: expected {expected}")
+    assert "\n" not in message
+
+
+def test_64_branches_are_allowed_and_may_be_empty():
+    program = Program(branches=((),) * 63 + ((read(0),),))
+    assert parse(program.text()) == program
+
+
+def test_arrays_are_what_the_engine_takes():
+    prefix, branches = parse(EXAMPLE).arrays()
+    assert prefix[["verb", "start", "end", "arg"]].tolist() == [(Verb.MMAP, 0, 8, 1), (Verb.WRITE, 3, 4, 0)]
+    assert [branch["worker"].tolist() for branch in branches] == [[0, 0], [1]]
+    assert ops_of(branches[0]) == [write(3), dontneed(0, 8)]
+    assert ops_of(parse(EXAMPLE).suffix_array()) == [walk(0, 8)]
+    assert parse(EXAMPLE).end_page() == 8
+
+
+@given(data=st.data(), bits=st.sampled_from(TINY))
+@settings(deadline=None)
+def test_programs_round_trip(data, bits):
+    program = data.draw(programs(bits))
+    suffix = data.draw(st.lists(operations(bits, invalid=True), max_size=2))
+    program = Program(program.branches, program.prefix, tuple(suffix))
+    assert parse(program.text()) == program
+    assert parse(program.text().replace("; ", "\n")) == program
+    assert [ops_of(op_array(branch)) for branch in program.branches] == [list(branch) for branch in program.branches]
+
+
+@given(
+    verb=st.sampled_from(OPERATIONS), start=st.integers(0, (1 << 52) - 1), end=st.integers(0, 1 << 52), arg=st.integers(0, 1))
+def test_any_operation_round_trips(verb, start, end, arg):
+    one_page = verb in (Verb.READ, Verb.WRITE)
+    op = Op(verb, start, start + 1 if one_page else end, arg if verb is Verb.MMAP else 0)
+    assert parse(f"t0: {op}").branches[0] == (op,)
+
+
+@pytest.mark.parametrize("bits", [*TINY, (9, 9, 9, 9)], ids=str)
+def test_the_common_generator_makes_small_programs_that_share_tables(bits):
+    generated = [generate(seed, bits) for seed in range(300)]
+    assert [generate(seed, bits) for seed in range(300)] == generated
+    verbs = {op.verb for program in generated for branch in program.branches for op in branch}
+    assert verbs == set(OPERATIONS)
+    for program in generated:
+        assert 2 <= len(program.branches) <= 3
+        assert all(1 <= len(branch) <= 3 for branch in program.branches)
+        region = program.prefix[0]
+        assert region.end <= 1 << sum(bits)
+        assert 1 <= (region.end - region.start) >> bits[0] <= 3
+        assert all(region.start <= op.start < op.end <= region.end for op in program.operations())
+        assert parse(program.text()) == program

@@ -1,0 +1,217 @@
+"""A toy concurrent address space: the steps of real operations, interleaved at random in one thread.
+
+Each operation is a generator that yields wherever another one may run. Cpus have TLBs, faults drop and
+retake what they hold, flushes come after the clearing; so its runs are what ``explain`` must explain, and
+its busted variants are what it must refuse. It shares no code with the model's steps.
+"""
+
+from collections.abc import Iterator, Sequence
+from errno import EFAULT, ENOMEM
+from random import Random
+
+from ptstress.model import AddressSpace, Observation
+from ptstress.operation import Op
+from ptstress.vocabulary import Verb
+
+Steps = Iterator[None]
+STAMP_BIT = 1 << 63
+
+# BUSTED: deliberately wrong, for testing the tester only.
+BUSTED = {
+    "no-flush": "a dontneed does not flush",
+    "no-recheck": "a fault does not look again whether the page is still empty",
+    "stale-vma": "a fault trusts the VMA that it found before it waited",
+    "late-clear": "a dontneed clears its pages a second time",
+    "skip-last": "a dontneed leaves its last page",
+    "no-upgrade-flush": "a write to the zero page leaves the zero page in TLBs",
+}
+
+
+class Frame:
+    """A page of data; ``incarnation`` 0: the zero page."""
+
+    def __init__(self, incarnation: int, value: int) -> None:
+        self.incarnation = incarnation
+        self.value = value
+
+
+class Toy:
+    """One run of ``branches`` from the state of ``space``."""
+
+    def __init__(self, space: AddressSpace, rng: Random, busted: str = "") -> None:
+        self.allows = {p: v.writable for v in space.vmas.vmas for p in range(v.start, v.end)}
+        self.frames = {p: Frame(i, v) for p, (i, v) in space.tables.pages()}
+        self.rng = rng
+        self.busted = busted
+        self.stamps = 1 << 20
+        self.clock = 0
+        self.readers = 0
+        self.writer = False
+        self.locked: set[int] = set()
+        self.tlbs: list[dict[int, Frame]] = []
+        self.flushes: list[int] = []
+
+    def run(self, branches: Sequence[Sequence[Op]]) -> list[list[Observation]]:
+        """Interleave the branches; returns what each operation saw."""
+        self.tlbs = [{} for _ in branches]
+        self.flushes = [0] * len(branches)
+        seen: list[list[Observation]] = [[] for _ in branches]
+        running = [self._branch(i, ops, seen[i]) for i, ops in enumerate(branches)]
+        while running:
+            steps = self.rng.choice(running)
+            self.clock += 1
+            if next(steps, self) is self:
+                running.remove(steps)
+        return seen
+
+    def final(self) -> dict[int, tuple[int, int]]:
+        """Present pages: page -> (incarnation, value)."""
+        return {page: (frame.incarnation, frame.value) for page, frame in self.frames.items()}
+
+    def _branch(self, cpu: int, ops: Sequence[Op], seen: list[Observation]) -> Steps:
+        for op in ops:
+            t0 = self.clock
+            out: list[Observation] = []
+            yield
+            yield from getattr(self, f"_{op.verb.label}")(cpu, op, out)
+            yield
+            self.clock += 1
+            seen.append(out[0]._replace(t0=t0, t1=self.clock))
+
+    # ---- accesses
+
+    def _read(self, cpu: int, op: Op, out: list[Observation]) -> Steps:
+        yield from self._access(cpu, op, out)
+
+    def _write(self, cpu: int, op: Op, out: list[Observation]) -> Steps:
+        yield from self._access(cpu, op, out)
+
+    def _access(self, cpu: int, op: Op, out: list[Observation]) -> Steps:
+        page, writes = op.start, op.verb is Verb.WRITE
+        while True:
+            frame = self.tlbs[cpu].get(page)
+            if frame is None or (writes and not frame.incarnation):
+                flushes = self.flushes[cpu]
+                frame = self.frames.get(page)
+                yield
+                if frame is not None and flushes == self.flushes[cpu]:
+                    self.tlbs[cpu][page] = frame
+            yield
+            if frame is not None and (frame.incarnation or not writes):
+                if writes:
+                    self.stamps += 1
+                    frame.value = self.stamps
+                out.append(Observation(0, frame.value, frame.incarnation))
+                return
+            if not (yield from self._fault(page, writes)):
+                out.append(Observation(-EFAULT))
+                return
+
+    def _fault(self, page: int, writes: bool) -> Iterator[None]:
+        early = self.allows.get(page)
+        yield
+        yield from self._down_read()
+        allows = early if self.busted == "stale-vma" else self.allows.get(page)
+        permitted = allows is not None and (allows or not writes)
+        if permitted:
+            before = self.frames.get(page)
+            yield
+            yield from self._lock(page)
+            if self.frames.get(page) is before or self.busted == "no-recheck":
+                yield from self._install(page, before, writes)
+            self.locked.discard(page)
+        self.readers -= 1
+        return permitted
+
+    def _install(self, page: int, before: Frame | None, writes: bool) -> Steps:
+        if before is None and not writes:
+            self.frames[page] = Frame(0, 0)
+        elif writes and (before is None or not before.incarnation):
+            # Only what holds no lock sees the entry empty meanwhile.
+            self.frames.pop(page, None)
+            yield
+            if self.busted != "no-upgrade-flush":
+                self._flush([page])
+            self.stamps += 1
+            self.frames[page] = Frame(STAMP_BIT | self.stamps, STAMP_BIT | self.stamps)
+
+    # ---- range operations
+
+    def _walk(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
+        bits = 0
+        yield from self._down_read()
+        for i, page in enumerate(range(op.start, op.end)):
+            yield from self._lock(page)
+            bits |= (page in self.frames and page in self.allows) << i
+            self.locked.discard(page)
+            yield
+        self.readers -= 1
+        out.append(Observation(0, present=bits.bit_count(), bits=bits))
+
+    def _dontneed(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
+        yield from self._down_read()
+        pages = [page for page in range(op.start, op.end) if page in self.allows]
+        status = 0 if len(pages) == op.end - op.start else -ENOMEM
+        zapped = pages[:-1] if self.busted == "skip-last" else pages * (2 if self.busted == "late-clear" else 1)
+        yield from self._zap(zapped)
+        self.readers -= 1
+        yield
+        if self.busted != "no-flush":
+            self._flush(pages)
+        out.append(Observation(status))
+
+    def _munmap(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
+        yield from self._down_write()
+        pages = [page for page in range(op.start, op.end) if self.allows.pop(page, None) is not None]
+        downgraded = self.rng.random() < 0.5
+        if downgraded:
+            self.readers += 1
+            self.writer = False
+        yield from self._zap(pages)
+        self._flush(pages)
+        if downgraded:
+            self.readers -= 1
+        else:
+            self.writer = False
+        out.append(Observation(0))
+
+    def _mmap(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
+        yield from self._down_write()
+        pages = range(op.start, op.end)
+        yield from self._zap([page for page in pages if page in self.allows])
+        self.allows.update(dict.fromkeys(pages, bool(op.arg)))
+        yield
+        self._flush(pages)
+        self.writer = False
+        out.append(Observation(0))
+
+    def _zap(self, pages: Sequence[int]) -> Steps:
+        for page in pages:
+            yield from self._lock(page)
+            self.frames.pop(page, None)
+            self.locked.discard(page)
+            yield
+
+    def _flush(self, pages: Sequence[int]) -> None:
+        for cpu, tlb in enumerate(self.tlbs):
+            self.flushes[cpu] += 1
+            for page in pages:
+                tlb.pop(page, None)
+
+    # ---- locks
+
+    def _lock(self, page: int) -> Steps:
+        """The lock of a page's table; here each page has its own."""
+        while page in self.locked:
+            yield
+        self.locked.add(page)
+
+    def _down_read(self) -> Steps:
+        while self.writer:
+            yield
+        self.readers += 1
+
+    def _down_write(self) -> Steps:
+        while self.writer or self.readers:
+            yield
+        self.writer = True
