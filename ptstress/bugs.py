@@ -1,0 +1,70 @@
+"""Registry of bugs: named switches, each of which re-creates a bug that Linux really had.
+
+``cy/base/bugs.pxd`` holds the switches; builds without checks do not have them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ptstress.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One planted bug. ``oracles``: each of them is a right answer; ``workload``: finds it as a canary."""
+
+    id: str
+    summary: str
+    source: str
+    kind: str
+    oracles: tuple[str, ...]
+    workload: str
+
+
+BUGS = (
+    Bug(
+        "P01",
+        "DONTNEED frees a table in one go although it had let go of the table's lock midway and a fault refilled it",
+        "Linux f39edcf6349a, fixes 6375e95f381e",
+        "missing recheck after a lock was dropped",
+        ("census", "data", "counters", "use-after-free", "stale-tlb"),
+        "canaries/P01",
+    ),
+    Bug(
+        "P23",
+        "the mm's table counter is a plain variable although two table locks let two cpus change it at once",
+        "Linux e1f56c89b040",
+        "counter that is not atomic",
+        ("counters", "census"),
+        "canaries/P23",
+    ),
+    Bug(
+        "M07-table",
+        "an unlinked table is freed at once, without waiting for the walkers that may still read it",
+        "the kind of Linux 2ba99c5e0881",
+        "freed without a grace period",
+        ("use-after-free", "census", "data", "stale-tlb"),
+        "canaries/M07-table",
+    ),
+    Bug(
+        "M10-frame",
+        "a data frame is freed before the TLB flush, so that another cpu still reaches it",
+        "the kind of Linux eb66ae030829",
+        "TLB flush too late",
+        ("stale-tlb", "use-after-free", "data"),
+        "canaries/M10-frame",
+    ),
+)
+
+
+def find_bug(bug_id: str) -> Bug:
+    """The bug called ``bug_id``. Raises ``UsageError``."""
+    for bug in BUGS:
+        if bug.id == bug_id:
+            return bug
+    raise UsageError(f"bug {bug_id!r}: expected one of {', '.join(b.id for b in BUGS)}")
+
+
+def find_bugs(bug_ids: Iterable[str]) -> tuple[Bug, ...]:
+    """The bugs called so, each once, in the order given. Raises ``UsageError``."""
+    return tuple(find_bug(bug_id) for bug_id in dict.fromkeys(bug_ids))

@@ -1,0 +1,340 @@
+"""The verbs ``explore`` and ``replay``: schedules of small programs on the ``sched`` build."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from msgspec import Struct
+
+from ptstress import get_include
+from ptstress.bugs import find_bugs
+from ptstress.driver import Stopper
+from ptstress.engine import load_engine, load_explorer
+from ptstress.errors import ExitCode, ResourceError, UsageError
+from ptstress.generator import generate
+from ptstress.layout import SharedView, report_text, shared_bytes
+from ptstress.program import Program, parse
+from ptstress.schedule import Replay, decode, encode
+from ptstress.schemes import find_scheme
+from ptstress.story import operations_of, tell
+from ptstress.units import format_count, format_geometry, format_seconds, pages_of
+
+#: Schedules of each generated program before the next one.
+SCHEDULES_PER_PROGRAM = 4
+MAX_STEPS = 20000
+RING_EVENTS = 256
+POLICIES = ("random", "dfs")
+CARRIERS = ("fibres", "threads", "both")
+# Rare paths are frequent here, because a program has a handful of operations.
+KNOBS: tuple[tuple[str, int | str], ...] = (
+    ("need_resched", 2), ("gather_batch", 2), ("trylock_fail", 8), ("reuse", "lifo"),
+)
+ARENA = (("tables", 64), ("frames", 256), ("vmas", 64))
+_OUTCOMES = (
+    ("deadlock", "deadlock: no worker can run"),
+    ("livelock", "livelock: the workers go on for ever"),
+    ("diverged", "diverged: the program did not follow the recorded choices"),
+)
+
+
+@dataclass(frozen=True)
+class ExploreRequest:
+    """The command line of ``explore``. ``program``: a file or text; ``None``: generated ones."""
+
+    program: str | None
+    scheme: str
+    geometry: tuple[int, ...]
+    bugs: tuple[str, ...]
+    executions: int | None
+    seconds: float | None
+    seed: int
+    policy: str
+
+
+class ExploreFailure(Struct):
+    """The first failure. ``executions_to_first``: how many executions it took, itself included."""
+
+    oracle: str
+    replay: str
+    executions_to_first: int
+    program: str
+    what: str
+    story: list[str]
+
+
+class ExploreSummary(Struct):
+    """What an exploration saw."""
+
+    verdict: str
+    exit_code: int
+    scheme: str
+    geometry: str
+    bugs: list[str]
+    seed: int
+    policy: str
+    programs: int
+    executions: int
+    seconds: float
+    executions_per_second: float
+    points_mean: float
+    distinct: int
+    exhausted: bool
+    stop_reason: str
+    failures: list[ExploreFailure]
+    schema: str = "ptstress.explore/1"
+
+
+class ReplaySummary(Struct):
+    """How often a recorded failure came again; ``of`` tries on each carrier."""
+
+    verdict: str
+    exit_code: int
+    outcome: str
+    oracle: str
+    what: str
+    program: str
+    reproduced: dict[str, int]
+    of: int
+    same_trace: bool
+    story: list[str]
+    notes: list[str]
+    schema: str = "ptstress.replay/1"
+
+
+class Lab:
+    """One machine of the sched build and its explorer; ``load`` gives it a program."""
+
+    def __init__(self, scheme: str, geometry: tuple[int, ...], bugs: tuple[str, ...], knobs: dict, seed: int) -> None:
+        find_bugs(bugs)
+        self.engine: ModuleType = load_engine("sched")
+        self.explorer_module = load_explorer()
+        self.config = {
+            **find_scheme(scheme).config(), "geometry": geometry, "ring_events": RING_EVENTS, "seed": seed,
+            "bugs": list(bugs), "knobs": knobs, **dict(ARENA),
+        }
+        self.geometry = geometry
+        self.workers = 0
+
+    def load(self, program: Program) -> None:
+        """Make ``program`` what is explored. Raises ``UsageError`` if it does not fit."""
+        prefix, branches = program.arrays()
+        if program.suffix:
+            raise UsageError("explore runs a prefix and branches: leave out the suffix, or make it part of a branch")
+        if program.end_page() > pages_of(self.geometry):
+            raise UsageError(
+                f"the program names page p{program.end_page() - 1}: geometry {format_geometry(self.geometry)} "
+                f"ends at p{pages_of(self.geometry) - 1}"
+            )
+        self.explorer = None
+        if len(branches) != self.workers:
+            self._make_machine(len(branches))
+        self.machine.program(prefix, branches)
+        self.explorer = self.explorer_module.Explorer(self.machine.explorable())
+
+    def explain(self, replay: Replay) -> tuple[str, str, list[str]]:
+        """Run a failure once more: its oracle, what it is, and its story."""
+        result = self.explorer.replay(replay.choices, replay.seed, max_steps=replay.max_steps)
+        oracle, what = judge(result["outcome"], self.view.reports())
+        operations = [operations_of(self.view.recorded(w)) for w in range(self.workers)]
+        # The first worker did the prefix too, before there was a schedule.
+        operations[0] = operations[0][len(parse(replay.program).prefix) :]
+        return oracle, what, tell(result["trace"], operations, self.machine.describe, f"{oracle}: {what}")
+
+    def _make_machine(self, workers: int) -> None:
+        memory = bytearray(shared_bytes(workers, RING_EVENTS))
+        try:
+            self.machine = self.engine.Machine({**self.config, "workers": workers}, memory)
+        except ValueError as error:
+            raise UsageError(f"engine: {error}") from None
+        except MemoryError as error:
+            raise ResourceError(f"engine: {error or 'out of memory'}") from None
+        self.view = SharedView(memory, workers, RING_EVENTS)
+        self.workers = workers
+
+
+def explore(request: ExploreRequest, on_progress: Callable[[str], None]) -> ExploreSummary:
+    """Look for a failing schedule until one is found or the limits are reached."""
+    knobs = dict(KNOBS)
+    lab = Lab(request.scheme, request.geometry, request.bugs, knobs, request.seed)
+    fixed = read_program(request.program) if request.program is not None else None
+    total = _Total()
+    failure: ExploreFailure | None = None
+    begin = last_line = time.monotonic()
+    with Stopper() as stopper:
+        for index, program in _programs(fixed, request):
+            left = _left(request, total.executions, time.monotonic() - begin)
+            if stopper.requests or left is None:
+                total.stop_reason = "stopped" if stopper.requests else total.stop_reason
+                break
+            lab.load(program)
+            result = lab.explorer.explore(
+                policy=request.policy, seed=request.seed + index, max_steps=MAX_STEPS,
+                executions=left[0] if fixed else min(left[0] or SCHEDULES_PER_PROGRAM, SCHEDULES_PER_PROGRAM),
+                seconds=left[1], progress=lambda _: stopper.requests > 0,
+            )
+            total.add(result)
+            if result["failure"]:
+                failure = _describe(lab, program, request, knobs, result["failure"], total.executions)
+                break
+            if fixed:
+                break
+            if time.monotonic() - last_line > 5:
+                last_line = time.monotonic()
+                on_progress(f"executions: {format_count(total.executions)}  programs: {total.programs}  failures: 0")
+    seconds = time.monotonic() - begin
+    return total.summary(request, failure, seconds)
+
+
+def replay(text: str, carriers: str, times: int) -> ReplaySummary:
+    """Run a recorded execution again, ``times`` on each carrier."""
+    recorded = decode(text)
+    notes = []
+    if recorded.fingerprint != fingerprint():
+        notes.append("recorded by another version of the engine: its choices may mean something else here")
+    lab = Lab(recorded.scheme, recorded.geometry, recorded.bugs, dict(recorded.knobs), recorded.seed)
+    program = parse(recorded.program, "<replay string>")
+    lab.load(program)
+    execution = {"choices": recorded.choices, "seed": recorded.seed, "max_steps": recorded.max_steps}
+    runs = {
+        "fibres": lambda: lab.explorer.replay(**execution, trace=False),
+        "threads": lambda: lab.explorer.replay_threads(**execution),
+    }
+    reproduced: dict[str, int] = {}
+    hashes = set()
+    for carrier, run in runs.items():
+        if carriers in (carrier, "both"):
+            results = [run() for _ in range(times)]
+            reproduced[carrier] = sum(r["outcome"] == recorded.outcome for r in results)
+            hashes.update(r["hash"] for r in results)
+    oracle, what, story = lab.explain(recorded)
+    again = any(reproduced.values())
+    failed = recorded.outcome != "pass"
+    code = (ExitCode.VIOLATION if failed else ExitCode.PASS) if again else ExitCode.NOT_REPRODUCED
+    return ReplaySummary(
+        verdict="not reproduced" if not again else "violation" if failed else "pass",
+        exit_code=code, outcome=recorded.outcome, oracle=oracle if failed else "", what=what, program=recorded.program,
+        reproduced=reproduced, of=times, same_trace=hashes == {recorded.trace_hash},
+        story=story, notes=notes,
+    )
+
+
+def explore_lines(summary: ExploreSummary) -> list[str]:
+    """The last screen, and the story if something was found."""
+    s = summary
+    lines = [
+        f"verdict: {s.verdict.upper()} (exit {int(s.exit_code)})  explore under {s.scheme}, geometry {s.geometry}"
+        + (f", bugs {' '.join(s.bugs)}" if s.bugs else ""),
+        f"executions: {format_count(s.executions)} of {s.programs} programs in {format_seconds(s.seconds)} "
+        f"({format_count(s.executions_per_second)}/s), {format_count(s.points_mean)} points each, "
+        f"{format_count(s.distinct)} distinct, policy {s.policy}, seed {s.seed}",
+        f"stopped: {s.stop_reason}{', all schedules within the bound' if s.exhausted else ''}",
+    ]
+    for f in s.failures:
+        lines += [
+            f"failure: {f.oracle}: {f.what}, at execution {f.executions_to_first}",
+            f"program: {f.program}", "", *f.story, "", f"again: ptstress replay '{f.replay}'",
+        ]
+    return lines
+
+
+def replay_lines(summary: ReplaySummary) -> list[str]:
+    """How often the failure came again, and its story."""
+    s = summary
+    counts = ", ".join(f"{carrier} {count}/{s.of}" for carrier, count in s.reproduced.items())
+    same = "same trace each time" if s.same_trace else "traces differ"
+    return [
+        f"verdict: {s.verdict.upper()} (exit {int(s.exit_code)})  {s.outcome} came again: {counts}; {same}",
+        *([f"found: {s.oracle}: {s.what}"] if s.oracle else []), *(f"note: {note}" for note in s.notes),
+        f"program: {s.program}", "", *s.story,
+    ]
+
+
+def read_program(text: str) -> Program:
+    """A program from a file of that name, or from the text itself. Raises ``UsageError``."""
+    if ":" in text:
+        return parse(text, "<command line>")
+    try:
+        return parse(Path(text).read_text(encoding="utf-8"), text)
+    except OSError as error:
+        form = "expected a file or text such as 't0: write(p0)'"
+        raise UsageError(f"program {text!r}: {form}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{text}: expected UTF-8 text") from None
+
+
+def judge(outcome: str, reports: list[dict]) -> tuple[str, str]:
+    """Oracle and one line for an outcome."""
+    if reports:
+        return str(reports[0]["oracle"]), report_text(reports[0])
+    return "progress", dict(_OUTCOMES).get(outcome, outcome)
+
+
+def fingerprint() -> str:
+    """Of the engine's sources: choices mean nothing to code with other schedule points."""
+    digest = hashlib.blake2b(digest_size=8)
+    root = Path(get_include()) / "cy"
+    for path in sorted(root.rglob("*.pxd")):
+        if path.parent.name not in ("explore", "history"):
+            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+class _Total:
+    """Sums over programs."""
+
+    def __init__(self) -> None:
+        self.programs = self.executions = self.points = self.distinct = 0
+        self.exhausted = False
+        self.stop_reason = "executions"
+
+    def add(self, result: dict) -> None:
+        self.programs += 1
+        self.executions += result["executions"]
+        self.points += result["points"]
+        self.distinct += result["distinct"]
+        self.exhausted = result["exhausted"]
+        self.stop_reason = result["stop_reason"]
+
+    def summary(self, request: ExploreRequest, failure: ExploreFailure | None, seconds: float) -> ExploreSummary:
+        code = ExitCode.VIOLATION if failure else ExitCode.PASS
+        return ExploreSummary(
+            verdict="violation" if failure else "pass", exit_code=code, scheme=request.scheme,
+            geometry=format_geometry(request.geometry), bugs=list(request.bugs), seed=request.seed,
+            policy=request.policy, programs=self.programs, executions=self.executions, seconds=round(seconds, 3),
+            executions_per_second=round(self.executions / seconds, 1) if seconds else 0.0,
+            points_mean=round(self.points / self.executions, 1) if self.executions else 0.0, distinct=self.distinct,
+            exhausted=self.exhausted, stop_reason=self.stop_reason, failures=[failure] if failure else [],
+        )
+
+
+def _programs(fixed: Program | None, request: ExploreRequest) -> Iterator[tuple[int, Program]]:
+    if fixed is not None:
+        yield 0, fixed
+        return
+    index = 0
+    while True:
+        yield index, generate(request.seed + index, request.geometry)
+        index += 1
+
+
+def _left(request: ExploreRequest, executions: int, seconds: float) -> tuple[int | None, float | None] | None:
+    """Executions and seconds that are left, or ``None`` if none are."""
+    left_executions = None if request.executions is None else request.executions - executions
+    left_seconds = None if request.seconds is None else request.seconds - seconds
+    over = (left_executions is not None and left_executions <= 0) or (left_seconds is not None and left_seconds <= 0)
+    return None if over else (left_executions, left_seconds)
+
+
+def _describe(
+    lab: Lab, program: Program, request: ExploreRequest, knobs: dict, found: dict, executions: int
+) -> ExploreFailure:
+    record = Replay(
+        fingerprint=fingerprint(), program=program.text(), scheme=request.scheme, geometry=request.geometry,
+        bugs=request.bugs, knobs=knobs, seed=found["seed"], choices=found["choices"], max_steps=found["max_steps"],
+        outcome=found["outcome"], trace_hash=found["hash"],
+    )
+    oracle, what, story = lab.explain(record)
+    return ExploreFailure(oracle, encode(record), executions, program.text(), what, story)

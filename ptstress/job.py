@@ -1,0 +1,68 @@
+"""What a parent asks of a child that runs an engine: one job, told as JSON. Imports no engine."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from ptstress.operation import Op
+from ptstress.vocabulary import Verb
+
+class Mix(Struct, frozen=True):
+    """What one synthetic worker does: weights by verb over pages ``[start, end)``."""
+
+    weights: dict[str, int]
+    start: int
+    end: int
+    unit: dict[str, int]
+    aligned: bool
+
+    def stream(self) -> tuple[str, dict[str, object]]:
+        """The engine's form of this worker: verbs as numbers."""
+        weights, unit = ({int(Verb[verb.upper()]): n for verb, n in d.items()} for d in (self.weights, self.unit))
+        return "mix", {"weights": weights, "start": self.start, "end": self.end, "unit": unit, "aligned": self.aligned}
+
+
+class Job(Struct, frozen=True):
+    """One child's work. ``trace_workers`` threads replay ``trace``; one more runs each of ``mixes``.
+
+    ``config`` is the engine's configuration, see ``Machine``; its geometry is a list of index bits.
+    """
+
+    build: str
+    config: dict[str, Any]
+    workers: int
+    ring_events: int
+    duration_s: float
+    seed: int
+    setup: list[Op] = []
+    closing: list[Op] = []
+    mixes: list[Mix] = []
+    trace: str | None = None
+    trace_workers: int = 0
+    burst_ms: int = 100
+    parent: int = 0
+
+
+class ChildResult(Struct, frozen=True):
+    """What a child says when it ends by itself.
+
+    ``reason``: duration, finished, violation, stopped, stuck or error; ``error`` and ``exit_code``
+    belong to the last. ``raced``: operations of the workers; ``checked``: those that got a verdict.
+    ``overlaps``: by verb and verb. ``replays``: times that the trace was done to its end.
+    """
+
+    reason: str
+    error: str = ""
+    exit_code: int = 0
+    wall_s: float = 0.0
+    race_ns: int = 0
+    check_ns: int = 0
+    bursts: int = 0
+    replays: int = 0
+    raced: int = 0
+    checked: int = 0
+    stuck: list[int] = []
+    overlaps: list[list[int]] = []
+    table_bytes_start: int = 0
+    table_bytes_end: int = 0
+    flags: dict[str, int | str | bool] = {}

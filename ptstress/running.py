@@ -1,0 +1,190 @@
+"""The verb ``run``: stages one after the other, each with its canaries, its screen and its folder."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from ptstress.bugs import find_bugs
+from ptstress.canary import count_canaries, run_canaries
+from ptstress.driver import Outcome, Sample, Stopper, no_outcome, run_job
+from ptstress.engine import require_build
+from ptstress.errors import ExitCode, UnsupportedError
+from ptstress.plan import Overrides, StagePlan, plan_run
+from ptstress.report import comparison, describe_failure, last_screen, status_line
+from ptstress.results import Canaries, ResultsFolder, RunSummary, StageSummary
+from ptstress.verdict import failure_of, find_canary, oracle_of, summarize_run, summarize_stage
+from ptstress.workload import Source, load_workload
+
+LIVE_INTERVAL_S = 0.5
+PLAIN_INTERVAL_S = 5.0
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """The command line of ``run``."""
+
+    workload: str
+    overrides: Overrides
+    results: Path
+    quiet: bool = False
+    verbose: bool = False
+
+
+def run_workload(request: RunRequest, out: Callable[[str], None]) -> RunSummary:
+    """Run every stage and report it through ``out``. Raises ``PtstressError`` if it cannot start."""
+    source = load_workload(request.workload)
+    overrides = request.overrides
+    require_build(overrides.build)
+    if overrides.build == "sched":
+        raise UnsupportedError("build sched runs one worker at a time: expected fast, stress or tsan")
+    find_bugs(overrides.bugs)
+    if overrides.build == "fast" and overrides.bugs:
+        raise UnsupportedError("build fast has no bugs: plant them in build stress")
+    if overrides.build == "fast":
+        require_build("stress")
+    plans = plan_run(source, overrides)
+    folder = ResultsFolder(request.results)
+    folder.log("start", workload=source.workload.name, path=str(source.path), seed=overrides.seed)
+    stages: list[StageSummary] = []
+    status = _Status(request.quiet)
+    with Stopper() as stopper:
+        for plan in plans:
+            with status:
+                stages.append(_Stage(plan, source, request, folder, stopper, status).run(_earlier(stages, plan)))
+            for line in last_screen(source.workload.name, stages[-1], str(folder.path), request.workload):
+                out(line)
+            if stopper.requests:
+                break
+            if len(plans) > 1:
+                out("")
+    summary = summarize_run(source.workload.name, stages, str(folder.path))
+    if len(plans) > 1:
+        for line in comparison(summary):
+            out(line)
+    folder.write_summary(summary)
+    folder.log("end", verdict=summary.verdict, exit_code=summary.exit_code)
+    return summary
+
+
+def _earlier(stages: list[StageSummary], plan: StagePlan) -> Canaries | None:
+    """Canaries of an earlier stage that hold for this one too."""
+    for stage in stages:
+        if stage.scheme == plan.scheme.name and stage.threads == plan.threads:
+            return stage.canaries
+    return None
+
+
+class _Stage:
+    def __init__(
+        self, plan: StagePlan, source: Source, request: RunRequest, folder: ResultsFolder, stopper: Stopper,
+        status: "_Status",
+    ) -> None:
+        self.plan = plan
+        self.source = source
+        self.request = request
+        self.folder = folder
+        self.stopper = stopper
+        self.status = status
+        self.before: Sample | None = None
+
+    def run(self, earlier: Canaries | None) -> StageSummary:
+        """Canaries first, so that a run that is stopped early still says what it is worth."""
+        bugs = self.request.overrides.bugs
+        canaries = Canaries()
+        if not bugs:
+            canaries = earlier or run_canaries(self.plan, self.stopper, self._on_canary)
+        for item in [] if earlier else canaries.items:
+            self.folder.log("canary", stage=self.plan.name, **msgspec.to_builtins(item))
+        self.folder.log("stage", name=self.plan.name, scheme=self.plan.scheme.name, threads=self.plan.threads)
+        if self.stopper.requests:
+            outcome = no_outcome(self.plan.job)
+        else:
+            outcome = run_job(self.plan.job, self.stopper, self._on_sample, self.status.interval_s)
+        if outcome.result:
+            self.folder.write_testid(self.plan.job.seed, outcome.result.flags)
+        if bugs:
+            # The planted bugs are the canaries of this run: it must find one of them.
+            oracles = {bug.id: bug.oracles for bug in find_bugs(bugs)}
+            canaries = count_canaries([find_canary(bug, oracles[bug], outcome) for bug in bugs])
+        summary = summarize_stage(self.plan, outcome, canaries)
+        if summary.exit_code in (ExitCode.VIOLATION, ExitCode.KILLED):
+            self._keep(summary, outcome)
+        self.folder.log("stage-end", name=self.plan.name, verdict=summary.verdict, exit_code=summary.exit_code)
+        return summary
+
+    def _keep(self, summary: StageSummary, outcome: Outcome) -> None:
+        """One folder for each distinct failure, all with the same history."""
+        replay = self._replay_line()
+        job = msgspec.json.format(msgspec.json.encode(self.plan.job), indent=2).decode()
+        distinct = list(dict.fromkeys((str(r["oracle"]), str(r["what"])) for r in outcome.reports))
+        history = outcome.view.history()
+        for oracle, what in distinct or [(oracle_of(outcome), outcome.message)]:
+            same = tuple(r for r in outcome.reports if (r["oracle"], r["what"]) == (oracle, what))
+            one = replace(outcome, reports=same)
+            files = {
+                "description.txt": describe_failure(summary, one, replay),
+                "workload.toml": self.source.text,
+                "job.json": job,
+                "seed.txt": f"{self.plan.job.seed}\n",
+                "replay.txt": replay + "\n",
+            }
+            path = self.folder.write_failure(oracle, files, history)
+            history = {}
+            if summary.failure is None:
+                summary.failure = failure_of(outcome, replay, str(path))
+
+    def _replay_line(self) -> str:
+        o = self.request.overrides
+        words = ["ptstress", "run", self.request.workload, "--seed", str(o.seed), "--threads", str(self.plan.threads)]
+        for flag, value in (("--scheme", o.scheme), ("--geometry", o.geometry), ("--duration", o.duration)):
+            words += [flag, value] if value else []
+        words += ["--build", o.build] if o.build != "stress" else []
+        for bug in o.bugs:
+            words += ["--bug", bug]
+        return shlex.join(words)
+
+    def _on_canary(self, bug: str) -> None:
+        self.status.show(f"{self.plan.name}  canary: {bug}", keep=self.request.verbose)
+
+    def _on_sample(self, sample: Sample) -> None:
+        line = status_line(self.plan.name, sample, self.before)
+        self.folder.log("status", stage=self.plan.name, **msgspec.to_builtins(sample, enc_hook=str))
+        self.before = sample
+        self.status.show(line)
+
+
+class _Status:
+    """Where the status line goes: one live line on a terminal, plain lines elsewhere, on stderr."""
+
+    def __init__(self, quiet: bool) -> None:
+        console = Console(stderr=True, highlight=False)
+        self.quiet = quiet
+        self.live: Live | None = None
+        if console.is_terminal and not quiet:
+            self.live = Live(
+                console=console, refresh_per_second=4, transient=True, redirect_stdout=False, redirect_stderr=False
+            )
+        self.interval_s = LIVE_INTERVAL_S if self.live else PLAIN_INTERVAL_S
+
+    def __enter__(self) -> "_Status":
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def show(self, line: str, keep: bool = True) -> None:
+        """Show a line; elsewhere than on a terminal only if it is worth keeping."""
+        if self.live:
+            self.live.update(Text(line, overflow="ellipsis", no_wrap=True))
+        elif not self.quiet and keep:
+            print(line, file=sys.stderr, flush=True)

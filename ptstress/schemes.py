@@ -1,0 +1,88 @@
+"""Registry of schemes: how page tables are protected, and when empty ones are freed.
+
+A scheme is one protection x one reclaim policy. Adding one is one line in ``SCHEMES``.
+"""
+
+from dataclasses import dataclass
+
+from ptstress.errors import UsageError
+
+PROTECTIONS = (
+    ("mmap_lock", "mmap_lock for read or write, as before per-VMA locks"),
+    ("vma_lock", "per-VMA lock, falling back to mmap_lock, as Linux 6.18"),
+    ("covering", "toy: one lock for each covering table, proof that cursors carry other protocols"),
+)
+RECLAIMS = (
+    ("never", "tables are freed at munmap and exit only"),
+    ("sync", "DONTNEED frees pte_tables that one call empties, as Linux 6.14 and later"),
+)
+
+# Which bugs a scheme can show: a bug outside the code that a scheme runs would survive for ever.
+_NEVER_CANARIES = ("M07-table", "P23", "M10-frame")
+_SYNC_CANARIES = ("P01", "M07-table", "P23", "M10-frame")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way to protect and free page tables.
+
+    ``dontneed_vma_lock``: DONTNEED takes the VMA lock instead of mmap_lock for read.
+    ``drop_lock_before_flush``: it drops that lock before the final TLB flush.
+    ``canaries``: ids of the bugs that a run under this scheme must be able to find.
+    """
+
+    name: str
+    summary: str
+    protection: str
+    reclaim: str
+    dontneed_vma_lock: bool = False
+    drop_lock_before_flush: bool = False
+    canaries: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> str:
+        """``vma_lock x sync``."""
+        return f"{self.protection} x {self.reclaim}"
+
+    def config(self) -> dict[str, str | bool]:
+        """The engine's configuration keys of this scheme."""
+        return {
+            "protection": self.protection,
+            "reclaim": self.reclaim,
+            "dontneed_vma_lock": self.dontneed_vma_lock,
+            "drop_lock_before_flush": self.drop_lock_before_flush,
+        }
+
+
+SCHEMES = (
+    Scheme(
+        "linux-6.3", "before per-VMA locks: every operation under mmap_lock, empty tables stay",
+        "mmap_lock", "never", canaries=_NEVER_CANARIES,
+    ),
+    Scheme(
+        "linux-6.12", "faults under the VMA lock, DONTNEED under mmap_lock for read, empty tables stay",
+        "vma_lock", "never", canaries=_NEVER_CANARIES,
+    ),
+    Scheme(
+        "linux-6.18", "faults and DONTNEED under the VMA lock, DONTNEED frees the tables it empties",
+        "vma_lock", "sync", dontneed_vma_lock=True, drop_lock_before_flush=True, canaries=_SYNC_CANARIES,
+    ),
+    Scheme(
+        "covering", "toy protection by covering locks, DONTNEED frees the tables it empties",
+        "covering", "sync", canaries=_SYNC_CANARIES,
+    ),
+)
+
+
+def find_scheme(name: str) -> Scheme:
+    """The scheme called ``name``, or built from ``protection+reclaim``. Raises ``UsageError``."""
+    for scheme in SCHEMES:
+        if scheme.name == name:
+            return scheme
+    protection, plus, reclaim = name.partition("+")
+    if plus and protection in dict(PROTECTIONS) and reclaim in dict(RECLAIMS):
+        canaries = _SYNC_CANARIES if reclaim == "sync" else _NEVER_CANARIES
+        return Scheme(name, f"{protection} with reclaim {reclaim}", protection, reclaim, canaries=canaries)
+    named = ", ".join(s.name for s in SCHEMES)
+    generic = f"{'|'.join(dict(PROTECTIONS))}+{'|'.join(dict(RECLAIMS))}"
+    raise UsageError(f"scheme {name!r}: expected one of {named}, or {generic}")

@@ -1,0 +1,231 @@
+"""Runs under real threads, end to end: pass, violation, stop, crash, and what each leaves behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptstress.bugs import BUGS
+from ptstress.engine import load_engine
+from ptstress.layout import HEADER_DTYPE, WORKER_DTYPE, shared_bytes
+from ptstress.report import MAX_SCREEN
+from ptstress.schemes import SCHEMES, find_scheme
+from ptstress.vocabulary import EVENT_DTYPE, OP_DTYPE, REPORT_DTYPE
+
+#: Far above what a loaded machine needs; a test that reaches it hangs.
+LIMIT_S = 120
+
+
+class Run:
+    """``ptstress run`` in a process of its own, in an empty folder."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        command = [sys.executable, "-m", "ptstress", "run", *arguments, "--results", str(folder / "results")]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
+
+    def end(self) -> int:
+        """Wait; returns the exit code. ``out`` and ``err`` hold the text."""
+        self.out, self.err = self.process.communicate(timeout=LIMIT_S)
+        assert "Traceback" not in self.err
+        return self.process.returncode
+
+    def wait_for(self, event: str) -> dict:
+        """Wait until the log has a line of this kind."""
+        deadline = time.monotonic() + LIMIT_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            for line in self.log():
+                if line["event"] == event:
+                    return line
+            time.sleep(0.02)
+        raise AssertionError(f"no {event} in the log")
+
+    def log(self) -> Iterator[dict]:
+        """Complete lines of the log."""
+        for path in self.folder.glob("results/*/log.jsonl"):
+            for line in path.read_text().splitlines(keepends=True):
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+    def child(self) -> int:
+        """Process id of the child that runs the engine, once there is one."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        deadline = time.monotonic() + LIMIT_S
+        while time.monotonic() < deadline:
+            for pid in children.read_text().split():
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if b"ptstress.child" in command:
+                    return int(pid)
+            time.sleep(0.01)
+        raise AssertionError("no child")
+
+    def summary(self) -> dict:
+        """``summary.json`` of the only run."""
+        (path,) = self.folder.glob("results/*/summary.json")
+        return json.loads(path.read_text())
+
+    def failure_folders(self) -> list[Path]:
+        """Folders of failures, in order of their names."""
+        return sorted(self.folder.glob("results/*/failure-*"))
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and not just a name that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def screens(text: str) -> list[list[str]]:
+    """The screens in an output."""
+    return [block.splitlines() for block in text.rstrip("\n").split("\n\n")]
+
+
+@pytest.mark.parametrize("build", ["fast", "stress"])
+def test_layout_of_the_shared_region_is_the_engines(build):
+    engine = load_engine(build)
+    layout = engine.layout()
+    assert engine.shared_bytes(3, 100) == shared_bytes(3, 100)
+    assert (layout["header_bytes"], layout["worker_bytes"]) == (HEADER_DTYPE.itemsize, WORKER_DTYPE.itemsize)
+    assert (layout["event_bytes"], layout["report_bytes"]) == (EVENT_DTYPE.itemsize, REPORT_DTYPE.itemsize)
+    assert layout["op_bytes"] == OP_DTYPE.itemsize
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda s: s.name)
+def test_a_short_run_passes_under_every_scheme(tmp_path, scheme):
+    run = Run(tmp_path, "fault_vs_dontneed", "--scheme", scheme.name, "--duration", "2s", "--threads", "4")
+    assert run.end() == 0, run.out + run.err
+    (screen,) = screens(run.out)
+    assert len(screen) <= MAX_SCREEN and screen[0].startswith("verdict: PASS")
+    summary = run.summary()
+    assert summary["checked"]["ops"] == summary["checked"]["of"] > 0
+    assert summary["overlaps"]["named"]["write/dontneed"] > 0
+    assert summary["canaries"]["found"] == summary["canaries"]["planted"] == len(scheme.canaries) >= 2
+    assert 0 < summary["tables"]["end_bytes"] <= summary["tables"]["peak_bytes"]
+    assert run.failure_folders() == []
+    (testid,) = tmp_path.glob("results/*/testid.txt")
+    keys = [line.partition(":")[0] for line in testid.read_text().splitlines()]
+    assert keys == ["ptstress", "build", "seed", "kernel", "cpu", "python"]
+
+
+def test_reclaim_leaves_fewer_tables(tmp_path):
+    ends = {}
+    for scheme in ("linux-6.12", "linux-6.18"):
+        folder = tmp_path / scheme
+        folder.mkdir()
+        run = Run(folder, "fault_vs_dontneed", "--scheme", scheme, "--duration", "1s")
+        assert run.end() == 0, run.out + run.err
+        ends[scheme] = run.summary()["tables"]["end_bytes"]
+    # pmd_table and pud_table stay; before reclaim the eight pte_tables stay too.
+    assert ends == {"linux-6.12": 10 * 4096, "linux-6.18": 2 * 4096}
+
+
+@pytest.mark.parametrize("workload", ["walk_vs_dontneed", "munmap_vs_fault"])
+def test_the_other_workloads_pass(tmp_path, workload):
+    run = Run(tmp_path, workload, "--duration", "1s")
+    assert run.end() == 0, run.out + run.err
+
+
+def test_the_headline_shows_three_stages_and_what_reclaim_gives_back(tmp_path):
+    run = Run(tmp_path, "headline", "--duration", "1s", "-q")
+    assert run.end() == 0, run.out + run.err
+    assert run.err == ""
+    blocks = screens(run.out)
+    assert len(blocks) == 4 and all(len(block) <= MAX_SCREEN for block in blocks)
+    before, after, trace = run.summary()["stages"]
+    assert after["tables"]["end_bytes"] < before["tables"]["end_bytes"]
+    assert trace["replays"] >= 1 and trace["overlaps"]["named"]["walk/dontneed"] > 0
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda b: b.id)
+def test_a_planted_bug_is_found_by_the_right_oracle(tmp_path, bug):
+    assert bug.id in find_scheme("linux-6.18").canaries
+    run = Run(tmp_path, bug.workload, "--bug", bug.id, "--duration", "20s", "--threads", "4")
+    assert run.end() == 2, run.out + run.err
+    summary = run.summary()
+    assert summary["failure"]["oracle"] in bug.oracles
+    assert summary["canaries"]["found"] == summary["canaries"]["planted"] == 1
+    (folder, *_) = run.failure_folders()
+    names = {path.name for path in folder.iterdir()}
+    assert {"description.txt", "workload.toml", "seed.txt", "replay.txt", "history.npz"} <= names
+    description = (folder / "description.txt").read_text()
+    assert f"oracle: {summary['failure']['oracle']}" in description
+    assert "worker 3:" in description
+    with np.load(folder / "history.npz") as history:
+        assert sum(len(history[name]) for name in history) > 0
+    assert f"--bug {bug.id}" in (folder / "replay.txt").read_text()
+
+
+def test_one_thread_races_with_nobody(tmp_path):
+    run = Run(tmp_path, "fault_vs_dontneed", "--threads", "1", "--duration", "1s")
+    assert run.end() == 7
+    assert "no write/dontneed ever met" in run.out
+
+
+def test_the_fast_build_takes_its_canaries_from_a_companion(tmp_path):
+    run = Run(tmp_path, "fault_vs_dontneed", "--build", "fast", "--duration", "1s")
+    assert run.end() == 0, run.out + run.err
+    assert "stress companion" in run.out
+    summary = run.summary()
+    assert summary["build"] == "fast" and summary["checked"]["ops"] == summary["checked"]["of"] > 0
+
+
+def test_json_on_stdout_and_the_screen_beside_it(tmp_path):
+    run = Run(tmp_path, "walk_vs_dontneed", "--duration", "1s", "--json", "-", "-q")
+    assert run.end() == 0, run.out + run.err
+    printed = json.loads(run.out)
+    assert printed == run.summary() and printed["schema"] == "ptstress.run/1"
+    assert run.err.startswith("verdict: PASS")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_with_a_report(tmp_path, number):
+    run = Run(tmp_path, "fault_vs_dontneed", "--duration", "1h")
+    run.wait_for("status")
+    run.process.send_signal(number)
+    assert run.end() == 0, run.out + run.err
+    assert "stopped early" in run.out.splitlines()[0]
+    assert run.summary()["ops"]["total"] > 0
+
+
+def test_a_signal_before_the_race_ends_it_too(tmp_path):
+    run = Run(tmp_path, "fault_vs_dontneed", "--duration", "1h")
+    run.wait_for("start")
+    run.child()
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 7
+    assert run.out.startswith("verdict: UNKNOWN")
+
+
+def test_a_crash_of_the_child_shows_the_last_operations_of_each_worker(tmp_path):
+    run = Run(tmp_path, "fault_vs_dontneed", "--duration", "1h", "--threads", "3")
+    run.wait_for("status")
+    os.kill(run.child(), signal.SIGSEGV)
+    assert run.end() == 5, run.out + run.err
+    assert "killed by SIGSEGV" in run.out
+    (folder,) = run.failure_folders()
+    text = (folder / "description.txt").read_text()
+    for worker in range(3):
+        block = re.search(rf"  worker {worker}:\n((?:    .*\n)+)", text)
+        assert block and re.search(r"(read|write|dontneed)\(p\d+", block[1])
+
+
+def test_the_child_dies_with_its_parent(tmp_path):
+    run = Run(tmp_path, "fault_vs_dontneed", "--duration", "1h")
+    run.wait_for("stage")
+    child = run.child()
+    run.process.kill()
+    run.process.communicate(timeout=LIMIT_S)
+    deadline = time.monotonic() + LIMIT_S
+    while is_running(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,197 @@
+"""Workloads: what is shipped can be read, and what is wrong is refused with file, line and the expected form."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ptstress.bugs import BUGS
+from ptstress.errors import ResourceError, UsageError
+from ptstress.plan import Overrides, plan_run, share_threads
+from ptstress.schemes import SCHEMES
+from ptstress.tomlfile import find_line
+from ptstress.vocabulary import Verb
+from ptstress.workload import Group, load_workload, packaged_workloads
+
+GOOD = """\
+name = "sample"
+summary = "a sample"
+pairs = ["write/dontneed"]
+threads = 2
+
+[[setup]]
+verb = "mmap"
+tables = [0, 2]
+
+[[workers]]
+name = "faulters"
+tables = [0, 2]
+mix = { write = 1 }
+
+[[workers]]
+name = "discarders"
+pages = [0, 512]
+mix = { dontneed = 1 }
+unit = { dontneed = "1 table" }
+
+[knobs]
+need_resched = 100
+
+[arena]
+tables = 0
+"""
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "sample.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in packaged_workloads()])
+def test_shipped_workload_can_be_planned(name):
+    for plan in plan_run(load_workload(name), Overrides()):
+        assert plan.pairs
+        assert len(plan.job.mixes) + plan.job.trace_workers == plan.threads == plan.job.workers
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
+@pytest.mark.parametrize("geometry", ["x86-64-4", "x86-64-5", "2x2x2x4", "4x4x4x4x4"])
+@pytest.mark.parametrize("threads", [1, 2, 8, 64])
+def test_canary_fits_every_geometry_and_thread_count(bug, geometry, threads):
+    (plan,) = plan_run(load_workload(bug.workload), Overrides(geometry=geometry, threads=threads, bugs=(bug.id,)))
+    assert plan.job.workers == threads
+
+
+def test_every_scheme_declares_two_canaries_or_more():
+    known = {bug.id for bug in BUGS}
+    for scheme in SCHEMES:
+        assert len(scheme.canaries) >= 2 and set(scheme.canaries) <= known
+
+
+def test_names_of_shipped_workloads_are_those_of_their_files():
+    for name, path in packaged_workloads():
+        assert load_workload(str(path)).workload.name == Path(name).name
+
+
+def test_lengths_follow_the_geometry(tmp_path):
+    source = load_workload(write(tmp_path, GOOD))
+    (wide,) = plan_run(source, Overrides())
+    (tiny,) = plan_run(load_workload(write(tmp_path, GOOD.replace("512]", "4]"))), Overrides(geometry="2x2x2x4"))
+    assert [m.end for m in wide.job.mixes] == [1024, 512]
+    assert [m.end for m in tiny.job.mixes] == [8, 4]
+    assert tiny.job.mixes[1].unit == {"dontneed": 4}
+    assert tiny.job.setup[0].end == 8 and tiny.job.setup[0].verb is Verb.MMAP and tiny.job.setup[0].arg == 1
+
+
+def test_command_line_wins(tmp_path):
+    source = load_workload(write(tmp_path, GOOD))
+    (plan,) = plan_run(source, Overrides(scheme="mmap_lock+sync", threads=7, duration="3s", seed=9, bugs=("P01",)))
+    assert (plan.scheme.parts, plan.threads, plan.job.duration_s) == ("mmap_lock x sync", 7, 3.0)
+    assert plan.job.config["bugs"] == ["P01"] and plan.job.seed == 9
+
+
+def test_a_stage_inherits_what_it_leaves_out(tmp_path):
+    text = GOOD + '\n[[stages]]\nscheme = "linux-6.12"\n[[stages]]\nscheme = "linux-6.18"\nduration = "1s"\nsetup = []\n'
+    first, second = plan_run(load_workload(write(tmp_path, text)), Overrides())
+    assert (first.name, first.scheme.name, first.job.duration_s) == ("linux-6.12", "linux-6.12", 20.0)
+    assert (second.job.duration_s, second.job.setup) == (1.0, [])
+    assert first.job.mixes == second.job.mixes
+
+
+@pytest.mark.parametrize(
+    ("shares", "counts", "threads", "expected"),
+    [
+        ((3, 2, 1), (0, 0, 0), 6, [3, 2, 1]),
+        ((3, 2, 1), (0, 0, 0), 12, [6, 4, 2]),
+        ((9, 1, 1), (0, 0, 0), 3, [1, 1, 1]),
+        ((1, 1), (0, 0), 1, [1, 0]),
+        ((1, 1), (0, 2), 5, [3, 2]),
+        ((1, 1), (0, 2), 1, [0, 1]),
+    ],
+)
+def test_threads_are_shared_out(shares, counts, threads, expected):
+    groups = [Group(mix={"read": 1}, share=s, count=c) for s, c in zip(shares, counts, strict=True)]
+    assert share_threads(groups, threads) == expected
+
+
+def test_a_trace_takes_the_threads_that_nobody_counts():
+    plan = plan_run(load_workload("headline"), Overrides(threads=5))[2]
+    assert (plan.job.trace_workers, len(plan.job.mixes)) == (3, 2)
+    assert plan.job.mixes[0].start % 512 == 0 and plan.job.mixes[0].start > 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "expected"),
+    [
+        ('name = "sample"', 'nome = "sample"', 1, "unknown key 'nome': expected one of name, summary"),
+        ("threads = 2", "threads = 0", 4, "threads: expected int >= 1"),
+        ("threads = 2", 'threads = "two"', 4, "threads: expected int, got str"),
+        ("threads = 2", "threads = 65", 4, "threads: expected int <= 64"),
+        ("threads = 2", "threads = ", 4, "not TOML"),
+        ('["write/dontneed"]', '["write-dontneed"]', 3, "such as write/dontneed"),
+        ('["write/dontneed"]', "[]", 3, "at least one pair"),
+        ('verb = "mmap"', 'verb = "mmep"', 7, "operation 'mmep': expected one of read, write"),
+        ("{ write = 1 }", "{ wriet = 1 }", 13, "operation 'wriet': expected one of read, write"),
+        ("{ write = 1 }", "{ write = -1 }", 13, "expected int >= 0"),
+        ("{ write = 1 }", "{ write = 0 }", 13, "a weight above zero"),
+        ("pages = [0, 512]", "pages = [5, 5]", 15, "expected a start below its end"),
+        ("pages = [0, 512]", "pages = [0]", 17, "expected array of length 2"),
+        ("pages = [0, 512]", "", 15, "exactly one of pages"),
+        ("pages = [0, 512]", "tables = [0, 1]\npages = [0, 512]", 15, "exactly one of pages"),
+        ("pages = [0, 512]", "beside_trace = true", 1, "beside_trace expects a trace"),
+        ('"1 table"', '"one table"', 19, "'1/2 table'"),
+        ("need_resched = 100", "need_rescheds = 100", 22, "unknown key 'need_rescheds': expected one of need_resched"),
+        ("need_resched = 100", 'need_resched = "a lot"', 22, "'1/2 table'"),
+        ("need_resched = 100", 'reuse = "random"', 22, "lifo"),
+        ('summary = "a sample"', 'summary = "a sample"\ngeometry = "3x3"', 3, "x86-64-4"),
+        ('summary = "a sample"', 'summary = "a sample"\nduration = "ten"', 3, "45s 5m 3h 2d"),
+        ('summary = "a sample"', 'summary = "a sample"\nscheme = "linux-1"', 3, "linux-6.18"),
+        ('summary = "a sample"', "", 1, "missing key summary"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_file_line_and_expected_form(tmp_path, old, new, line, expected):
+    assert old in GOOD
+    path = write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(UsageError) as refusal:
+        load_workload(path)
+    message = str(refusal.value)
+    assert re.match(rf"{re.escape(path)}:{line}: ", message) and expected in message and "\n" not in message
+
+
+def test_a_region_outside_of_the_geometry_is_refused(tmp_path):
+    source = load_workload(write(tmp_path, GOOD))
+    with pytest.raises(UsageError, match=r"sample.toml:15: region ends at page 512: geometry 2x2x2x4 has 32 pages"):
+        plan_run(source, Overrides(geometry="2x2x2x4"))
+
+
+def test_an_arena_that_is_too_small_says_how_much_is_needed(tmp_path):
+    source = load_workload(write(tmp_path, GOOD.replace("tables = 0\n", "tables = 3\n")))
+    with pytest.raises(ResourceError, match="tables = 3 is too small: this workload can have 5 in use"):
+        plan_run(source, Overrides())
+
+
+def test_groups_that_do_not_add_up_are_refused(tmp_path):
+    counted = GOOD.replace('name = "faulters"', "count = 1").replace('name = "discarders"', "count = 1")
+    with pytest.raises(UsageError, match="give one of them a share"):
+        plan_run(load_workload(write(tmp_path, counted)), Overrides(threads=3))
+
+
+def test_a_trace_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UsageError, match="trace 'nope'"):
+        plan_run(load_workload(write(tmp_path, 'trace = "nope"\n' + GOOD)), Overrides())
+
+
+def test_a_trace_needs_the_geometry_that_it_was_recorded_on(tmp_path):
+    text = 'name = "t"\nsummary = "t"\npairs = ["write/dontneed"]\ntrace = "redis-jemalloc"\n'
+    with pytest.raises(UsageError, match="expected geometry x86-64-4"):
+        plan_run(load_workload(write(tmp_path, text)), Overrides(geometry="4x4x4x4"))
+
+
+def test_lines_are_found_in_nested_tables():
+    text = 'a = 1\n\n[[s]]\nx = 1\n[[s.w]]\ny = 1\n[[s]]\n[[s.w]]\n[[s.w]]\n# y = 3\ny = { z = 1 }\n[k]\nb = 2\n'
+    assert find_line(text, ("s", 0, "w", 0, "y")) == 6
+    assert find_line(text, ("s", 1, "w", 1, "y", "z")) == 11
+    assert find_line(text, ("s", 1, "w", 0, "y")) == 8
+    assert find_line(text, ("k", "b")) == 13
+    assert find_line(text, ("nothing",)) == 1
