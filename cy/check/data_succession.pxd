@@ -138,13 +138,17 @@ cdef inline uint64_t _established(const span *s, uint64_t n, uint64_t t) noexcep
 
 # Give each of the first k changes a discard. Returns how many got one.
 cdef inline uint64_t _match(data_oracle *o, const discards *d, uint64_t k) noexcept nogil:
-    cdef uint64_t i, at = 0, nr = 0
+    cdef uint64_t i, at = 0, first, nr = 0
     for i in range(k):
-        while at < d.n and d.t0[at] <= o.dead[i]:
-            heap_push(o.heap, &nr, d.t1[at])
-            at += 1
         while nr != 0 and o.heap[0] < o.sinces[i]:
             heap_pop(o.heap, &nr)
+        first = lower_bound(d.pmax, d.n, o.sinces[i])
+        at = first if first > at else at        # all before it returned too early
+        # One that begins after the best so far returned cannot return before it.
+        while at < d.n and d.t0[at] <= o.dead[i] and (nr == 0 or d.t0[at] <= o.heap[0]):
+            if d.t1[at] >= o.sinces[i]:
+                heap_push(o.heap, &nr, d.t1[at])
+            at += 1
         if nr == 0:
             return i
         heap_pop(o.heap, &nr)

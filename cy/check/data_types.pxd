@@ -14,7 +14,7 @@ cdef enum:
     GROUP_SHIFT = 9             # pages are grouped by 512 to share what range operations do
     GROUP_PAGES = 512
     GROUP_WORDS = 8
-    SMALL_PAGES = 32            # range operations up to this size are spread over their pages,
+    SMALL_PAGES = 4             # range operations up to this size are spread over their pages,
     NARROW_GROUPS = 8           # up to this many groups over their groups; others stand in one list
 
 # What `observe` returns.

@@ -1,6 +1,6 @@
 # Installing tables: pte_alloc, pmd_alloc and the levels above.
 #
-# Protocol of every level (kernel-protocol C.2): look without a lock, allocate and zero outside any
+# Protocol of every level: look without a lock, allocate and zero outside any
 # spinlock, take the parent's lock, look again; still none: account, publish with a release store;
 # else free the own table, which nobody ever saw.
 # Context for all: the VMA is stable (mmap_lock or VMA lock), so upper tables cannot go away. May sleep.

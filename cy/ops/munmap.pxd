@@ -1,6 +1,6 @@
 # `munmap`, and the unmapping half of `mmap`.
 #
-# Order (kernel-protocol E.2): split the edges, write-lock the VMAs, take them out of the set, wait for
+# Order: split the edges, write-lock the VMAs, take them out of the set, wait for
 # their readers, downgrade mmap_lock, zap, free tables of all levels, flush and free.
 # Source: mm/vma.c vms_gather_munmap_vmas, vms_clear_ptes, mm/memory.c free_pgtables.
 # Not modelled: rmap; a range that is zapped but not yet freed is reachable by nobody here.
