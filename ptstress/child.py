@@ -163,8 +163,6 @@ class _Run:
         self._serial(self.job.setup)
         self.table_bytes_start = self.machine.table_bytes
         mixes = [mix.stream() for mix in self.job.mixes]
-        # Streams wait for each other by operations of the stream, and the set-up was none of it.
-        self.view.counters[:, Counter.STREAM_DONE] = 0
         self.machine.start([("ops", ops) for ops in self.trace] + mixes)
 
     def _serial(self, ops: list[Op]) -> None:

@@ -23,7 +23,7 @@ from ptstress.story import operations_of, tell
 from ptstress.units import format_count, format_geometry, format_seconds, pages_of
 
 #: Schedules of each generated program before the next one.
-SCHEDULES_PER_PROGRAM = 4
+SCHEDULES_PER_PROGRAM = 2
 MAX_STEPS = 20000
 RING_EVENTS = 256
 POLICIES = ("random", "dfs")

@@ -120,7 +120,7 @@ class _Stage:
         return summary
 
     def _keep(self, summary: StageSummary, outcome: Outcome) -> None:
-        """One folder for each distinct failure, all with the same history."""
+        """One folder for each distinct failure; the first one has the history, which is that of all."""
         replay = self._replay_line()
         job = msgspec.json.format(msgspec.json.encode(self.plan.job), indent=2).decode()
         distinct = list(dict.fromkeys((str(r["oracle"]), str(r["what"])) for r in outcome.reports))

@@ -16,6 +16,14 @@ cdef str _field(uint64_t offset, list fields):
     return name
 
 
+cdef str _ptdesc_field(mm *m, uint64_t i, uint64_t offset):
+    cdef ptdesc *t = NULL
+    return _field(offset, sorted([
+        (0, "rcu head"), (<uint64_t><uintptr_t>&t.lock, "ptl" if m.ptdescs[i].level == PTE_LEVEL else "pml"),
+        (<uint64_t><uintptr_t>&t.level, "descriptor"),
+    ]))
+
+
 cdef str _mm_field(uint64_t offset):
     cdef machine *x = NULL
     return _field(offset, sorted([

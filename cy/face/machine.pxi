@@ -41,6 +41,9 @@ cdef class Machine(Space):
         if len(streams) != self.x.nr_workers:
             raise ValueError(f"{len(streams)} streams for {self.x.nr_workers} workers")
         self._set_streams(streams)
+        # Streams wait for each other by operations of the stream: what came before does not count.
+        for i in range(self.x.nr_workers):
+            self.x.shared[i].counter[C_STREAM_DONE] = 0
         self._start_crew()
 
     cdef int _start_crew(self) except -1:
@@ -82,8 +85,8 @@ cdef class Machine(Space):
     def burst(self, int max_ms) -> dict:
         """Let all workers race for at most ``max_ms``, then check everything on all of them.
 
-        Returns {"finished": all streams are at their end, "race_ns", "check_ns", "stuck": workers that did
-        not park within 20 s}. After a stuck burst the machine cannot be used any more.
+        Returns {"finished": all arrays are at their end (and there is one), "race_ns", "check_ns", "stuck":
+        workers that did not park within 20 s}. After a stuck burst the machine cannot be used any more.
         """
         cdef uint64_t t0 = now_ns(), t1, t2
         cdef bint parked
@@ -108,8 +111,17 @@ cdef class Machine(Space):
         self.x.header.table_bytes = self.x.mm.pgtables_bytes
         pt_rel(&self.x.header.phase, 0)
         t2 = now_ns()
-        return {"finished": all(self.workers[i].finished for i in range(self.x.nr_workers)),
+        return {"finished": self._arrays_done(),
                 "race_ns": t1 - t0, "check_ns": t2 - t1, "stuck": []}
+
+    cdef bint _arrays_done(self):
+        cdef uint32_t i, arrays = 0
+        for i in range(self.x.nr_workers):
+            if self.workers[i].stream.kind == STREAM_ARRAY:
+                arrays += 1
+                if not self.workers[i].finished:
+                    return False
+        return arrays != 0
 
     cdef int _consume_on_threads(self) except -1:
         """As ``_consume``, with a share of the pages for each worker."""

@@ -312,7 +312,7 @@ cdef class Space:
             return f"vma {i}.{_vma_field(offset - self.where.vmas - i * sizeof(vma))}"
         if offset >= self.where.ptdescs and offset < self.where.vmas:
             i = (offset - self.where.ptdescs) // sizeof(ptdesc)
-            return f"{'ptl' if m.ptdescs[i].level == 0 else 'pml'} of {_table_name(m, i)}"
+            return f"{_ptdesc_field(m, i, offset - self.where.ptdescs - i * sizeof(ptdesc))} of {_table_name(m, i)}"
         if offset >= self.where.pages and offset < self.where.ptdescs:
             return f"frame {(offset - self.where.pages) // sizeof(page)}"
         if offset >= self.where.frame_items and offset < self.where.pages:
