@@ -154,7 +154,8 @@ def test_a_planted_bug_is_found_by_the_right_oracle(tmp_path, bug):
     summary = run.summary()
     assert summary["failure"]["oracle"] in bug.oracles
     assert summary["canaries"]["found"] == summary["canaries"]["planted"] == 1
-    (folder, *_) = run.failure_folders()
+    folder = Path(summary["failure"]["path"])
+    assert folder in run.failure_folders()
     names = {path.name for path in folder.iterdir()}
     assert {"description.txt", "workload.toml", "seed.txt", "replay.txt", "history.npz"} <= names
     description = (folder / "description.txt").read_text()

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptstress.errors import UsageError
-from ptstress.generator import generate
+from ptstress.generator import BRANCHES, OPERATIONS_PER_BRANCH, TABLES, generate
 from ptstress.operation import Op, dontneed, mmap, munmap, op_array, ops_of, read, walk, write
 from ptstress.program import Program, parse
 from ptstress.strategies import TINY, operations, programs
@@ -130,15 +130,18 @@ def test_any_operation_round_trips(verb, start, end, arg):
 
 @pytest.mark.parametrize("bits", [*TINY, (9, 9, 9, 9)], ids=str)
 def test_the_common_generator_makes_small_programs_that_share_tables(bits):
+    def between(limits):
+        return range(limits[0], limits[1] + 1)
+
     generated = [generate(seed, bits) for seed in range(300)]
     assert [generate(seed, bits) for seed in range(300)] == generated
     verbs = {op.verb for program in generated for branch in program.branches for op in branch}
     assert verbs == set(OPERATIONS)
     for program in generated:
-        assert 2 <= len(program.branches) <= 3
-        assert all(1 <= len(branch) <= 3 for branch in program.branches)
+        assert len(program.branches) in between(BRANCHES)
+        assert all(len(branch) in between(OPERATIONS_PER_BRANCH) for branch in program.branches)
         region = program.prefix[0]
         assert region.end <= 1 << sum(bits)
-        assert 1 <= (region.end - region.start) >> bits[0] <= 3
+        assert (region.end - region.start) >> bits[0] in TABLES
         assert all(region.start <= op.start < op.end <= region.end for op in program.operations())
         assert parse(program.text()) == program

@@ -6,19 +6,24 @@
 #   smp_load_acquire               later accesses of this cpu stay behind it
 #   smp_store_release              earlier accesses of this cpu stay before it
 #   xchg, cmpxchg, atomic_add_return   full barriers, as in the kernel
+#   xchg_acquire                   acquire only: later accesses stay behind it
+#   atomic_add                     no ordering: a counter
 #   smp_mb                         full barrier
 # Plain accesses (under a lock, before publication, poison):
 #   plain_load, plain_store, plain_zero, plain_fill
 #   bare in fast, stress and tsan, so that a race detector sees them. In sched they are schedule
-#   points, and stores wait in the cpu's buffer until its next release or full barrier at the
-#   latest (the scheduler may drain earlier), so that an unordered initialisation or a non-atomic
-#   counter can really go wrong there.
+#   points.
+# In sched, stores without a barrier (plain and WRITE_ONCE) wait in the cpu's buffer, in order, until
+# its next release or full barrier at the latest (the scheduler may drain earlier), so that a missing
+# barrier, an unordered initialisation or a non-atomic counter can really go wrong there. A fill of more
+# than PT_SB_MAX words is not buffered.
 #
 # They are macros, so that a schedule point knows its own source line.
 # Suffix 32: 32-bit. Suffix _ptr: pointers. No suffix: 64-bit.
 #
 # Source: Documentation/memory-barriers.txt, tools/memory-model/Documentation/access-marking.txt.
 # Not modelled: early (speculative) loads; they are not reordered in any build but by the machine.
+# A read-modify-write is a full barrier on x86; elsewhere gcc's is not, and a fence follows.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.build cimport PT_SCHED
 from cy.base.hook cimport pt_hook, pt_ready_t
@@ -34,6 +39,11 @@ cdef extern from *:
     #define pt_cpu_relax() __asm__ __volatile__("" ::: "memory")
     #endif
 
+    #if defined(__x86_64__) || defined(__SANITIZE_THREAD__)
+    #define pt_after_rmw() ((void)0)
+    #else
+    #define pt_after_rmw() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+    #endif
     #define pt_barrier() __asm__ __volatile__("" ::: "memory")
     #if defined(__x86_64__) || defined(__SANITIZE_THREAD__)
     #define pt_smp_rmb() pt_barrier()
@@ -65,7 +75,7 @@ cdef extern from *:
         if (h->sb_n == PT_SB_MAX) pt_sb_drain();
         h->sb[h->sb_n].p = p; h->sb[h->sb_n].v = v; h->sb[h->sb_n].size = size; h->sb_n++;
     }
-    /* A marked store may not be overtaken by an older buffered store to the same place. */
+    /* A store that is not buffered may not be overtaken by an older buffered one to the same place. */
     static inline void pt_sb_order(const void *p) {
         struct pt_hook *h = pt_current;
         if (!h) return;
@@ -81,6 +91,7 @@ cdef extern from *:
     #define PT_LOAD_RELAXED(p) ((__typeof__(*(p)))pt_sb_load((p), sizeof(*(p))))
     #define PT_PLAIN_LOAD(p) PT_LOAD_RELAXED(p)
     #define PT_PLAIN_STORE(p, v) pt_sb_store((void *)(p), (uint64_t)(v), sizeof(*(p)))
+    #define PT_STORE_RELAXED(p, v) PT_PLAIN_STORE(p, v)
     #else
     #define PT_POINT(k, p) ((void)0)
     #define PT_DRAIN() ((void)0)
@@ -88,43 +99,50 @@ cdef extern from *:
     #define PT_LOAD_RELAXED(p) __atomic_load_n((p), __ATOMIC_RELAXED)
     #define PT_PLAIN_LOAD(p) (*(p))
     #define PT_PLAIN_STORE(p, v) (*(p) = (v))
+    #define PT_STORE_RELAXED(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
     #endif
 
     /* Arguments are evaluated before the schedule point: in plain_store(p, plain_load(p) + 1) others
      * may run between the load and the store. */
     #define PT_READ_ONCE(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_LOAD, p_); PT_LOAD_RELAXED(p_); })
     #define PT_WRITE_ONCE(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
-        PT_POINT(PT_KIND_STORE, p_); PT_ORDER(p_); __atomic_store_n(p_, v_, __ATOMIC_RELAXED); } while (0)
+        PT_POINT(PT_KIND_STORE, p_); PT_STORE_RELAXED(p_, v_); } while (0)
     #define PT_LOAD_ACQUIRE(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_LOAD, p_); PT_ORDER(p_); \\
         __atomic_load_n(p_, __ATOMIC_ACQUIRE); })
     #define PT_STORE_RELEASE(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
         PT_POINT(PT_KIND_STORE, p_); PT_DRAIN(); __atomic_store_n(p_, v_, __ATOMIC_RELEASE); } while (0)
     #define PT_XCHG(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
-        PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); __atomic_exchange_n(p_, v_, __ATOMIC_SEQ_CST); })
+        PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
+        v_ = __atomic_exchange_n(p_, v_, __ATOMIC_SEQ_CST); pt_after_rmw(); v_; })
+    #define PT_XCHG_ACQUIRE(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
+        PT_POINT(PT_KIND_RMW, p_); PT_ORDER(p_); __atomic_exchange_n(p_, v_, __ATOMIC_ACQUIRE); })
     #define PT_CMPXCHG(p, o, n) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) o_ = (o), n_ = (n); \\
         PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
-        __atomic_compare_exchange_n(p_, &o_, n_, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); o_; })
+        __atomic_compare_exchange_n(p_, &o_, n_, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); pt_after_rmw(); o_; })
     #define PT_ADD_RETURN(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
-        PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); __atomic_add_fetch(p_, v_, __ATOMIC_SEQ_CST); })
+        PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
+        v_ = __atomic_add_fetch(p_, v_, __ATOMIC_SEQ_CST); pt_after_rmw(); v_; })
+    #define PT_ADD(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
+        PT_POINT(PT_KIND_RMW, p_); PT_ORDER(p_); __atomic_add_fetch(p_, v_, __ATOMIC_RELAXED); })
     #define PT_PLAIN_LOAD_AT(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_PLAIN_LOAD, p_); PT_PLAIN_LOAD(p_); })
     #define PT_PLAIN_STORE_AT(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
         PT_POINT(PT_KIND_PLAIN_STORE, p_); PT_PLAIN_STORE(p_, v_); } while (0)
     #define PT_PEEK(p) PT_LOAD_RELAXED(p)
     #define PT_OP_POINT(p) PT_POINT(PT_KIND_OP, (p))
+    #define PT_YIELD_POINT() PT_POINT(PT_KIND_YIELD, NULL)
 
-    /* ThreadSanitizer does not model fences: a read-modify-write of a shared word stands in. A fence
-     * as `lock or (%rsp)` stalls on a live spill, so the word is used everywhere. */
-    static uint32_t pt_mb_word __attribute__((unused));
+    /* A fence as `lock or (%rsp)` stalls on a live spill: exchange a word of the own stack instead. Nothing
+     * plain is ordered by it alone, so ThreadSanitizer, which does not model fences, need not see it. */
     #if PT_SCHED
-    #define PT_SMP_MB() do { PT_POINT(PT_KIND_RMW, &pt_mb_word); PT_DRAIN(); } while (0)
-    #elif defined(__SANITIZE_THREAD__)
-    #define PT_SMP_MB() ((void)__atomic_fetch_add(&pt_mb_word, 0, __ATOMIC_SEQ_CST))
-    #else
+    #define PT_SMP_MB() do { PT_POINT(PT_KIND_RMW, NULL); PT_DRAIN(); } while (0)
+    #elif defined(__x86_64__)
     static inline void pt_smp_mb(void) {
         uint32_t w = 0;
         (void)__atomic_exchange_n(&w, 1, __ATOMIC_SEQ_CST);
     }
     #define PT_SMP_MB() pt_smp_mb()
+    #else
+    #define PT_SMP_MB() __atomic_thread_fence(__ATOMIC_SEQ_CST)
     #endif
 
     static inline void pt_plain_fill(uint64_t *p, uint64_t v, uint32_t n) {
@@ -159,11 +177,13 @@ cdef extern from *:
     void smp_store_release32 "PT_STORE_RELEASE"(uint32_t *p, uint32_t v) noexcept nogil
     uint64_t xchg "PT_XCHG"(uint64_t *p, uint64_t v) noexcept nogil
     uint32_t xchg32 "PT_XCHG"(uint32_t *p, uint32_t v) noexcept nogil
+    uint32_t xchg_acquire32 "PT_XCHG_ACQUIRE"(uint32_t *p, uint32_t v) noexcept nogil
     # Returns the value found; equal to `old` exactly if the exchange was made.
     uint64_t cmpxchg "PT_CMPXCHG"(uint64_t *p, uint64_t old, uint64_t new) noexcept nogil
     uint32_t cmpxchg32 "PT_CMPXCHG"(uint32_t *p, uint32_t old, uint32_t new) noexcept nogil
     uint64_t atomic_add_return "PT_ADD_RETURN"(uint64_t *p, uint64_t v) noexcept nogil
     uint32_t atomic_add_return32 "PT_ADD_RETURN"(uint32_t *p, uint32_t v) noexcept nogil
+    uint64_t atomic_add "PT_ADD"(uint64_t *p, uint64_t v) noexcept nogil
     void smp_mb "PT_SMP_MB"() noexcept nogil
     # Earlier loads stay before later loads.
     void smp_rmb "pt_smp_rmb"() noexcept nogil
@@ -175,6 +195,8 @@ cdef extern from *:
     void plain_fill "PT_PLAIN_FILL"(uint64_t *p, uint64_t v, uint32_t n) noexcept nogil
     # The boundary before an operation: a schedule point that touches nothing.
     void op_point "PT_OP_POINT"(const void *p) noexcept nogil
+    # A place where the kernel reschedules: others run here if they can.
+    void yield_point "PT_YIELD_POINT"() noexcept nogil
     # An oracle's look: bare, no schedule point, sees the own cpu's buffered stores.
     uint64_t peek "PT_PEEK"(uint64_t *p) noexcept nogil
     uint32_t peek32 "PT_PEEK"(uint32_t *p) noexcept nogil

@@ -2,15 +2,15 @@
 #
 # Everything that a worker owns hangs here: its schedule hook, random stream, RCU slots, TLB,
 # held-lock stack and recorder. The functions that use a part live on the floor of that part.
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport strncpy
 from cy.base.atomics cimport atomic_add_return, cpu_relax
-from cy.base.build cimport PT_CHECKS, PT_DELAY
+from cy.base.build cimport PT_DELAY
 from cy.base.clock cimport sched_yield, stamp_end
 from cy.base.hook cimport pt_hook
-from cy.base.rng cimport rng_below, rng_next
+from cy.base.rng cimport rng_below
 from cy.base.shm cimport (
-    C_VERB_NOW, MAX_REPORTS, WHAT_BYTES, event, report, shm_header, shm_worker)
+    MAX_REPORTS, WHAT_BYTES, event, report, shm_header, shm_worker)
 
 cdef enum:
     RCU_TABLES = 0      # the scheme's own domain: software walkers
@@ -50,7 +50,6 @@ cdef struct tlb_entry:
 cdef struct held_lock:
     const void *lock
     uint32_t lock_class
-    uint32_t shared
 
 # Freed data frames on their way through the hardware domain's grace period: chains through
 # page.next, own cpu only.
@@ -69,14 +68,12 @@ cdef struct cpu:
     uint32_t delay_interval     # mean; 0: never
     uint64_t next_incarnation
     uint64_t next_value
-    uint64_t bugs
     shm_header *header
     shm_worker *shared          # counters and ring, mapped by the parent too
     event *events
     uint64_t ring_events
     uint32_t verb               # in progress
     uint32_t seq                # operations begun; wraps
-    uint32_t oops               # reports made by this cpu in this operation
     frame_chain frames_next     # freed frames: waiting for a grace period to be chosen,
     frame_chain frames_wait     # and for frames_wait.gp
     held_lock held[16]
@@ -101,7 +98,6 @@ cdef inline void pt_report(cpu *c, uint32_t oracle, uint32_t invariant, const ch
                            uint64_t addr, uint64_t a, uint64_t b) noexcept nogil:
     cdef uint64_t n = atomic_add_return(&c.header.nr_reports, 1)
     cdef report *r
-    c.oops += 1
     if n > MAX_REPORTS:
         return
     r = &c.header.reports[n - 1]

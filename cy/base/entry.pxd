@@ -4,6 +4,7 @@
 # zero page and, for tables, the pgd, so a table entry never holds 0.
 # Source: arch/x86/include/asm/pgtable_types.h, pgtable.h, pgtable_64.h.
 from libc.stdint cimport uint32_t, uint64_t
+from cy.base.build cimport PT_CHECKS
 
 ctypedef uint64_t pte_t
 ctypedef uint64_t pmd_t
@@ -59,5 +60,12 @@ cdef inline bint pmd_none(pmd_t pmd) noexcept nogil:
 cdef inline bint pmd_is_table(pmd_t pmd) noexcept nogil:
     return (pmd & PT_TABLE_FLAGS) == PT_TABLE_FLAGS and not pte_special(pmd)
 
-cdef inline pmd_t mk_table(uint32_t pfn) noexcept nogil:
+# An entry for table `pfn`. In checking builds the unused bits 52-58 hold its generation, so that an entry
+# that outlived its table is told from one to the table that came after it.
+cdef inline pmd_t mk_table(uint32_t pfn, uint32_t gen) noexcept nogil:
+    if PT_CHECKS:
+        return mk_pte(pfn, PT_TABLE_FLAGS) | (<uint64_t>(gen & 0x7f) << 52)
     return mk_pte(pfn, PT_TABLE_FLAGS)
+
+cdef inline bint pmd_gen_is(pmd_t pmd, uint32_t gen) noexcept nogil:
+    return ((pmd >> 52) & 0x7f) == (gen & 0x7f)

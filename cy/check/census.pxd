@@ -2,16 +2,18 @@
 #
 # I01 entries refer to live tables of the right level   I19 vm_refcnt is 1         I27 no table leaked
 # I02 one parent entry per table                        I20 no VMA is write-locked I28 rss is exact
+# I37 every table maps a part of a VMA
 # I13 no lock, no RCU section is left                   I25 table bytes are exact  I29 one entry per frame
 # I14 entries lie in VMAs                               I22 TLBs agree             I41 zero page read-only
 # I56 no frame leaked
 # Source: mm/vma.c validate_mm, kernel/fork.c check_mm. Online checks stand where the step is made.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
-from cy.base.cpu cimport NR_RCU, TLB_ENTRIES, cpu, pt_report, tlb_entry
+from cy.base.cpu cimport TLB_ENTRIES, cpu, pt_report, tlb_entry
 from cy.base.entry cimport (
     PT_DIRTY, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special, pte_write)
-from cy.base.geometry cimport PAGE_SHIFT, P4D_LEVEL, PTE_LEVEL, geo_entry_span, geo_fanout, geo_index
+from cy.base.geometry cimport (
+    PAGE_SHIFT, P4D_LEVEL, PTE_LEVEL, geo_entry_span, geo_fanout, geo_index, geo_table_span)
 from cy.base.shm cimport ORACLE_CENSUS, ORACLE_COUNTERS, ORACLE_PROGRESS, ORACLE_STALE_TLB
 from cy.check.machine cimport machine
 from cy.mm.arena cimport arena_nr_free
@@ -23,7 +25,6 @@ cdef struct census:
     uint64_t tables             # reachable, the pgd included
     uint64_t counted            # of these, those that pgtables_bytes counts
     uint64_t anon               # entries that map a frame
-    uint64_t zero               # entries that map the zero page
 
 # Check everything; returns the number of reports made so far. `c` is the cpu that reports.
 cdef inline uint64_t check_quiescent(cpu *c, machine *x) noexcept nogil:
@@ -96,6 +97,9 @@ cdef inline ptdesc *_check_upper(cpu *c, machine *x, census *n, uint64_t entry, 
         pt_report(c, ORACLE_CENSUS, 1, b"an entry refers to table a, which is in state b or of another place",
                   addr, i, m.tables.items[i].state)
         return NULL
+    i = vma_index_after(&m.set, addr)
+    if i == m.set.nr or vma_at(&m.set, i).vm_start >= addr + geo_table_span(&m.geo, level):
+        pt_report(c, ORACLE_CENSUS, 37, b"table a of level b maps no VMA and was not freed", addr, t.index, level)
     n.tables += 1
     if level < P4D_LEVEL:
         n.counted += 1
@@ -109,7 +113,6 @@ cdef inline void _check_leaf(cpu *c, machine *x, census *n, uint64_t pte, uint64
     if i == m.set.nr or vma_at(&m.set, i).vm_start > addr:
         pt_report(c, ORACLE_CENSUS, 14, b"entry a lies in no VMA", addr, pte, 0)
     if pte_special(pte):
-        n.zero += 1
         if pfn != 0 or pte_write(pte) or (pte & PT_DIRTY) != 0:
             pt_report(c, ORACLE_CENSUS, 41, b"the zero page is mapped writable or dirty: a", addr, pte, 0)
         return

@@ -5,7 +5,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from cy.check.data_types cimport (
-    DISCARD_IF_MAPPED, DISCARD_SURE, MAKES_HOLE, MAKES_RO, MAKES_RW, MAPS, data_oracle, discards)
+    DISCARD_IF_MAPPED, DISCARD_SURE, MAKES_HOLE, MAKES_RO, MAKES_RW, MAP_HOLE, MAP_RO, MAP_RW, MAPS, data_oracle, discards)
 from cy.check.sort cimport lower_bound, upper_bound
 
 # Context: `room` bounds what will be added. Returns False without memory.
@@ -13,13 +13,14 @@ cdef inline bint discards_begin(data_oracle *o, discards *d, uint64_t room) noex
     d.n = 0
     d.nr_maps = 0
     d.nr_maybe = 0
+    d.latest = 0
     if room <= d.cap:
         return True
     free(d.t0)
     if room < 64:
         room = 64
     d.cap = room * 2
-    d.t0 = <uint64_t *>malloc(d.cap * 9 * sizeof(uint64_t))
+    d.t0 = <uint64_t *>malloc(d.cap * 11 * sizeof(uint64_t))
     if d.t0 == NULL:
         d.cap = 0
         o.out_of_memory = 1
@@ -27,21 +28,25 @@ cdef inline bint discards_begin(data_oracle *o, discards *d, uint64_t room) noex
     d.t1 = d.t0 + d.cap
     d.pmax = d.t1 + d.cap
     d.smin = d.pmax + d.cap
-    d.hole = d.smin + d.cap
+    d.kind = d.smin + d.cap
+    d.map = d.kind + d.cap
+    d.m0 = d.map + d.cap
+    d.hole = d.m0 + d.cap
     d.ro = d.hole + d.cap
     d.rw = d.ro + d.cap
     d.mmin = d.rw + d.cap
-    d.kind = d.mmin + d.cap
     return True
 
 cdef inline void discards_add(discards *d, uint64_t t0, uint64_t t1, uint32_t kind) noexcept nogil:
     d.t0[d.n] = t0
     d.t1[d.n] = t1
     d.kind[d.n] = kind
-    d.pmax[d.n] = t1 if d.n == 0 or t1 > d.pmax[d.n - 1] else d.pmax[d.n - 1]
-    d.n += 1
+    d.latest = t1 if t1 > d.latest else d.latest
+    d.pmax[d.n] = d.latest
     if kind & MAPS:
+        d.map[d.nr_maps] = d.n
         d.nr_maps += 1
+    d.n += 1
     if kind & DISCARD_IF_MAPPED:
         d.nr_maybe += 1
 
@@ -49,37 +54,38 @@ cdef inline void discards_finish(discards *d) noexcept nogil:
     cdef uint64_t i, least = <uint64_t>-1
     if d.nr_maps:
         _finish_maps(d)
-    for i in range(d.n):
-        # A hole that this one met is a hole all the time, unless something changed mappings meanwhile.
-        if d.kind[i] & DISCARD_IF_MAPPED and not _maps_overlap(d, d.t0[i], d.t1[i]):
-            d.kind[i] |= DISCARD_SURE
+    if d.nr_maybe:
+        for i in range(d.n):
+            # A hole that this one met is a hole all the time, unless something changed mappings meanwhile.
+            if d.kind[i] & DISCARD_IF_MAPPED and not _maps_overlap(d, d.t0[i], d.t1[i]):
+                d.kind[i] |= DISCARD_SURE
     for i in range(d.n, 0, -1):
         if d.kind[i - 1] & DISCARD_SURE and d.t1[i - 1] < least:
             least = d.t1[i - 1]
         d.smin[i - 1] = least
 
 cdef inline void _finish_maps(discards *d) noexcept nogil:
-    cdef uint64_t i, hole = 0, ro = 0, rw = 0, least = <uint64_t>-1
-    for i in range(d.n):
+    cdef uint64_t k, i, hole = 0, ro = 0, rw = 0, least = <uint64_t>-1
+    for k in range(d.nr_maps):
+        i = d.map[k]
         if d.kind[i] & MAKES_HOLE and d.t1[i] > hole:
             hole = d.t1[i]
         if d.kind[i] & MAKES_RO and d.t1[i] > ro:
             ro = d.t1[i]
         if d.kind[i] & MAKES_RW and d.t1[i] > rw:
             rw = d.t1[i]
-        d.hole[i] = hole
-        d.ro[i] = ro
-        d.rw[i] = rw
-    for i in range(d.n, 0, -1):
-        if d.kind[i - 1] & MAPS and d.kind[i - 1] & DISCARD_SURE and d.t1[i - 1] < least:
-            least = d.t1[i - 1]
-        d.mmin[i - 1] = least
+        d.m0[k] = d.t0[i]
+        d.hole[k] = hole
+        d.ro[k] = ro
+        d.rw[k] = rw
+    for k in range(d.nr_maps, 0, -1):
+        i = d.map[k - 1]
+        if d.kind[i] & DISCARD_SURE and d.t1[i] < least:
+            least = d.t1[i]
+        d.mmin[k - 1] = least
 
 cdef inline bint _maps_overlap(const discards *d, uint64_t t0, uint64_t t1) noexcept nogil:
-    cdef uint64_t i
-    if d.nr_maps == 0:
-        return False
-    i = upper_bound(d.t0, d.n, t1)
+    cdef uint64_t i = upper_bound(d.m0, d.nr_maps, t1)
     return i > 0 and (d.hole[i - 1] >= t0 or d.ro[i - 1] >= t0 or d.rw[i - 1] >= t0)
 
 # Is there a discard with t0 <= latest and t1 >= earliest?
@@ -93,20 +99,19 @@ cdef inline uint64_t discards_since(const discards *d, uint64_t t) noexcept nogi
     return d.t0[i - 1] if i > 0 else 0
 
 # May the page be mapped in a way of the set `wanted` at an instant of [t0, t1]? `carried`: the set at
-# the start of the burst. Context: MAP_* sets have the bits of MAKES_*, three places lower.
+# the start of the burst.
 cdef inline bint discards_may_map(const discards *d, uint32_t carried, uint32_t wanted, uint64_t t0, uint64_t t1) noexcept nogil:
     cdef uint64_t i, since
     if d.nr_maps == 0:
         return (carried & wanted) != 0
-    i = lower_bound(d.mmin, d.n, t0)
-    since = d.t0[i - 1] if i > 0 else 0
+    i = lower_bound(d.mmin, d.nr_maps, t0)
     if i == 0 and carried & wanted:
         return True
-    i = upper_bound(d.t0, d.n, t1)
+    since = d.m0[i - 1] if i > 0 else 1
+    i = upper_bound(d.m0, d.nr_maps, t1)
     if i == 0:
         return False
     i -= 1
     return (
-        (wanted << 3 & MAKES_HOLE and d.hole[i] >= since and d.hole[i] != 0)
-        or (wanted << 3 & MAKES_RO and d.ro[i] >= since and d.ro[i] != 0)
-        or (wanted << 3 & MAKES_RW and d.rw[i] >= since and d.rw[i] != 0))
+        (wanted & MAP_HOLE and d.hole[i] >= since) or (wanted & MAP_RO and d.ro[i] >= since)
+        or (wanted & MAP_RW and d.rw[i] >= since))

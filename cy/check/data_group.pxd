@@ -1,11 +1,12 @@
 # The groups of 512 pages that a burst touched, one after the other: what their pages share, then the pages.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from cy.base.shm cimport event
 from cy.check.data_page cimport data_page_check
 from cy.check.data_scan cimport data_is_walk, data_kind, data_touch, walk_word
 from cy.check.data_table cimport data_group_prune
 from cy.check.data_types cimport (
-    GROUP_PAGES, GROUP_SHIFT, GROUP_WORDS, data_group, data_oracle, data_owns, data_page, data_report, data_room)
+    GROUP_PAGES, GROUP_SHIFT, GROUP_WORDS, data_group, data_oracle, data_owns, data_page, data_report, data_room,
+    group_discard)
 
 cdef extern from *:
     """
@@ -71,13 +72,14 @@ cdef inline void _group_check(data_oracle *o, data_group *g) noexcept nogil:
 
 # Collect what the pages of the group share: its own operations and the very large ones, by t0.
 cdef inline bint _share(data_oracle *o, const data_group *g) noexcept nogil:
-    cdef uint64_t room = g.nr + o.nr_wide, i = g.first, k = 0
+    cdef uint64_t room = g.nr + o.nr_wide, i = g.first, k = 0, base = g.group << GROUP_SHIFT
     cdef const event *e
+    cdef group_discard *r
     o.nr_granges = 0
     o.nr_gwalks = 0
     if room == 0:
         return True
-    if not (data_room(o, <void **>&o.granges, &o.cap_granges, room, sizeof(event *))
+    if not (data_room(o, <void **>&o.granges, &o.cap_granges, room, sizeof(group_discard))
             and data_room(o, <void **>&o.gwalks, &o.cap_gwalks, room, sizeof(event *))):
         return False
     while True:
@@ -95,7 +97,12 @@ cdef inline bint _share(data_oracle *o, const data_group *g) noexcept nogil:
             o.gwalks[o.nr_gwalks] = e
             o.nr_gwalks += 1
         else:
-            o.granges[o.nr_granges] = e
+            r = &o.granges[o.nr_granges]
+            r.t0 = e.t0
+            r.t1 = e.t1
+            r.lo = <uint16_t>(e.start - base) if e.start > base else 0
+            r.hi = <uint16_t>(e.end - base) if e.end - base < GROUP_PAGES else GROUP_PAGES
+            r.kind = data_kind(e)
             o.nr_granges += 1
 
 # Pages that nothing accessed and that held nothing: no walk may have seen them.

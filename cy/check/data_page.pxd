@@ -4,7 +4,7 @@
 # page's own entries) and o.gwalks, both by t0.
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.shm cimport VERB_DONTNEED, VERB_READ, VERB_WRITE, event
+from cy.base.shm cimport VERB_READ, VERB_WRITE, event
 from cy.check.data_discards cimport (
     discards_add, discards_any, discards_begin, discards_finish, discards_may_map, discards_since)
 from cy.check.data_maps cimport data_maps_at
@@ -13,20 +13,21 @@ from cy.check.data_register cimport register_begin, register_carry, register_che
 from cy.check.data_scan cimport data_kind
 from cy.check.data_succession cimport succession_check
 from cy.check.data_types cimport (
-    DISCARD_IF_MAPPED, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page,
-    data_report, data_room, discards)
+    DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page,
+    data_report, data_room, discards, group_discard)
 
 # Check the page and carry its state on. Context: data_place; pages of a group in ascending order.
 cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
-    cdef const discards *d = _discards_of(o, p)
+    cdef const discards *d
     cdef uint64_t incarnation = 0, value = 0, nr_e
     cdef uint32_t state = PAGE_ABSENT
     cdef bint lost
+    o.states = data_maps_at(o, p.page)
+    d = _discards_of(o, p)
     if d == NULL or (p.nr == 0 and d.n == 0 and o.nr_gwalks == 0):
         return
     if not _page_room(o, p, d) or not register_begin(o, p.nr + 2):
         return
-    o.states = data_maps_at(o, p.page)
     if p.state == PAGE_ANON:
         register_carry(o, p.incarnation, p.value)
     nr_e = _take_accesses(o, p, d)
@@ -47,8 +48,6 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
             state = p.state         # only walks looked at it
             incarnation = p.incarnation
             value = p.value
-    if d.nr_maps != 0:
-        _check_dontneeds(o, p, d)
     if o.nr_gwalks != 0 or p.nr > nr_e:
         presence_fill(o, p, d, nr_e)
         presence_check(o, p)
@@ -59,7 +58,7 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
 # The page's discards: those of its group alone are the same for a whole stretch of pages.
 cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept nogil:
     cdef uint64_t at = p.page & (GROUP_PAGES - 1), i, k = 0
-    cdef uint64_t base = p.page - at
+    cdef const group_discard *r
     cdef const event *e
     cdef discards *d = &o.shared
     if at >= o.shared_hi:
@@ -68,16 +67,20 @@ cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept 
             return NULL
         o.shared_hi = GROUP_PAGES
         for i in range(o.nr_granges):
-            e = o.granges[i]
-            if e.start > p.page:
-                if e.start - base < o.shared_hi:
-                    o.shared_hi = e.start - base
-            elif e.end > p.page:
-                if e.end - base < o.shared_hi:
-                    o.shared_hi = e.end - base
-                discards_add(d, e.t0, e.t1, data_kind(e))
+            r = &o.granges[i]
+            if r.lo > at:
+                if r.lo < o.shared_hi:
+                    o.shared_hi = r.lo
+            elif r.hi > at:
+                if r.hi < o.shared_hi:
+                    o.shared_hi = r.hi
+                discards_add(d, r.t0, r.t1, r.kind)
         discards_finish(d)
+        o.shared_checked = 0
     if p.nr_discards == 0:
+        if not o.shared_checked:
+            _check_dontneeds(o, p.page, d)
+            o.shared_checked = 1
         return d
     d = &o.own
     if not discards_begin(o, d, o.shared.n + p.nr_discards):
@@ -94,6 +97,7 @@ cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept 
         _add_shared(d, &o.shared, k)
         k += 1
     discards_finish(d)
+    _check_dontneeds(o, p.page, d)
     return d
 
 # A doubtful one was decided without the page's own mmaps.
@@ -181,13 +185,15 @@ cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d,
         return False
     return True
 
-# Rule E for dontneed, on a page whose mapping changed.
-cdef inline void _check_dontneeds(data_oracle *o, const data_page *p, const discards *d) noexcept nogil:
+# Rule E for dontneed: 0 tells that all of its range was mapped at once. Context: the discards of the page, or
+# of a stretch that begins with it.
+cdef inline void _check_dontneeds(data_oracle *o, uint64_t page, const discards *d) noexcept nogil:
     cdef uint64_t i
-    for i in range(p.first, p.first + p.nr):
-        if o.sorted[i].verb == VERB_DONTNEED and o.sorted[i].status == 0 and not discards_may_map(
-                d, o.states, MAP_RO | MAP_RW, o.sorted[i].t0, o.sorted[i].t1):
-            data_report(o, 34, b"dontneed of pages a..b succeeded over a hole", p.page, o.sorted[i].start, o.sorted[i].end)
+    if d.nr_maps == 0:
+        return
+    for i in range(d.n):
+        if d.kind[i] == (DISCARD | DISCARD_SURE) and not discards_may_map(d, o.states, MAP_RO | MAP_RW, d.t0[i], d.t1[i]):
+            data_report(o, 34, b"a dontneed (begin a, end b) succeeded over a hole", page, d.t0[i], d.t1[i])
             return
 
 # Rule F for the quiescent page. Losses of data were looked for before.

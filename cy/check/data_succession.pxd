@@ -68,7 +68,7 @@ cdef inline bint _find_since(data_oracle *o, const discards *d, uint64_t page, l
     i = upper_bound(o.w0, o.nr_w, l.since)
     if i == 0 or o.wmax[i - 1] < l.since:
         l.since = o.w0[i] if i < o.nr_w else <uint64_t>-1
-    if l.since > l.first:
+    if l.since > l.first or l.since == <uint64_t>-1:
         data_report(o, 31, b"frame a was used, but no write can have installed it", page, l.incarnation, 0)
         return True
     return False

@@ -3,7 +3,7 @@
 # An oracle belongs to one thread at a time and shares nothing. Memory is of two kinds: the carried
 # state, which grows with the pages in use, and scratch, which grows to the longest burst; both are
 # kept from call to call, so that a tiny history allocates nothing and clears only what it touched.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
 from cy.base.cpu cimport cpu, pt_report
 from cy.base.geometry cimport PAGE_SHIFT
@@ -76,23 +76,34 @@ cdef struct data_entry:
     const event *e
     uint32_t item
 
-# Discards of one page, by t0, and what is asked about them. Arrays of one block.
+# A discard of pages [lo, hi) of a group.
+cdef struct group_discard:
+    uint64_t t0
+    uint64_t t1
+    uint16_t lo
+    uint16_t hi
+    uint32_t kind
+
+# Discards of one page, by t0, and what is asked about them. Arrays of one block; mappings have theirs.
 #   pmax[i]   latest t1 of 0..i                smin[i]   earliest t1 of the sure ones of i..
-#   hole, ro, rw [i]   latest t1 of those of 0..i which make that        mmin[i]   as smin, of sure mappings
+#   hole, ro, rw [i]   latest t1 of the mappings 0..i which make that        mmin[i]   as smin, of mappings
 cdef struct discards:
     uint64_t n
     uint64_t nr_maps
     uint64_t nr_maybe
+    uint64_t latest                 # t1 of all
     uint64_t cap
     uint64_t *t0
     uint64_t *t1
     uint64_t *pmax
     uint64_t *smin
+    uint64_t *kind
+    uint64_t *map                   # which of the discards
+    uint64_t *m0                    # its t0
     uint64_t *hole
     uint64_t *ro
     uint64_t *rw
     uint64_t *mmin
-    uint64_t *kind
 
 # A value of a register: its write and its reads. Zone: [first, last], Gibbons & Korach.
 cdef struct cluster:
@@ -181,7 +192,7 @@ cdef struct data_oracle:
     mapping *maps_new
     uint64_t cap_maps_new
     # Scratch of a group.
-    const event **granges
+    group_discard *granges
     uint64_t cap_granges
     const event **gwalks
     uint64_t nr_gwalks
@@ -190,9 +201,9 @@ cdef struct data_oracle:
     uint32_t slot[512]
     uint64_t need[8]
     uint64_t walked[8]
-    discards shared             # of the pages [shared_lo, shared_hi) of the group
-    uint64_t shared_lo
+    discards shared             # of the pages of the group up to shared_hi
     uint64_t shared_hi
+    uint32_t shared_checked     # rule E, by a page that has no others
     # Scratch of a page.
     discards own
     uint64_t *words             # all arrays of 64-bit numbers below

@@ -1,13 +1,17 @@
 # Execute one operation on behalf of a worker: record it, do it, then let grace periods move.
+from libc.errno cimport EINVAL
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport plain_load, plain_store, sched_wait
 from cy.base.build cimport PT_TSAN
 from cy.base.clock cimport sched_yield
-from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu
+from cy.base.coordination cimport pt_rel
+from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, pt_report
+from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
 from cy.base.shm cimport (
-    C_STREAM_DONE, VERB_DONTNEED, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_SYNC, VERB_WALK, VERB_WRITE, event, op)
+    C_STREAM_DONE, ORACLE_PROGRESS, VERB_DONTNEED, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE,
+    event, op)
 from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
-from cy.mm.frame cimport frames_poll
+from cy.mm.deferred cimport frames_poll
 from cy.mm.types cimport mm
 from cy.ops.access cimport do_access
 from cy.ops.dontneed cimport do_dontneed
@@ -30,9 +34,12 @@ cdef inline uint64_t fresh_value(cpu *c) noexcept nogil:
 cdef inline bint execute(cpu *c, mm *m, const op *o) noexcept nogil:
     cdef event *e
     cdef uint32_t verb = o.verb
-    cdef uint32_t lines = walk_lines(o.end - o.start) if verb == VERB_WALK and o.end > o.start else 0
+    cdef uint32_t lines = 0
     cdef uint64_t value = 0, incarnation = 0
     cdef int status
+    # A walk past the end of the address space fails and reports no pages.
+    if verb == VERB_WALK and o.start < o.end and o.end <= geo_task_size(&m.geo) >> PAGE_SHIFT:
+        lines = walk_lines(o.end - o.start)
     if not record_room(c, lines):
         return False
     rcu_backpressure(c, &m.rcu[RCU_TABLES])
@@ -51,15 +58,19 @@ cdef inline bint execute(cpu *c, mm *m, const op *o) noexcept nogil:
     elif verb == VERB_MMAP:
         e.aux = <uint32_t>(o.arg & 1)
         status = do_mmap(c, m, o.start, o.end, <uint32_t>(o.arg & 1))
-    else:
+    elif verb == VERB_MUNMAP:
         status = do_munmap(c, m, o.start, o.end)
+    else:
+        pt_report(c, ORACLE_PROGRESS, 0, b"there is no operation a", 0, verb, 0)
+        status = -EINVAL
     if status == 0:
         e.value = value
         e.incarnation = incarnation
     record_end(c, e, status)
     if PT_TSAN and m.knobs.tsan_plant:
         plain_store(&m.planted, plain_load(&m.planted) + 1)      # BUSTED: must be found by the race detector
-    c.shared.counter[C_STREAM_DONE] += 1
+    # Release: who waits for this operation (VERB_SYNC) sees what it did.
+    pt_rel(&c.shared.counter[C_STREAM_DONE], c.shared.counter[C_STREAM_DONE] + 1)
     poll(c, m)
     return True
 

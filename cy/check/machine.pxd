@@ -4,12 +4,10 @@
 # reset needs no free(). Many machines of many builds live in one process.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
-from cy.base.build cimport PT_CHECKS
-from cy.base.cpu cimport RCU_HW, RCU_TABLES, TLB_ENTRIES, cpu
-from cy.base.entry cimport PT_POISON
+from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu
 from cy.base.geometry cimport geo_fanout
 from cy.base.rng cimport rng_seed
-from cy.base.shm cimport NR_COUNTERS, event, shm_header, shm_worker
+from cy.base.shm cimport event, shm_header, shm_worker
 from cy.mm.arena cimport arena_reset
 from cy.mm.types cimport ITEM_LIVE, arena_item, mm, page, protect_ops, ptdesc, reclaim_ops, vma
 from cy.sync.rcu cimport rcu_cpu_init, rcu_domain_init
@@ -139,14 +137,12 @@ cdef inline void _cpu_reset(machine *x, cpu *c, uint32_t id) noexcept nogil:
     c.delay_left = x.delay_interval
     c.next_incarnation = <uint64_t>0xfffffffff0
     c.next_value = <uint64_t>0xfffffffff0
-    c.bugs = x.mm.bugs
     c.header = x.header
     c.shared = &x.shared[id]
     c.events = x.rings + <uint64_t>id * x.ring_events
     c.ring_events = x.ring_events
     c.verb = 0
     c.seq = <uint32_t>-16
-    c.oops = 0
     c.frames_next.nr = 0
     c.frames_wait.nr = 0
     c.flush_gen = <uint64_t>-5

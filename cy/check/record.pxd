@@ -7,6 +7,7 @@ from libc.string cimport memset
 from cy.base.atomics cimport op_point
 from cy.base.clock cimport stamp_begin, stamp_end
 from cy.base.cpu cimport cpu
+from cy.base.coordination cimport pt_rel
 from cy.base.shm cimport C_EVENTS, C_OPS, C_VERB_NOW, event
 
 cdef enum:
@@ -37,7 +38,7 @@ cdef inline event *record_begin(cpu *c, uint32_t verb, uint64_t start, uint64_t 
     e.aux = 0
     if lines:
         memset(e + 1, 0, lines * sizeof(event))
-    c.shared.nr_events += 1 + lines
+    pt_rel(&c.shared.nr_events, c.shared.nr_events + 1 + lines)     # the parent reads it at any time
     op_point(e)
     e.t0 = stamp_begin(&c.hook)
     return e

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.cpu cimport cpu
 from cy.base.rng cimport rng_below
-from cy.base.shm cimport NR_VERBS, VERB_MMAP, VERB_READ, VERB_WRITE, op
+from cy.base.shm cimport VERB_MMAP, VERB_READ, VERB_WRITE, op
 
 cdef enum:
     STREAM_NONE = 0

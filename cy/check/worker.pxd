@@ -6,11 +6,12 @@
 # so signals are seen; it never frees anything while a worker is inside a job.
 # Start gate: workers that were woken wait for each other, so that their operations really overlap.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport cpu_relax, sched_wait
+from cy.base.atomics cimport cpu_relax
 from cy.base.clock cimport now_ns, sched_yield
+from cy.base.coordination cimport pt_acq, pt_inc, pt_rel
 from cy.base.cpu cimport cpu
 from cy.base.hook cimport pt_set_current
-from cy.base.shm cimport C_PARKED, C_STREAM_DONE, MAX_CPUS, VERB_SYNC, op
+from cy.base.shm cimport C_PARKED, C_STREAM_DONE, VERB_SYNC, op
 from cy.check.execute cimport drain, execute
 from cy.check.machine cimport machine
 from cy.check.stream cimport STREAM_NONE, stream, stream_advance, stream_peek
@@ -33,9 +34,6 @@ cdef extern from "pthread.h" nogil:
 
 cdef extern from *:
     """
-    static inline uint64_t pt_acq(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
-    static inline void pt_rel(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
-    static inline uint64_t pt_inc(uint64_t *p) { return __atomic_add_fetch(p, 1, __ATOMIC_ACQ_REL); }
     static inline int pt_cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *m, int ms) {
         struct timespec t; clock_gettime(CLOCK_REALTIME, &t);
         t.tv_nsec += (long)ms * 1000000L;
@@ -43,10 +41,6 @@ cdef extern from *:
         return pthread_cond_timedwait(c, m, &t);
     }
     """
-    # The coordination of threads is no part of the model: it makes no schedule points.
-    uint64_t pt_acq(uint64_t *p) noexcept nogil
-    void pt_rel(uint64_t *p, uint64_t v) noexcept nogil
-    uint64_t pt_inc(uint64_t *p) noexcept nogil
     int pt_cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *m, int ms) noexcept nogil
 
 cdef enum:

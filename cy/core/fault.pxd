@@ -7,14 +7,15 @@
 from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE32, WRITE_ONCE32, atomic_add_return, cmpxchg, smp_store_release, xchg)
+    READ_ONCE32, WRITE_ONCE32, atomic_add, cmpxchg, smp_store_release, xchg)
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
     PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, mk_pte, pte_none, pte_write)
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport C_FAULTS, C_RECHECK_LOST, C_WP_LOST
 from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_peek, cursor_unlock
-from cy.mm.frame cimport frame_alloc, frame_free
+from cy.mm.deferred cimport frame_free
+from cy.mm.frame cimport frame_alloc
 from cy.mm.map cimport ptep_get
 from cy.mm.tlb cimport flush_tlb_range
 from cy.mm.types cimport ARENA_NONE, HELD_MMAP, INTENT_FAULT, cursor, mm, vma
@@ -82,7 +83,7 @@ cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
     if cur.ops.lock(cur, 0):
         if pte_none(ptep_get(cur.cpu, cur.mm, cur.table, cur.ptep)):
             if write:
-                atomic_add_return(&cur.mm.rss_anon, 1)
+                atomic_add(&cur.mm.rss_anon, 1)
             # [PT-009] pairs with: the hardware walk. The frame's contents come before the entry.
             smp_store_release(cur.ptep, pte)
             cursor_unlock(cur)
@@ -95,7 +96,8 @@ cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
 
 # Write to the zero page: replace it by a fresh frame. No lock is held while the frame is allocated,
 # so the entry is checked against `orig` again. It is cleared and flushed before the new one is stored:
-# never two different translations of one page in two TLBs.
+# never two different translations of one page in two TLBs. The entry seen before proves attachment;
+# the kernel proves it by the pmd and compares the entry besides.
 cdef inline int do_wp_page(cursor *cur, uint64_t orig) noexcept nogil:
     cdef uint32_t pfn
     cdef int rc = vmf_anon_prepare(cur)
@@ -111,7 +113,7 @@ cdef inline int do_wp_page(cursor *cur, uint64_t orig) noexcept nogil:
         return FAULT_RETRY
     xchg(cur.ptep, 0)
     flush_tlb_range(cur.cpu, cur.mm, cur.addr, cur.addr + ((<uint64_t>1) << PAGE_SHIFT))
-    atomic_add_return(&cur.mm.rss_anon, 1)
+    atomic_add(&cur.mm.rss_anon, 1)
     smp_store_release(cur.ptep, mk_pte(pfn, PT_ANON_PTE))       # [PT-009] pairs with: the hardware walk.
     cursor_unlock(cur)
     return FAULT_RETRY

@@ -64,5 +64,5 @@ cdef inline ptdesc *pmd_install(cpu *c, mm *m, uint64_t *entryp, ptdesc *new) no
     mm_inc_nr_tables(c, m, new.level)
     # [PT-004] pairs with: the walkers' acquire loads [PT-005]; orders the zeroes and the lock of the
     # new table before it becomes reachable: a walker that sees the entry sees an empty table.
-    smp_store_release(entryp, mk_table(new.index))
+    smp_store_release(entryp, mk_table(new.index, m.tables.items[new.index].gen))
     return NULL

@@ -1,11 +1,10 @@
 # Is a table empty, and unlinking one that is. Shared by all ways to detach.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport peek, xchg
-from cy.base.build cimport PT_CHECKS
-from cy.base.cpu cimport count, cpu, pt_report
+from cy.base.atomics cimport xchg
+from cy.base.cpu cimport count, cpu
 from cy.base.entry cimport pte_none
 from cy.base.geometry cimport geo_fanout
-from cy.base.shm cimport C_TABLES_RECLAIMED, ORACLE_UAF
+from cy.base.shm cimport C_TABLES_RECLAIMED
 from cy.mm.map cimport ptep_get
 from cy.mm.table cimport table_unlinked
 from cy.mm.types cimport mm, ptdesc

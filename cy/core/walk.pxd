@@ -2,7 +2,7 @@
 #
 # Guarantee (I46): a page that was present during the whole walk is reported, one that was absent during
 # the whole walk is not. Source: mm/pagewalk.c (PGWALK_RDLOCK), fs/proc/task_mmu.c.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from cy.base.cpu cimport delay_point
 from cy.base.entry cimport pte_present
 from cy.base.geometry cimport PAGE_SHIFT
@@ -42,5 +42,4 @@ cdef inline uint64_t _walk_vma(cursor *cur, uint64_t first, uint64_t *bits, uint
         cur.addr = addr
         cursor_unlock(cur)
         delay_point(cur.cpu)
-        cur.ops.sleep(cur)
     return present

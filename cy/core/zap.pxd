@@ -10,8 +10,8 @@
 #   Z4 whole table, one hold of the lock: fast detach                Z7 whole table, several holds: slow
 #   Z8 queue the detached table
 # Not modelled: Z2 (flushes deferred by reclaim), huge entries, markers.
-from libc.stdint cimport int64_t, uint32_t, uint64_t
-from cy.base.atomics cimport atomic_add_return, xchg
+from libc.stdint cimport int64_t, uint64_t
+from cy.base.atomics cimport atomic_add, xchg
 from cy.base.bugs cimport BUG, BUG_P01
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport pte_none, pte_pfn, pte_special
@@ -55,7 +55,7 @@ cdef inline void zap_pte_range(cursor *cur, mmu_gather *tlb, bint reclaim) noexc
             # From here on the table may be filled again behind us.
             direct = direct and BUG(m.bugs, BUG_P01)
         if can_reclaim and direct and cur.addr == table_end:
-            direct = m.reclaim.emptied_locked(cur)               # Z4
+            direct = m.reclaim.emptied_locked != NULL and m.reclaim.emptied_locked(cur)      # Z4
         if why == ZAP_FLUSH:
             tlb_flush_mmu_tlbonly(tlb)                           # Z5
         cursor_unlock(cur)
@@ -66,7 +66,7 @@ cdef inline void zap_pte_range(cursor *cur, mmu_gather *tlb, bint reclaim) noexc
         cur.ops.sleep(cur)                                       # Z6
         if not cur.ops.lock(cur, 0):
             return                                               # Z1
-    if can_reclaim and not direct:
+    if can_reclaim and not direct and m.reclaim.emptied != NULL:
         m.reclaim.emptied(cur)                                   # Z7
     if cur.detached != NULL:
         pte_free_tlb(cur, tlb, cur.detached)                     # Z8
@@ -99,7 +99,7 @@ cdef inline int _zap_entries(cursor *cur, mmu_gather *tlb, uint64_t table_end) n
     cur.addr = addr
     cur.ptep = ptep
     if rss:
-        atomic_add_return(&m.rss_anon, <uint64_t>-rss)
+        atomic_add(&m.rss_anon, <uint64_t>-rss)
     delay_point(c)
     return why
 

@@ -76,6 +76,20 @@ cdef int fill_mm(machine *x, dict config) except -1:
     return 0
 
 
+cdef object checked_ops(ops, uint32_t nr_workers, bint syncs):
+    """The operations as a contiguous array of ``OP_DTYPE``; ValueError if one does not exist."""
+    array = np.ascontiguousarray(ops).view(OP_DTYPE_C)
+    wrong = (array["verb"] < VERB_READ) | ((array["verb"] > VERB_DONTNEED) & (array["verb"] != VERB_SYNC))
+    if wrong.any():
+        raise ValueError(f"operation {int(np.argmax(wrong))} has verb {int(array['verb'][wrong][0])}, which does not exist")
+    waits = array["verb"] == VERB_SYNC
+    if not syncs and waits.any():
+        raise ValueError(f"operation {int(np.argmax(waits))} waits for another worker: only streams may")
+    if (array["start"][waits] >= nr_workers).any():
+        raise ValueError(f"an operation waits for a worker that does not exist; there are {nr_workers}")
+    return array
+
+
 cdef int fill_mix(mix *out, dict spec) except -1:
     """A mix: {"weights": {verb: n}, "start": page, "end": page, "unit": {verb: pages}, "aligned": bool}."""
     cdef uint32_t verb

@@ -16,12 +16,13 @@ from cy.base.atomics cimport cpu_relax
 from cy.base.bugs cimport BUG_M07_TABLE, BUG_M10_FRAME, BUG_P01, BUG_P23
 from cy.base.build cimport PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_RCU_XCHG, PT_SCHED, PT_TSAN
 from cy.base.clock cimport now_ns, pt_clock_begin, pt_clock_end
+from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu
 from cy.base.explorable cimport explorable
 from cy.base.geometry cimport MAX_LEVELS, PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_init
 from cy.base.hook cimport pt_current_slot, pt_hook, pt_set_current
 from cy.base.shm cimport (
-    C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_SYNC, event, op, report, shm_header,
+    C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_DONTNEED, VERB_READ, VERB_SYNC, event, op, report, shm_header,
     shm_worker)
 from cy.check.census cimport check_quiescent
 from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init, data_oracle_reset
@@ -33,7 +34,7 @@ from cy.check.overlap cimport overlaps_count
 from cy.check.sort cimport upper_bound
 from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, STREAM_NONE, mix, stream
 from cy.check.worker cimport (
-    JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, pt_rel, run_stream, worker)
+    JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, worker)
 from cy.base.entry cimport pmd_is_table, pte_none, pte_pfn, pte_present, pte_special
 from cy.mm.types cimport ITEM_LIVE, mm, page, ptdesc, vma
 from cy.mm.vma cimport vma_at

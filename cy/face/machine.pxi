@@ -72,7 +72,7 @@ cdef class Machine(Space):
                 w.stream.kind = STREAM_MIX
                 fill_mix(&w.stream.mix, what)
             else:
-                array = np.ascontiguousarray(what).view(OP_DTYPE_C)
+                array = checked_ops(what, self.x.nr_workers, True)
                 kept.append(array)
                 w.stream.kind = STREAM_ARRAY
                 w.stream.nr_ops = len(array)
@@ -179,7 +179,7 @@ cdef class Machine(Space):
         self.explore.x = self.x
         self.explore.judge = &self.judge
         self.explore.nr = len(branches)
-        kept = [np.ascontiguousarray(p).view(OP_DTYPE_C) for p in [prefix, *branches]]
+        kept = [checked_ops(p, self.x.nr_workers, False) for p in [prefix, *branches]]
         for i, array in enumerate(kept):
             given = array
             target = <branch *>&self.explore.prefix if i == 0 else &self.explore.branches[<int>i - 1]

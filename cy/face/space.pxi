@@ -118,7 +118,7 @@ cdef class Space:
 
         Returns the events (EVENT_DTYPE, walk lines included) and the table bytes after each op.
         """
-        cdef const op[::1] given = np.ascontiguousarray(ops).view(OP_DTYPE_C)
+        cdef const op[::1] given = checked_ops(ops, self.x.nr_workers, True)
         cdef uint64_t[::1] bytes_after = np.zeros(len(ops), np.uint64)
         cdef uint64_t i, before
         cdef uint32_t who
@@ -153,7 +153,7 @@ cdef class Space:
 
         For long recordings: every operation is still checked by the oracles.
         """
-        cdef const op[::1] given = np.ascontiguousarray(ops).view(OP_DTYPE_C)
+        cdef const op[::1] given = checked_ops(ops, self.x.nr_workers, True)
         cdef int32_t[::1] status = np.zeros(len(ops), np.int32)
         cdef uint64_t[::1] bytes_after = np.zeros(len(ops), np.uint64)
         cdef uint64_t i, before, n = given.shape[0]

@@ -5,13 +5,13 @@
 # as long as possible (quarantine). Never blocks. Returns ARENA_NONE when empty.
 # In checking builds a free of an item that is not in use is reported (census).
 # Lock order: LOCK_ARENA is taken last; see cy/LOCKING.md.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from cy.base.atomics cimport WRITE_ONCE32, peek32
-from cy.base.build cimport PT_CHECKS, likely
+from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport cpu, pt_report
 from cy.base.shm cimport ORACLE_CENSUS
 from cy.mm.types cimport (
-    ARENA_NONE, ITEM_FREE, ITEM_LIVE, ITEM_ZAPPED, MAGAZINE, arena, arena_item, magazine)
+    ARENA_NONE, ITEM_FREE, ITEM_LIVE, ITEM_ZAPPED, MAGAZINE, arena, magazine)
 from cy.sync.lockclass cimport LOCK_ARENA
 from cy.sync.spinlock cimport spin_lock, spin_lock_init, spin_unlock
 
@@ -106,8 +106,6 @@ cdef inline void _drain(cpu *c, arena *a, magazine *m, uint32_t n) noexcept nogi
         m.nr -= 1
         a.items[i].next = a.head
         a.head = i
-        if a.tail == ARENA_NONE or a.items[i].next == ARENA_NONE:
-            a.tail = i
         a.nr_free += 1
         n -= 1
     spin_unlock(c, &a.lock)
@@ -117,6 +115,11 @@ cdef inline uint32_t zap_owner(cpu *c) noexcept nogil:
     return (c.id << 24) | (c.seq & 0xffffff)
 
 # The item was unlinked from its mm and now waits to be freed. Context: the lock of the entry.
-cdef inline void arena_zapped(cpu *c, arena *a, uint32_t i) noexcept nogil:
+# False: it was not in use, which is reported (I29); it must not be freed then.
+cdef inline bint arena_zapped(cpu *c, arena *a, uint32_t i) noexcept nogil:
+    if PT_CHECKS and peek32(&a.items[i].state) != ITEM_LIVE:
+        pt_report(c, ORACLE_CENSUS, 29, b"item a is unlinked in state b: it was not in use", 0, i, peek32(&a.items[i].state))
+        return False
     WRITE_ONCE32(&a.items[i].owner, zap_owner(c))
     WRITE_ONCE32(&a.items[i].state, ITEM_ZAPPED)
+    return True

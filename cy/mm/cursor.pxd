@@ -9,7 +9,6 @@
 #
 # The functions are described in cy/mm/types.pxd (struct protect_ops).
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE
 from cy.base.cpu cimport RCU_TABLES, cpu
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
 from cy.mm.map cimport entry_offset, pte_index, pte_offset_map, pte_unmap, ptep_get_lockless

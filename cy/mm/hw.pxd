@@ -6,11 +6,11 @@
 # An access in flight may complete on an incarnation that a discard is just ending.
 # Source: Intel SDM 3A 4.8, 4.10. Not modelled: speculation, torn accesses, paging-structure cache.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, cmpxchg, smp_load_acquire
+from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, cmpxchg
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_HW, count, cpu, delay_point, pt_report
 from cy.base.entry cimport (
-    PT_ACCESSED, PT_DIRTY, PT_POISON, PT_RW, pte_none, pte_pfn, pte_present, pte_write)
+    PT_ACCESSED, PT_DIRTY, PT_POISON, PT_RW, pte_pfn, pte_present, pte_write)
 from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL
 from cy.base.shm cimport C_HW_RETRY, ORACLE_UAF
 from cy.mm.map cimport entry_offset, ptep_get_lockless

@@ -17,9 +17,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE, smp_load_acquire
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
-from cy.base.entry cimport PT_POISON, pmd_is_table, pmd_none, pte_none
-from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end, geo_entry_span, geo_index
-from cy.base.shm cimport C_MAP_FAILED, C_RECHECK_LOST, ORACLE_LOCK_ORDER, ORACLE_UAF
+from cy.base.entry cimport PT_POISON, pmd_none, pte_none
+from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end, geo_index
+from cy.base.shm cimport C_RECHECK_LOST, ORACLE_LOCK_ORDER, ORACLE_UAF
 from cy.mm.table cimport table_check_live, table_of
 from cy.mm.types cimport mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PTL, lock_is_held
@@ -74,7 +74,6 @@ cdef inline ptdesc *pte_offset_map(cpu *c, mm *m, uint64_t *pmdp, uint64_t *pmdv
         table = table_of(c, m, pmdvalp[0])
         if table != NULL:
             return table
-    count(c, C_MAP_FAILED)
     rcu_read_unlock(c, &m.rcu[RCU_TABLES])
     return NULL
 
@@ -90,10 +89,10 @@ cdef inline void pte_unmap_unlock(cpu *c, mm *m, ptdesc *table) noexcept nogil:
     spin_unlock(c, &table.lock)
     rcu_read_unlock(c, &m.rcu[RCU_TABLES])
 
-# Lock the ptl of a mapped table. The table may be detached by then.
-cdef inline void pte_lock(cpu *c, mm *m, ptdesc *table) noexcept nogil:
+# Lock the ptl of a table that was mapped through `pmdval`. The table may be detached by then.
+cdef inline void pte_lock(cpu *c, mm *m, ptdesc *table, uint64_t pmdval) noexcept nogil:
     spin_lock(c, &table.lock, LOCK_PTL)
-    table_check_live(c, m, table)
+    table_check_live(c, m, table, pmdval)
 
 # Map and lock: the table is attached at *pmdp while the ptl is held. Retries while the entry changes;
 # NULL (nothing held) only if it does not refer to a table.
@@ -103,7 +102,7 @@ cdef inline ptdesc *pte_offset_map_lock(cpu *c, mm *m, uint64_t *pmdp, uint64_t 
         table = pte_offset_map_rw_nolock(c, m, pmdp, pmdvalp)
         if table == NULL:
             return NULL
-        pte_lock(c, m, table)
+        pte_lock(c, m, table, pmdvalp[0])
         if attached_by_pmd(c, pmdp, pmdvalp[0]):
             return table
         pte_unmap_unlock(c, m, table)

@@ -6,19 +6,20 @@
 # Source: mm/memory.c pmd_install, include/linux/mm.h pagetable_*_ctor and _dtor, mm/mmu_gather.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    WRITE_ONCE32, atomic_add_return, peek, peek32, plain_fill, plain_load, plain_store, plain_zero)
+    WRITE_ONCE32, atomic_add, peek, peek32, plain_fill, plain_load, plain_store, plain_store32,
+    plain_zero)
 from cy.base.bugs cimport BUG, BUG_M07_TABLE, BUG_P23
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, count, count_max, cpu, delay_point, pt_report, rcu_head
-from cy.base.entry cimport PT_POISON, pmd_is_table, pmd_none, pte_pfn
+from cy.base.entry cimport PT_POISON, pmd_gen_is, pmd_is_table, pmd_none, pte_none, pte_pfn
 from cy.base.geometry cimport P4D_LEVEL, geo_fanout, geo_table_span
 from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport (
     C_ALLOC_FAILED, C_TABLES_ALLOCATED, C_TABLES_FREED, C_TABLE_BYTES_PEAK, ORACLE_UAF)
 from cy.mm.arena cimport arena_alloc, arena_free, arena_zapped
+from cy.mm.deferred cimport deferred_poll
 from cy.mm.types cimport ARENA_NONE, ITEM_FREE, mm, ptdesc
 from cy.sync.rcu cimport call_rcu
-from cy.sync.spinlock cimport spin_lock_init
 
 cdef enum:
     TABLE_BYTES = 4096
@@ -32,6 +33,9 @@ cdef inline ptdesc *pagetable_alloc(cpu *c, mm *m, uint32_t level, uint64_t addr
         return NULL
     i = arena_alloc(c, &m.tables)
     if i == ARENA_NONE:
+        deferred_poll(c, m)
+        i = arena_alloc(c, &m.tables)
+    if i == ARENA_NONE:
         count(c, C_ALLOC_FAILED)
         return NULL
     t = &m.ptdescs[i]
@@ -40,11 +44,11 @@ cdef inline ptdesc *pagetable_alloc(cpu *c, mm *m, uint32_t level, uint64_t addr
             if peek(&t.entries[word]) != PT_POISON:
                 pt_report(c, ORACLE_UAF, 10, b"table a was written after it was freed; entry b", addr, i, word)
                 break
-    t.level = level
-    t.detached = 0
-    t.addr = addr & ~(geo_table_span(&m.geo, level) - 1)
+    plain_store32(&t.level, level)
+    plain_store32(&t.detached, 0)
+    plain_store(&t.addr, addr & ~(geo_table_span(&m.geo, level) - 1))
     t.mm = m
-    spin_lock_init(&t.lock)
+    plain_store32(&t.lock.val, 0)
     # [PT-004] pairs with: pmd_install and its kind. The zeroes and the lock come before the entry.
     plain_zero(t.entries, geo_fanout(&m.geo, level))
     count(c, C_TABLES_ALLOCATED + level)
@@ -71,7 +75,7 @@ cdef inline uint64_t _pgtables_add(cpu *c, mm *m, uint64_t bytes) noexcept nogil
         delay_point(c)
         plain_store(&m.pgtables_bytes, v)
         return v
-    return atomic_add_return(&m.pgtables_bytes, bytes)
+    return atomic_add(&m.pgtables_bytes, bytes)
 
 # The table that a parent entry refers to, or NULL if it refers to none.
 # Context: RCU, or the table cannot go away. Oracle use-after-free: the table is in use (I01, I11).
@@ -86,12 +90,14 @@ cdef inline ptdesc *table_of(cpu *c, mm *m, uint64_t entry) noexcept nogil:
         if i == 0 or i >= m.tables.nr:
             pt_report(c, ORACLE_UAF, 1, b"an upper entry refers to table a of b", 0, i, m.tables.nr)
             return NULL
-        table_check_live(c, m, &m.ptdescs[i])
+        table_check_live(c, m, &m.ptdescs[i], entry)
     return &m.ptdescs[i]
 
-# Oracle use-after-free: the table is not free. Context: where a table is about to be used.
-cdef inline void table_check_live(cpu *c, mm *m, ptdesc *t) noexcept nogil:
-    if PT_CHECKS and peek32(&m.tables.items[t.index].state) == ITEM_FREE:
+# Oracle use-after-free: the table that `entry` refers to is neither free nor another one by now (I01, I11).
+# Context: where a table is about to be used.
+cdef inline void table_check_live(cpu *c, mm *m, ptdesc *t, uint64_t entry) noexcept nogil:
+    if PT_CHECKS and (peek32(&m.tables.items[t.index].state) == ITEM_FREE
+                      or not pmd_gen_is(entry, peek32(&m.tables.items[t.index].gen))):
         pt_report(c, ORACLE_UAF, 11, b"table a is used after it was freed; level b", t.addr, t.index, t.level)
 
 # A reachable table was unlinked. Context: the locks under which its parent entry was cleared.
@@ -115,9 +121,19 @@ cdef inline void _table_hw_gp_over(cpu *c, rcu_head *head) noexcept nogil:
     cdef ptdesc *t = <ptdesc *>head
     _table_release(c, <mm *>t.mm, t)
 
+# Oracle use-after-free: nobody stored into a table after its detach (I04, I15).
+cdef inline void _check_detached_empty(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    cdef uint32_t i
+    for i in range(geo_fanout(&m.geo, t.level)):
+        if not pte_none(peek(&t.entries[i])):
+            pt_report(c, ORACLE_UAF, 4, b"table a was detached and holds an entry: b", t.addr, t.index, t.entries[i])
+            return
+
 # The poison is a plain store, so that a race detector sees a reader that came too late.
 cdef inline void _table_release(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     count(c, C_TABLES_FREED + t.level)
     if PT_CHECKS:
+        if t.detached:
+            _check_detached_empty(c, m, t)
         plain_fill(t.entries, PT_POISON, geo_fanout(&m.geo, t.level))
     arena_free(c, &m.tables, t.index)

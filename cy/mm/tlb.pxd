@@ -12,7 +12,7 @@
 # Source: arch/x86/mm/tlb.c. Not modelled: paging-structure cache, ASIDs, lazy mode; every cpu of
 # the machine is in mm_cpumask.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, atomic_add_return, cmpxchg, peek, peek32, smp_load_acquire, xchg
+from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, atomic_add_return, cmpxchg, peek, peek32, smp_load_acquire, smp_rmb, xchg
 from cy.base.cpu cimport TLB_ENTRIES, count, cpu, delay_point, pt_report, tlb_entry
 from cy.base.entry cimport pte_pfn
 from cy.base.geometry cimport PAGE_SHIFT
@@ -56,7 +56,7 @@ cdef inline void flush_tlb_range(cpu *c, mm *m, uint64_t start, uint64_t end) no
     cdef cpu *target
     cdef uint32_t i
     delay_point(c)
-    if last - first > m.knobs.flush_ceiling:
+    if last - first > m.knobs.flush_ceiling or last - first > TLB_ENTRIES:
         flush_tlb_mm(c, m)
         return
     count(c, C_FLUSHES)
@@ -73,8 +73,10 @@ cdef inline void flush_tlb_mm(cpu *c, mm *m) noexcept nogil:
     cdef uint32_t i
     count(c, C_FULL_FLUSHES)
     for i in range(m.nr_cpus):
-        atomic_add_return(&m.cpus[i].full_flushes, 1)    # entries filled before are invalid now
+        # In this order: a fill that takes the new full_flushes also sees the new flush_gen. The other
+        # way round it could take the new one with an old entry, and stay valid after the flush.
         atomic_add_return(&m.cpus[i].flush_gen, 1)       # [PT-020] pairs with: tlb_fill.
+        atomic_add_return(&m.cpus[i].full_flushes, 1)    # entries filled before are invalid now
 
 # Oracle stale-tlb at operation return (I22, I32): no TLB reaches what this operation of cpu c
 # unmapped in [start, end), nor a frame that is free. Checking builds only.
@@ -103,9 +105,11 @@ cdef inline void _check_entry(cpu *c, mm *m, cpu *target, tlb_entry *e, uint64_t
     pfn = pte_pfn(val)
     if pfn == 0:
         return              # the zero page is never freed
+    smp_rmb()
     state = peek32(&m.frames.items[pfn].state)
     stale = state == ITEM_FREE or peek(&m.pages[pfn].incarnation) != incarnation \
         or (state == ITEM_ZAPPED and peek32(&m.frames.items[pfn].owner) == zap_owner(c))
+    smp_rmb()
     if stale and peek(&e.gen) == peek(&target.full_flushes) \
             and peek(&e.tag) == tag and peek(&e.fills) == fills:
         pt_report(c, ORACLE_STALE_TLB, 32, b"after the flush the TLB of cpu b still translates to frame a",

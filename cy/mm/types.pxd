@@ -1,5 +1,5 @@
 # The structures of an address space. Functions on them are in the files named beside each.
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from cy.base.cpu cimport cpu, rcu_head
 from cy.base.geometry cimport geometry
 from cy.sync.rcu cimport rcu_domain
@@ -18,7 +18,7 @@ cdef enum:
 
 cdef struct arena_item:
     uint32_t next           # link of the list that it is on
-    uint32_t gen            # how often it was allocated; starts near its wrap
+    uint32_t gen            # how often it was allocated; starts near its wrap. Table entries carry it
     # Written: own cpu (LIVE), the cpu that zaps (ZAPPED), the cpu that frees. Read as a hint by oracles.
     uint32_t state
     uint32_t owner          # who zapped it: cpu and operation, see zap_owner()
@@ -38,7 +38,6 @@ cdef struct arena:
     uint32_t tail
     uint32_t nr_free
     uint32_t pad0
-    uint64_t allocated      # statistics of the magazines are in cpu counters
     magazine mags[64]
 
 # ---- frame.pxd ------------------------------------------------------------------------------

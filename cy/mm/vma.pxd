@@ -8,7 +8,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE, READ_ONCE32, WRITE_ONCE, WRITE_ONCE32
 from cy.base.cpu cimport RCU_TABLES, cpu, rcu_head
 from cy.mm.arena cimport arena_alloc, arena_free
+from cy.mm.deferred cimport deferred_poll
 from cy.mm.types cimport ARENA_NONE, mm, vma, vma_set
+from cy.sync.lockclass cimport might_sleep
 from cy.sync.rcu cimport call_rcu
 from cy.sync.seqcount cimport seq_begin, seq_retry, seq_write_begin, seq_write_end
 
@@ -81,22 +83,33 @@ cdef inline void vma_set_bounds(mm *m, vma *v, uint64_t start, uint64_t end) noe
     WRITE_ONCE(&v.vm_end, end)
     seq_write_end(&m.set.seq)
 
-# A detached VMA, or NULL.
-cdef inline vma *vm_area_alloc(cpu *c, mm *m, uint64_t start, uint64_t end, uint32_t writable) noexcept nogil:
-    cdef uint32_t i = arena_alloc(c, &m.vmas)
-    cdef vma *v
+# An unused VMA object, or NULL. Context: may sleep.
+cdef inline vma *vm_area_alloc(cpu *c, mm *m) noexcept nogil:
+    cdef uint32_t i
+    might_sleep(c)
+    i = arena_alloc(c, &m.vmas)
+    if i == ARENA_NONE:
+        deferred_poll(c, m)
+        i = arena_alloc(c, &m.vmas)
     if i == ARENA_NONE:
         return NULL
-    v = &m.vma_objects[i]
+    m.vma_objects[i].index = i
+    return &m.vma_objects[i]
+
+# Give back an object that was never initialised, or NULL.
+cdef inline void vm_area_free_unused(cpu *c, mm *m, vma *v) noexcept nogil:
+    if v != NULL:
+        arena_free(c, &m.vmas, v.index)
+
+# Make it a detached VMA. Context: mmap_lock for writing.
+cdef inline void vm_area_init(mm *m, vma *v, uint64_t start, uint64_t end, uint32_t writable) noexcept nogil:
     WRITE_ONCE(&v.vm_start, start)
     WRITE_ONCE(&v.vm_end, end)
     v.writable = writable
     WRITE_ONCE32(&v.anon_vma, 0)
     WRITE_ONCE32(&v.vm_refcnt, 0)
     WRITE_ONCE32(&v.vm_lock_seq, m.mm_lock_seq.sequence - 2)    # not locked
-    v.index = i
     v.mm = m
-    return v
 
 # Free a detached VMA after a grace period.
 cdef inline void vm_area_free(cpu *c, mm *m, vma *v) noexcept nogil:

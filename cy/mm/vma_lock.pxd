@@ -107,12 +107,12 @@ cdef inline int vma_count_zero(const void *arg) noexcept nogil:
 cdef inline void vma_start_write(cpu *c, mm *m, vma *v) noexcept nogil:
     cdef uint32_t seq = m.mm_lock_seq.sequence
     cdef uint32_t turns = 0
-    if PT_CHECKS and not lock_is_held(c, &m.mmap_lock):
-        pt_report(c, ORACLE_LOCK_ORDER, 20, b"write-locks a VMA without mmap_lock", v.vm_start, 0, 0)
+    if PT_CHECKS and ((seq & 1) == 0 or not lock_is_held(c, &m.mmap_lock)):
+        pt_report(c, ORACLE_LOCK_ORDER, 20, b"write-locks a VMA without mmap_lock for writing", v.vm_start, 0, 0)
     if READ_ONCE32(&v.vm_lock_seq) == seq:
         return
     might_sleep(c)
-    lock_check_order(c, v, LOCK_VMA)
+    lock_check_order(c, LOCK_VMA)
     if READ_ONCE32(&v.vm_refcnt) == 0:           # detached: nobody can raise the count
         WRITE_ONCE32(&v.vm_lock_seq, seq)
         return

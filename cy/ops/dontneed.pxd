@@ -1,7 +1,7 @@
 # `dontneed`: madvise(MADV_DONTNEED), the exact algorithm of 6.18 (cy/core/zap.pxd).
 #
 # Locks: the policy's; one VMA's lock if the range lies in one VMA (6.17 and later), else mmap_lock.
-# One gather per call. With drop_lock_before_flush the lock goes before tlb_finish_mmu, as in 6.18;
+# One gather per call. With drop_lock_before_flush a VMA lock goes before tlb_finish_mmu, as in 6.18;
 # tlb_flush_pending makes concurrent gathers flush everything meanwhile.
 # Source: mm/madvise.c madvise_dontneed_single_vma, mm/memory.c zap_page_range_single_batched.
 # Not modelled: process_madvise, locked and PFN mappings, userfaultfd events, mmu notifiers.
@@ -29,7 +29,7 @@ cdef inline int do_dontneed(cpu *c, mm *m, uint64_t first, uint64_t last) noexce
     cursor_begin(&cur, c, m, start, end, INTENT_ZAP)
     tlb_gather_mmu(&tlb, c, m)
     rc = _zap_vmas(&cur, &tlb, start, end)
-    if m.drop_lock_before_flush:
+    if m.drop_lock_before_flush and cur.held & HELD_VMA:
         cursor_end(&cur)
         tlb_finish_mmu(&tlb)
     else:

@@ -6,40 +6,50 @@
 # Not modelled: file mappings, hints, limits other than the number of VMAs.
 from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport WRITE_ONCE32
 from cy.base.cpu cimport cpu
 from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
 from cy.mm.types cimport ARENA_NONE, mm, vma
 from cy.mm.vma cimport (
-    anon_vma_compatible, can_vma_merge, vm_area_alloc, vm_area_free, vma_at, vma_index_after,
+    anon_vma_compatible, can_vma_merge, vm_area_alloc, vm_area_free, vm_area_free_unused, vm_area_init, vma_at, vma_index_after,
     vma_set_bounds, vma_set_insert, vma_set_remove)
 from cy.mm.vma_lock cimport (
     mmap_write_lock, mmap_write_unlock, vma_mark_attached, vma_mark_detached, vma_start_write)
 from cy.ops.munmap cimport unmap_complete, unmap_gather, unmap_state
 
+cdef enum:
+    VMAS_PER_MMAP = 3
+
 # Pages [first, last). Context: no lock; may sleep. Returns 0, -EINVAL for an empty range, -ENOMEM past the
 # end of the address space or with too many VMAs.
 cdef inline int do_mmap(cpu *c, mm *m, uint64_t first, uint64_t last, uint32_t writable) noexcept nogil:
     cdef unmap_state u
+    cdef vma *new
     cdef int rc
     if first >= last:
         return -EINVAL
     if last > geo_task_size(&m.geo) >> PAGE_SHIFT:
         return -ENOMEM
     mmap_write_lock(c, m)
-    rc = unmap_gather(c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, &u)
+    # All that can fail comes before the old mapping goes. At most two splits and the new VMA are needed; like
+    # the kernel's limit, this one does not look whether they really are.
+    new = vm_area_alloc(c, m)
+    rc = -ENOMEM
+    if new != NULL and m.set.nr + VMAS_PER_MMAP <= m.set.capacity:
+        rc = unmap_gather(c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, &u)
     if rc == 0:
         if u.vmas != ARENA_NONE:
             unmap_complete(c, m, &u)
-        rc = _map_region(c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, writable)
+        new = _map_region(c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, writable, new)
+    vm_area_free_unused(c, m, new)
     mmap_write_unlock(c, m)
     return rc
 
-# [start, end) is a hole. Context: mmap_lock for writing.
-cdef inline int _map_region(cpu *c, mm *m, uint64_t start, uint64_t end, uint32_t writable) noexcept nogil:
+# [start, end) is a hole. Context: mmap_lock for writing. Returns `new` if a neighbour grew instead.
+cdef inline vma *_map_region(cpu *c, mm *m, uint64_t start, uint64_t end, uint32_t writable, vma *new) noexcept nogil:
     cdef uint32_t at = vma_index_after(&m.set, start)
     cdef vma *prev = vma_at(&m.set, at - 1) if at > 0 else NULL
     cdef vma *next = vma_at(&m.set, at) if at < m.set.nr else NULL
-    cdef vma *new
     if prev != NULL and (prev.vm_end != start or not can_vma_merge(prev, writable, 0)):
         prev = NULL
     if next != NULL and (next.vm_start != end or not can_vma_merge(next, writable, 0)):
@@ -48,27 +58,23 @@ cdef inline int _map_region(cpu *c, mm *m, uint64_t start, uint64_t end, uint32_
         vma_start_write(c, m, prev)
         vma_start_write(c, m, next)
         if prev.anon_vma == 0:
-            prev.anon_vma = next.anon_vma
+            WRITE_ONCE32(&prev.anon_vma, next.anon_vma)
         end = next.vm_end
         vma_set_remove(m, at, 1)
         vma_mark_detached(c, next)
         vma_set_bounds(m, prev, prev.vm_start, end)
         vm_area_free(c, m, next)
-        return 0
+        return new
     if prev != NULL:
         vma_start_write(c, m, prev)
         vma_set_bounds(m, prev, prev.vm_start, end)
-        return 0
+        return new
     if next != NULL:
         vma_start_write(c, m, next)
         vma_set_bounds(m, next, start, next.vm_end)
-        return 0
-    if m.set.nr == m.set.capacity:
-        return -ENOMEM
-    new = vm_area_alloc(c, m, start, end, writable)
-    if new == NULL:
-        return -ENOMEM
+        return new
+    vm_area_init(m, new, start, end, writable)
     vma_start_write(c, m, new)
     vma_set_insert(m, new)
     vma_mark_attached(new)
-    return 0
+    return NULL

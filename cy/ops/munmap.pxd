@@ -6,6 +6,7 @@
 # Not modelled: rmap; a range that is zapped but not yet freed is reachable by nobody here.
 from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport WRITE_ONCE32
 from cy.base.cpu cimport cpu, delay_point
 from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
 from cy.core.free_pgtables cimport free_pgtables
@@ -14,7 +15,7 @@ from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
 from cy.mm.types cimport ARENA_NONE, INTENT_UNMAP, cursor, mm, vma
 from cy.mm.vma cimport (
-    vm_area_alloc, vm_area_free, vma_at, vma_index_after, vma_set_bounds, vma_set_insert, vma_set_remove)
+    vm_area_alloc, vm_area_free, vm_area_free_unused, vm_area_init, vma_at, vma_index_after, vma_set_bounds, vma_set_insert, vma_set_remove)
 from cy.mm.vma_lock cimport (
     mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, mmap_write_unlock, vma_mark_attached,
     vma_mark_detached, vma_start_write)
@@ -47,7 +48,7 @@ cdef inline int do_munmap(cpu *c, mm *m, uint64_t first, uint64_t last) noexcept
 
 # Take the VMAs of [start, end) out of the set. Context: mmap_lock for writing.
 cdef inline int unmap_gather(cpu *c, mm *m, uint64_t start, uint64_t end, unmap_state *u) noexcept nogil:
-    cdef uint32_t at, n = 0
+    cdef uint32_t at, i, n = 0
     cdef vma *v
     u.vmas = ARENA_NONE
     u.start = start
@@ -64,13 +65,15 @@ cdef inline int unmap_gather(cpu *c, mm *m, uint64_t start, uint64_t end, unmap_
     u.end = vma_at(&m.set, at + n - 1).vm_end
     u.floor = vma_at(&m.set, at - 1).vm_end if at > 0 else 0
     u.ceiling = vma_at(&m.set, at + n).vm_start if at + n < m.set.nr else 0
-    while n:
-        n -= 1
-        v = vma_at(&m.set, at)
-        vma_set_remove(m, at, 1)
-        vma_mark_detached(c, v)
+    for i in range(at, at + n):
+        v = vma_at(&m.set, i)
         v.next = u.vmas
         u.vmas = v.index
+    vma_set_remove(m, at, n)
+    i = u.vmas
+    while i != ARENA_NONE:
+        vma_mark_detached(c, &m.vma_objects[i])
+        i = m.vma_objects[i].next
     return 0
 
 # Zap and free what unmap_gather took out. Context: mmap_lock, for reading or writing.
@@ -90,34 +93,37 @@ cdef inline void unmap_complete(cpu *c, mm *m, unmap_state *u) noexcept nogil:
         u.vmas = v.next
         vm_area_free(c, m, v)
 
-# Split the VMAs that reach over start and over end.
+# Split the VMAs that reach over start and over end: both or, with -ENOMEM, none.
 cdef inline int _split_edges(cpu *c, mm *m, uint64_t start, uint64_t end) noexcept nogil:
-    cdef uint32_t need = 0
-    need += _reaches_over(m, start)
-    need += _reaches_over(m, end)
-    if m.set.nr + need > m.set.capacity:
+    cdef bint at_start = _reaches_over(m, start), at_end = _reaches_over(m, end)
+    cdef vma *first = NULL
+    cdef vma *second = NULL
+    if m.set.nr + at_start + at_end > m.set.capacity:
         return -ENOMEM
-    if _split_at(c, m, start) != 0 or _split_at(c, m, end) != 0:
+    if at_start:
+        first = vm_area_alloc(c, m)
+    if at_end:
+        second = vm_area_alloc(c, m)
+    if (at_start and first == NULL) or (at_end and second == NULL):
+        vm_area_free_unused(c, m, first)
+        vm_area_free_unused(c, m, second)
         return -ENOMEM
+    if at_start:
+        _split_at(c, m, start, first)
+    if at_end:
+        _split_at(c, m, end, second)
     return 0
 
 cdef inline bint _reaches_over(mm *m, uint64_t addr) noexcept nogil:
     cdef uint32_t i = vma_index_after(&m.set, addr)
     return i < m.set.nr and vma_at(&m.set, i).vm_start < addr
 
-cdef inline int _split_at(cpu *c, mm *m, uint64_t addr) noexcept nogil:
-    cdef vma *v
-    cdef vma *tail
-    if not _reaches_over(m, addr):
-        return 0
-    v = vma_at(&m.set, vma_index_after(&m.set, addr))
-    tail = vm_area_alloc(c, m, addr, v.vm_end, v.writable)
-    if tail == NULL:
-        return -ENOMEM
-    tail.anon_vma = v.anon_vma
+cdef inline void _split_at(cpu *c, mm *m, uint64_t addr, vma *tail) noexcept nogil:
+    cdef vma *v = vma_at(&m.set, vma_index_after(&m.set, addr))
+    vm_area_init(m, tail, addr, v.vm_end, v.writable)
+    WRITE_ONCE32(&tail.anon_vma, v.anon_vma)
     vma_start_write(c, m, v)
     vma_start_write(c, m, tail)
     vma_set_bounds(m, v, v.vm_start, addr)
     vma_set_insert(m, tail)
     vma_mark_attached(tail)
-    return 0

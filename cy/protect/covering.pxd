@@ -7,9 +7,8 @@
 # locks and stray marks (CortenMM).
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE
+from cy.base.atomics cimport READ_ONCE, yield_point
 from cy.base.cpu cimport cpu
-from cy.base.entry cimport pte_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
 from cy.core.populate cimport pmd_alloc, pte_alloc
 from cy.core.table_empty cimport pmd_clear_table, table_is_empty
@@ -91,6 +90,7 @@ cdef inline int covering_detach(cursor *cur, uint32_t mode) noexcept nogil:
 cdef inline void covering_sleep(cursor *cur) noexcept nogil:
     _uncover(cur)
     might_sleep(cur.cpu)
+    yield_point()
 
 cdef inline void covering_end(cursor *cur) noexcept nogil:
     _uncover(cur)

@@ -5,18 +5,18 @@
 # Lock order: pml before ptl; with a ptl held the pml is only tried.
 # Source: mm/pgtable-generic.c, mm/pt_reclaim.c.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, WRITE_ONCE
+from cy.base.atomics cimport smp_load_acquire, yield_point
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport pmd_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
 from cy.base.rng cimport rng_one_in
-from cy.base.shm cimport C_DETACH_NOT_EMPTY, C_TRYLOCK_FAILED
+from cy.base.shm cimport C_DETACH_NOT_EMPTY, C_MAP_FAILED, C_TRYLOCK_FAILED
 from cy.core.populate cimport pmd_alloc, pte_alloc
 from cy.core.table_empty cimport pmd_clear_table, table_is_empty
 from cy.mm.cursor cimport cursor_set_table
 from cy.mm.map cimport (
     attached_by_pml, attached_by_pte, entry_offset, pmd_offset_next, pte_index, pte_lock, pte_offset_map_lock,
-    pte_offset_map_rw_nolock, pte_unmap, pte_unmap_unlock)
+    pte_offset_map_rw_nolock, pte_unmap_unlock)
 from cy.mm.types cimport DETACH_TRY, HELD_RCU, HELD_TABLE, cursor, mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PML, might_sleep
 from cy.sync.spinlock cimport spin_lock, spin_trylock, spin_unlock
@@ -34,11 +34,12 @@ cdef inline int split_next(cursor *cur) noexcept nogil:
         pmdp = pmd_offset_next(c, m, &cur.addr, cur.end, &pmd_table)
         if pmdp == NULL:
             return 0
-        if not pmd_none(READ_ONCE(pmdp)):        # none is skipped without a lock
+        if not pmd_none(smp_load_acquire(pmdp)):     # none is skipped without a lock
             table = pte_offset_map_lock(c, m, pmdp, &pmdval)
             if table != NULL:
                 cursor_set_table(cur, table, pmdp, pmdval, pmd_table, HELD_TABLE | HELD_RCU)
                 return 1
+            count(c, C_MAP_FAILED)
         cur.addr = geo_addr_end(&m.geo, PTE_LEVEL, cur.addr, cur.end)
     return 0
 
@@ -55,12 +56,14 @@ cdef inline int split_lock(cursor *cur, uint64_t expect) noexcept nogil:
     if expect == 0:
         table = pte_offset_map_lock(c, m, pmdp, &pmdval)
         if table == NULL:
+            count(c, C_MAP_FAILED)
             return 0
     else:
         table = pte_offset_map_rw_nolock(c, m, pmdp, &pmdval)
         if table == NULL:
+            count(c, C_MAP_FAILED)
             return 0
-        pte_lock(c, m, table)
+        pte_lock(c, m, table, pmdval)
         if not attached_by_pte(c, pte_index(m, table, cur.addr), expect):
             pte_unmap_unlock(c, m, table)
             return 0
@@ -87,6 +90,7 @@ cdef inline int _detach_try(cursor *cur) noexcept nogil:
         count(c, C_TRYLOCK_FAILED)
         return 0
     if not spin_trylock(c, &cur.pmd_table.lock, LOCK_PML):
+        count(c, C_TRYLOCK_FAILED)
         return 0
     pmd_clear_table(c, cur.mm, cur.pmdp, cur.table)
     spin_unlock(c, &cur.pmd_table.lock)
@@ -104,7 +108,7 @@ cdef inline int _detach_scan(cursor *cur) noexcept nogil:
     spin_lock(c, &cur.pmd_table.lock, LOCK_PML)
     table = pte_offset_map_rw_nolock(c, m, cur.pmdp, &pmdval)
     if table != NULL:
-        pte_lock(c, m, table)
+        pte_lock(c, m, table, pmdval)
         if attached_by_pml(c, cur.pmd_table):
             if table_is_empty(c, m, table):
                 pmd_clear_table(c, m, cur.pmdp, table)
@@ -120,3 +124,4 @@ cdef inline int _detach_scan(cursor *cur) noexcept nogil:
 cdef inline void split_sleep(cursor *cur) noexcept nogil:
     might_sleep(cur.cpu)
     delay_point(cur.cpu)
+    yield_point()

@@ -24,8 +24,8 @@ cdef enum:
     LOCK_ARENA = 6
     LOCK_RCU = 7
 
-# Context: before waiting for `lock`.
-cdef inline void lock_check_order(cpu *c, const void *lock, uint32_t lock_class) noexcept nogil:
+# Context: before waiting for a lock of the class.
+cdef inline void lock_check_order(cpu *c, uint32_t lock_class) noexcept nogil:
     cdef uint32_t i
     if not PT_CHECKS:
         return

@@ -15,17 +15,18 @@
 #
 # Two domains: RCU_TABLES (software walkers) and RCU_HW (hardware accesses in flight).
 # Source: kernel/rcu/tree.c (comment of call_rcu), userspace-rcu src/urcu.c, crossbeam-epoch.
+# [PT-011] is argued for multi-copy-atomic machines (x86, aarch64).
 # Numbers are odd, step by 2 and start near their wrap, so that 0 means "outside".
 # Not modelled: per-cpu quiescent states by context switch, lazy callbacks, offloading.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE, WRITE_ONCE, barrier, sched_wait, smp_load_acquire, smp_mb, smp_store_release, xchg)
+    READ_ONCE, READ_ONCE32, WRITE_ONCE, WRITE_ONCE32, barrier, sched_wait, smp_load_acquire, smp_mb, smp_store_release, xchg)
 from cy.base.build cimport PT_RCU_XCHG, likely
 from cy.base.clock cimport now_ns, sched_yield
-from cy.base.cpu cimport count, count_max, cpu, rcu_cpu, rcu_head
+from cy.base.cpu cimport count, count_max, cpu, pt_report, rcu_cpu, rcu_head
 from cy.base.shm cimport (
     C_GRACE_PERIODS, C_RCU_BACKLOG_MAX, C_RCU_BACKPRESSURE, C_RCU_CALLBACKS, C_RCU_GP_MAX_NS,
-    C_RCU_STALL_CPU, C_RCU_STALL_NS, C_RCU_STALL_SITE)
+    C_RCU_STALL_CPU, C_RCU_STALL_NS, C_RCU_STALL_SITE, ORACLE_PROGRESS)
 from cy.sync.lockclass cimport LOCK_RCU, might_sleep
 from cy.sync.spinlock cimport spin_lock_init, spin_trylock, spin_unlock, spinlock_t
 
@@ -89,7 +90,7 @@ cdef inline void rcu_read_lock(cpu *c, rcu_domain *d) noexcept nogil:
         # [PT-011] pairs with: the release of gp_seq in _rcu_gp_start. A reader that saw number s
         # also sees every unlink made before s began.
         seq = smp_load_acquire(&d.gp_seq)
-        r.entry_verb = c.verb
+        WRITE_ONCE32(&r.entry_verb, c.verb)
         if PT_RCU_XCHG or not d.membarrier:
             xchg(&r.slot, seq)               # [PT-010] pairs with: _rcu_gp_start.
         else:
@@ -103,9 +104,6 @@ cdef inline void rcu_read_unlock(cpu *c, rcu_domain *d) noexcept nogil:
     r.nesting -= 1
     if likely(r.nesting == 0):
         smp_store_release(&r.slot, 0)        # [PT-012] pairs with: the acquire load in _rcu_gp_done.
-
-cdef inline bint rcu_read_lock_held(cpu *c, rcu_domain *d) noexcept nogil:
-    return c.rcu[d.which].nesting != 0
 
 # Run func(c, head) on this cpu after a grace period. Context: any, also inside a read section.
 # The object must already be unlinked. Does not wait; see rcu_backpressure.
@@ -145,7 +143,9 @@ cdef inline void _rcu_gp_start(cpu *c, rcu_domain *d) noexcept nogil:
     d.gp_start_ns = now_ns()
     xchg(&d.gp_seq, d.gp_seq + 2)            # [PT-011] pairs with: rcu_read_lock.
     if d.membarrier:
-        pt_membarrier(PT_MEMBARRIER_PRIVATE_EXPEDITED)   # [PT-010] pairs with: rcu_read_lock.
+        # [PT-010] pairs with: rcu_read_lock.
+        if pt_membarrier(PT_MEMBARRIER_PRIVATE_EXPEDITED) != 0:
+            pt_report(c, ORACLE_PROGRESS, 10, b"membarrier() failed: grace periods prove nothing", 0, 0, 0)
 
 cdef inline bint _rcu_gp_done(cpu *c, rcu_domain *d) noexcept nogil:
     cdef uint32_t i
@@ -157,7 +157,7 @@ cdef inline bint _rcu_gp_done(cpu *c, rcu_domain *d) noexcept nogil:
             if age > d.stall_ns and age > c.shared.counter[C_RCU_STALL_NS]:
                 c.shared.counter[C_RCU_STALL_NS] = age
                 c.shared.counter[C_RCU_STALL_CPU] = i
-                c.shared.counter[C_RCU_STALL_SITE] = d.cpus[i].rcu[d.which].entry_verb
+                c.shared.counter[C_RCU_STALL_SITE] = READ_ONCE32(&d.cpus[i].rcu[d.which].entry_verb)
             return False
     return True
 
@@ -233,6 +233,7 @@ cdef inline void rcu_backpressure(cpu *c, rcu_domain *d) noexcept nogil:
     cdef rcu_cpu *r = &c.rcu[d.which]
     if likely(r.nr_next + r.nr_wait <= d.backlog_max):
         return
+    might_sleep(c)
     count(c, C_RCU_BACKPRESSURE)
     while r.nr_next + r.nr_wait > d.backlog_max:
         rcu_poll(c, d, 0)

@@ -33,9 +33,10 @@ cdef inline int rwsem_writable(const void *sem) noexcept nogil:
 # Context: may sleep.
 cdef inline void down_read(cpu *c, rw_semaphore *sem, uint32_t lock_class) noexcept nogil:
     cdef uint32_t v, turns = 0
+    cdef bint waiting = False
     might_sleep(c)
     delay_point(c)
-    lock_check_order(c, sem, lock_class)
+    lock_check_order(c, lock_class)
     while True:
         v = READ_ONCE32(&sem.count)
         # [PT-002] pairs with: up_write and downgrade_write.
@@ -43,12 +44,12 @@ cdef inline void down_read(cpu *c, rw_semaphore *sem, uint32_t lock_class) noexc
             if cmpxchg32(&sem.count, v, v + 1) == v:
                 break
             continue
-        if turns == 0:
+        if not waiting:
+            waiting = True
             count(c, C_LOCK_CONTENDED)
             wait_begin(c, sem, lock_class)
         wait_turn(c, &turns, rwsem_readable, sem)
-        turns += 1
-    if turns:
+    if waiting:
         wait_end(c)
     lock_held_push(c, sem, lock_class)
 
@@ -63,9 +64,10 @@ cdef inline bint down_read_trylock(cpu *c, rw_semaphore *sem, uint32_t lock_clas
 # Context: may sleep.
 cdef inline void down_write(cpu *c, rw_semaphore *sem, uint32_t lock_class) noexcept nogil:
     cdef uint32_t v, turns = 0
+    cdef bint waiting = False
     might_sleep(c)
     delay_point(c)
-    lock_check_order(c, sem, lock_class)
+    lock_check_order(c, lock_class)
     atomic_add_return32(&sem.count, RWSEM_WAITER)
     while True:
         v = READ_ONCE32(&sem.count)
@@ -74,12 +76,12 @@ cdef inline void down_write(cpu *c, rw_semaphore *sem, uint32_t lock_class) noex
             if cmpxchg32(&sem.count, v, (v - RWSEM_WAITER) | RWSEM_WRITER) == v:
                 break
             continue
-        if turns == 0:
+        if not waiting:
+            waiting = True
             count(c, C_LOCK_CONTENDED)
             wait_begin(c, sem, lock_class)
         wait_turn(c, &turns, rwsem_writable, sem)
-        turns += 1
-    if turns:
+    if waiting:
         wait_end(c)
     lock_held_push(c, sem, lock_class)
 

@@ -1,0 +1,92 @@
+# Freed data frames on their way through the hardware grace period, and pushing all that waits along.
+#
+# A frame on its way out goes LIVE -> ZAPPED (entry cleared, under its ptl) -> in the cpu's frame
+# chain (after the flush) -> FREE (after a grace period of RCU_HW, so that no access is in flight).
+# The chain is linked through the arena items and joins in O(1).
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport peek, plain_store, smp_rmb
+from cy.base.build cimport PT_CHECKS
+from cy.base.cpu cimport RCU_HW, RCU_TABLES, TLB_ENTRIES, cpu, frame_chain, pt_report, tlb_entry
+from cy.base.entry cimport PT_POISON
+from cy.base.shm cimport ORACLE_STALE_TLB
+from cy.mm.arena cimport arena_free
+from cy.mm.types cimport mm, page
+from cy.sync.rcu cimport rcu_advance, rcu_gp_reached, rcu_gp_target, rcu_poll
+
+cdef enum:
+    DEFERRED_TURNS = 4          # a table goes through two domains, each may first have to end a grace period
+
+# An arena is empty: move on what waits for grace periods, without waiting for readers.
+# Context: outside read sections; locks above the arena's may be held.
+cdef inline void deferred_poll(cpu *c, mm *m) noexcept nogil:
+    cdef uint32_t turn
+    for turn in range(<uint32_t>DEFERRED_TURNS):
+        rcu_poll(c, &m.rcu[RCU_TABLES], 0)
+        rcu_poll(c, &m.rcu[RCU_HW], 0)
+        frames_poll(c, m, 0)
+
+# Free a frame that no translation reaches and no access uses.
+cdef inline void frame_free(cpu *c, mm *m, uint32_t pfn) noexcept nogil:
+    if PT_CHECKS:
+        _check_no_translation(c, m, pfn)
+        plain_store(&m.pages[pfn].stamp, PT_POISON)
+    arena_free(c, &m.frames, pfn)
+
+# Append to a chain. Context: own cpu.
+cdef inline void chain_add(mm *m, frame_chain *chain, uint32_t pfn) noexcept nogil:
+    m.frames.items[pfn].next = chain.head
+    if chain.nr == 0:
+        chain.tail = pfn
+    chain.head = pfn
+    chain.nr += 1
+
+cdef inline void chain_splice(mm *m, frame_chain *into, frame_chain *chain) noexcept nogil:
+    if chain.nr == 0:
+        return
+    if into.nr == 0:
+        into.tail = chain.tail
+    else:
+        m.frames.items[chain.tail].next = into.head
+    into.head = chain.head
+    into.nr += chain.nr
+    chain.nr = 0
+
+# Free what is due; drive a hardware grace period if at least `threshold` frames wait.
+# Context: outside hardware sections.
+cdef inline void frames_poll(cpu *c, mm *m, uint32_t threshold) noexcept nogil:
+    if c.frames_next.nr + c.frames_wait.nr == 0 or c.frames_next.nr + c.frames_wait.nr < threshold:
+        return
+    _frames_segments(c, m)
+    if c.frames_wait.nr:
+        rcu_advance(c, &m.rcu[RCU_HW])
+        _frames_segments(c, m)
+
+cdef inline void _frames_segments(cpu *c, mm *m) noexcept nogil:
+    cdef uint32_t pfn, following
+    if c.frames_wait.nr and rcu_gp_reached(&m.rcu[RCU_HW], c.frames_wait.gp):
+        pfn = c.frames_wait.head
+        while c.frames_wait.nr:
+            following = m.frames.items[pfn].next
+            frame_free(c, m, pfn)
+            pfn = following
+            c.frames_wait.nr -= 1
+    if c.frames_wait.nr == 0 and c.frames_next.nr:
+        chain_splice(m, &c.frames_wait, &c.frames_next)
+        c.frames_wait.gp = rcu_gp_target(&m.rcu[RCU_HW])
+
+# Oracle stale-tlb at free (I22): no cpu still translates to this frame.
+cdef inline void _check_no_translation(cpu *c, mm *m, uint32_t pfn) noexcept nogil:
+    cdef page *p = &m.pages[pfn]
+    cdef tlb_entry *e
+    cdef uint32_t i
+    cdef uint64_t fills
+    for i in range(m.nr_cpus):
+        e = &m.cpus[i].tlb[p.vpn & (TLB_ENTRIES - 1)]
+        fills = peek(&e.fills)
+        smp_rmb()
+        if (fills & 1) == 0 and peek(&e.tag) == p.vpn + 1 and peek(&e.incarnation) == p.incarnation \
+                and peek(&e.gen) == peek(&m.cpus[i].full_flushes) \
+                and peek(&e.tag) == p.vpn + 1 and peek(&e.fills) == fills:
+            pt_report(c, ORACLE_STALE_TLB, 22, b"frame a is freed while the TLB of cpu b translates to it",
+                      p.vpn << 12, pfn, i)
+            return
