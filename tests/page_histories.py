@@ -1,0 +1,311 @@
+"""Histories for the data oracle: single events, legal ones from a simulated address space, and all small ones.
+
+Nothing here knows the engine. ``Simulation`` is one thread that takes one step of one simulated worker after the
+other, so that what it records is legal by construction. ``possible`` decides a small history of one page by trying
+every execution of an abstract page.
+"""
+
+from collections.abc import Iterable, Iterator
+from errno import EFAULT, ENOMEM
+from random import Random
+
+import numpy as np
+
+from ptstress.vocabulary import EVENT_DTYPE, Verb
+
+FRESH = 1 << 63
+"""Top bit of an incarnation; ``FRESH | n`` is the n-th."""
+
+
+def event(verb: Verb, t0: int, t1: int, start: int, end: int | None = None, *, inc: int = 0, value: int = 0,
+          status: int = 0, aux: int = 0, present: Iterable[int] | None = None) -> np.ndarray:
+    """Lines of one operation; ``present``: pages that a walk saw."""
+    end = start + 1 if end is None else end
+    lines = 0 if present is None else (end - start + 511) // 512
+    rows = np.zeros(1 + lines, EVENT_DTYPE)
+    if lines:
+        bits = np.zeros(lines * 512, np.uint8)
+        seen = [page - start for page in present]
+        bits[seen] = 1
+        rows[1:] = np.packbits(bits, bitorder="little").view(EVENT_DTYPE)
+        aux = len(seen)
+    rows[0] = (t0, t1, start, end, value, inc, 0, status, verb, lines, aux)
+    return rows
+
+
+def mmap(t0: int, t1: int, start: int, end: int, writable: bool = True, status: int = 0) -> np.ndarray:
+    return event(Verb.MMAP, t0, t1, start, end, aux=int(writable), status=status)
+
+
+def munmap(t0: int, t1: int, start: int, end: int, status: int = 0) -> np.ndarray:
+    return event(Verb.MUNMAP, t0, t1, start, end, status=status)
+
+
+def dontneed(t0: int, t1: int, start: int, end: int | None = None, status: int = 0) -> np.ndarray:
+    return event(Verb.DONTNEED, t0, t1, start, end, status=status)
+
+
+def read(t0: int, t1: int, page: int, inc: int = 0, value: int = 0, status: int = 0) -> np.ndarray:
+    """``inc`` counts from 1; 0 is the zero page. Without a value a frame has its stamp."""
+    return event(Verb.READ, t0, t1, page, inc=inc and FRESH | inc, value=value or (inc and FRESH | inc), status=status)
+
+
+def write(t0: int, t1: int, page: int, inc: int = 0, value: int = 0, status: int = 0) -> np.ndarray:
+    return event(Verb.WRITE, t0, t1, page, inc=inc and FRESH | inc, value=value, status=status)
+
+
+def walk(t0: int, t1: int, start: int, end: int, present: Iterable[int]) -> np.ndarray:
+    return event(Verb.WALK, t0, t1, start, end, present=list(present))
+
+
+def small_history(rng: Random, kinds: str, frames: int) -> tuple[list[tuple], tuple | None]:
+    """Two to six operations on one page, in any overlap, for ``possible``; reads mostly of what is written."""
+    names = {"r": "read", "w": "write", "f": "failed", "d": "dontneed"}
+    drawn = rng.choices(kinds, k=rng.randint(2, 6))
+    stamps = list(range(10, 10 + 2 * len(drawn)))
+    for _ in range(rng.choice((len(drawn), 8 * len(drawn)))):
+        i = rng.randrange(len(stamps) - 1)
+        stamps[i], stamps[i + 1] = stamps[i + 1], stamps[i]
+    writes = {i: (FRESH | rng.randint(1, frames), i + 1) for i, kind in enumerate(drawn) if kind == "w"}
+    seen = [*writes.values(), *writes.values(), (FRESH | 1, FRESH | 1)] + [(0, 0)] * ("d" in kinds)
+    held = {i: writes[i] if kind == "w" else rng.choice(seen) if kind == "r" else (0, 0) for i, kind in enumerate(drawn)}
+    ends = [None, *writes.values()] + [("none",), ("zero",)] * ("d" in kinds)
+    ops = [(*sorted(stamps[2 * i:2 * i + 2]), names[kind], *held[i]) for i, kind in enumerate(drawn)]
+    return ops, rng.choice(ends)
+
+
+def possible(ops: list[tuple], final: tuple | None) -> bool:
+    """Has an always mapped, at first empty page an execution with this history?
+
+    ``ops``: (t0, t1, kind, incarnation, value), all stamps different; kinds are ``read``, ``write``, ``failed`` (a write
+    that ran out of memory) and ``dontneed``. ``final``: (incarnation, value), ("none",), ("zero",) or None for any.
+    """
+    stamps = sorted([(op[0], True, i) for i, op in enumerate(ops)] + [(op[1], False, i) for i, op in enumerate(ops)])
+    frames = sorted({op[3] for op in ops if op[3]} | ({final[0]} if final and isinstance(final[0], int) else set()))
+    # Where in `stamps`; what the page holds; frames used up; translations that live until discards return; contents;
+    # accesses that have their translation; operations that took effect.
+    stack = [(0, "none", frozenset(), frozenset(), tuple((f, f) for f in frames), frozenset(), frozenset())]
+    seen = set()
+    while stack:
+        state = stack.pop()
+        if state in seen:
+            continue
+        seen.add(state)
+        at, entry, used, stale, contents, hooked, done = state
+        if at == len(stamps):
+            if final is None or final == (_name(entry),) or (entry, dict(contents).get(entry)) == final:
+                return True
+            continue
+        _, begins, i = stamps[at]
+        if begins:
+            stack.append((at + 1, *state[1:]))
+        elif ops[i][2] == "failed" or i in done:
+            flushed = {what for what, who in stale if who == i}
+            stack.append((at + 1, entry, used, frozenset(s for s in stale if s[0] not in flushed), contents, hooked, done))
+        for i in [i for i, op in enumerate(ops) if op[0] < stamps[at][0] <= op[1]]:
+            stack += _steps(ops, i, state, frames)
+    return False
+
+
+def _name(entry: object) -> object:
+    return "zero" if isinstance(entry, tuple) else entry
+
+
+def _steps(ops: list[tuple], i: int, state: tuple, frames: list[int]) -> Iterator[tuple]:
+    """States that operation i, which is running, can lead to by itself."""
+    at, entry, used, stale, contents, hooked, done = state
+    _, _, kind, frame, value = ops[i]
+    if kind == "dontneed":
+        if i not in done:
+            # Its flush also covers what others cleared before it came.
+            found = {(what, i) for what, _ in stale} | ({(entry, i)} if entry != "none" else set())
+            yield at, "none", used, stale | found, contents, hooked, done | {i}
+        return
+    if entry == "none":
+        yield at, ("zero", len(done)), used, stale, contents, hooked, done
+    if kind != "read" and _name(entry) in ("none", "zero"):
+        for new in set(frames) - used:
+            yield at, new, used | {new}, stale, contents, hooked, done
+    if kind == "failed" or i in done:
+        return
+    if (frame or "zero") in {_name(what) for what in (entry, *(s[0] for s in stale))}:
+        yield at, entry, used, stale, contents, hooked | {i}, done
+    if i in hooked:
+        held = dict(contents)
+        if kind == "write":
+            held[frame] = value
+        if frame == 0 or held[frame] == value:
+            yield at, entry, used, stale, tuple(sorted(held.items())), hooked, done | {i}
+
+
+class Simulation:
+    """An address space with TLBs, zap batches and one mmap_lock; every step of every worker can be the next."""
+
+    ZERO = ("zero page",)
+
+    def __init__(self, rng: Random, workers: int, pages: list[int], limit: int) -> None:
+        self.rng, self.pages, self.limit = rng, sorted(pages), limit
+        self.now = 1
+        self.vmas: list[tuple[int, int, bool]] = []
+        self.entries: dict[int, object] = {}            # page -> ZERO or [incarnation, value]
+        self.tlbs: list[dict[int, object]] = [{} for _ in range(workers)]
+        self.made = 0
+        self.writer, self.readers = False, 0
+        self.rings: list[list[np.ndarray]] = [[] for _ in range(workers)]
+
+    def burst(self, count: int) -> tuple[list[np.ndarray], dict[int, tuple[int, int]]]:
+        """Let each worker do ``count`` operations. Returns (rings, final)."""
+        self.rings = [[np.zeros(0, EVENT_DTYPE)] for _ in self.tlbs]
+        if self.now == 1 and self.rng.random() < 0.8:
+            self.now = 2
+            self.vmas.append((0, self.limit, True))
+            self.rings[0].append(mmap(1, 1, 0, self.limit))
+        running = {w: self._worker(w, count) for w in range(len(self.tlbs))}
+        lazy = self.rng.randrange(len(self.tlbs))
+        while running:
+            w = self.rng.choice(list(running))
+            if w == lazy and self.rng.random() < 0.8:
+                continue                                # one worker is preempted most of the time
+            if next(running[w], self) is self:
+                del running[w]
+        final = {p: (0, 0) if e is self.ZERO else tuple(e) for p, e in self.entries.items()}
+        return [np.concatenate(ring) for ring in self.rings], final
+
+    def _tick(self) -> int:
+        self.now += self.rng.choice((0, 1, 1))
+        return self.now
+
+    def _worker(self, w: int, count: int) -> Iterator[None]:
+        kinds = (self._access, self._access, self._access, self._access, self._dontneed, self._walk, self._map)
+        for _ in range(count):
+            begin = self._tick()
+            yield
+            row = yield from self.rng.choice(kinds)(w)
+            row["t0"][0], row["t1"][0] = begin, self._tick()
+            self.rings[w].append(row)
+            yield
+
+    def _vma(self, page: int) -> tuple[int, int, bool] | None:
+        return next((v for v in self.vmas if v[0] <= page < v[1]), None)
+
+    def _range(self) -> tuple[int, int]:
+        """Around a page: small, a table or so, or very large."""
+        start = max(0, self.rng.choice(self.pages) - self.rng.randrange(4))
+        size = self.rng.choice((1, 2, 4, 9, 40, 512, 600, 1 << 14))
+        if self.rng.random() < 0.3:
+            start = start // size * size
+        return start, min(self.limit, start + size)
+
+    def _within(self, start: int, end: int) -> list[int]:
+        return [p for p in self.pages if start <= p < end]
+
+    def _flush(self, pages: Iterable[int]) -> None:
+        for page in pages:
+            for tlb in self.tlbs:
+                tlb.pop(page, None)
+
+    def _lock(self) -> Iterator[None]:
+        while self.writer:
+            yield
+        self.readers += 1
+
+    def _zap(self, pages: list[int]) -> Iterator[None]:
+        for page in pages:
+            if self.rng.random() < 0.4:
+                yield
+            self.entries.pop(page, None)
+
+    def _access(self, w: int) -> Iterator[None]:
+        page, store, status = self.rng.choice(self.pages), self.rng.random() < 0.5, 0
+        while True:
+            held = self.tlbs[w].get(page)
+            if held is None or (store and held is self.ZERO):
+                held = self.entries.get(page)
+                if held is None or (store and held is self.ZERO):
+                    yield
+                    while self.writer:
+                        yield
+                    status = self._fault(page, store)
+                    if status:
+                        break
+                    yield
+                    continue
+                self.tlbs[w][page] = held
+            yield
+            break
+        verb, frame = Verb.WRITE if store else Verb.READ, (0, 0)
+        if not status and held is not self.ZERO:
+            if store:
+                self.made += 1
+                held[1] = self.made
+            frame = tuple(held)
+        return event(verb, 0, 0, page, inc=frame[0], value=frame[1], status=status)
+
+    def _fault(self, page: int, store: bool) -> int:
+        vma = self._vma(page)
+        if vma is None or (store and not vma[2]):
+            return -EFAULT
+        if self.rng.random() < 0.05:
+            return -ENOMEM
+        held = self.entries.get(page)
+        if store and (held is None or held is self.ZERO):
+            self._flush([page])
+            self.made += 1
+            self.entries[page] = [FRESH | self.made, FRESH | self.made]
+        elif held is None:
+            self.entries[page] = self.ZERO
+        return 0
+
+    def _dontneed(self, w: int) -> Iterator[None]:
+        start, end = self._range()
+        yield from self._lock()
+        inside = sorted((max(v[0], start), min(v[1], end)) for v in self.vmas if v[0] < end and v[1] > start)
+        whole = sum(b - a for a, b in inside) == end - start
+        pages = self._within(start, end)
+        yield from self._zap([p for p in pages if self._vma(p)])
+        self.readers -= 1
+        yield
+        self._flush(pages)
+        yield
+        return dontneed(0, 0, start, end, status=0 if whole else -ENOMEM)
+
+    def _walk(self, w: int) -> Iterator[None]:
+        start, end = self._range()
+        yield from self._lock()
+        present = []
+        for page in self._within(start, end):
+            if self.rng.random() < 0.4:
+                yield
+            if page in self.entries and self._vma(page):
+                present.append(page)
+        self.readers -= 1
+        yield
+        return walk(0, 0, start, end, present)
+
+    def _map(self, w: int) -> Iterator[None]:
+        """mmap or munmap, mostly of a lot."""
+        start, end = self._range() if self.rng.random() < 0.5 else (0, self.limit)
+        unmap, status, writable = self.rng.random() < 0.3, 0, self.rng.random() < 0.8
+        while self.writer or self.readers:
+            yield
+        self.writer = True
+        pages = [p for p in self._within(start, end) if self._vma(p)]
+        for a, b, rw in [v for v in self.vmas if v[0] < end and v[1] > start]:
+            self.vmas.remove((a, b, rw))
+            self.vmas += [(a, start, rw)] * (a < start) + [(end, b, rw)] * (end < b)
+        yield
+        if unmap:
+            self.writer, self.readers = False, 1        # downgrade
+        yield from self._zap(pages)
+        self._flush(pages)
+        yield
+        if unmap:
+            self.readers -= 1
+            return munmap(0, 0, start, end)
+        if self.rng.random() < 0.1:
+            status = -ENOMEM                            # no room for another VMA, but the old one is gone
+        else:
+            self.vmas.append((start, end, writable))
+        yield
+        self.writer = False
+        return mmap(0, 0, start, end, writable, status)
