@@ -5,7 +5,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from cy.check.data_types cimport (
-    DISCARD_IF_MAPPED, DISCARD_SURE, MAKES_HOLE, MAKES_RO, MAKES_RW, MAP_HOLE, MAP_RO, MAP_RW, MAPS, data_oracle, discards)
+    DISCARD_IF_MAPPED, DISCARD_SURE, GROUP_PAGES, MAKES_HOLE, MAKES_RO, MAKES_RW, MAP_HOLE, MAP_RO, MAP_RW, MAPS,
+    data_oracle, discards, group_discard)
 from cy.check.sort cimport lower_bound, upper_bound
 
 # Context: `room` bounds what will be added. Returns False without memory.
@@ -50,19 +51,36 @@ cdef inline void discards_add(discards *d, uint64_t t0, uint64_t t1, uint32_t ki
     if kind & DISCARD_IF_MAPPED:
         d.nr_maybe += 1
 
+# Add those of a group that cover its page `at`. Returns up to which page these are the same ones.
+cdef inline uint64_t discards_select(discards *d, const group_discard *r, uint64_t nr, uint64_t at) noexcept nogil:
+    cdef uint64_t i, same = GROUP_PAGES
+    for i in range(nr):
+        if r[i].lo > at:
+            if r[i].lo < same:
+                same = r[i].lo
+        elif r[i].hi > at:
+            if r[i].hi < same:
+                same = r[i].hi
+            discards_add(d, r[i].t0, r[i].t1, r[i].kind)
+    return same
+
 cdef inline void discards_finish(discards *d) noexcept nogil:
-    cdef uint64_t i, least = <uint64_t>-1
+    # Copies: else the compiler takes every store for one that may change `d`.
+    cdef uint64_t i, n = d.n, least = <uint64_t>-1
+    cdef const uint64_t *t1 = d.t1
+    cdef uint64_t *kind = d.kind
+    cdef uint64_t *smin = d.smin
     if d.nr_maps:
         _finish_maps(d)
     if d.nr_maybe:
-        for i in range(d.n):
+        for i in range(n):
             # A hole that this one met is a hole all the time, unless something changed mappings meanwhile.
-            if d.kind[i] & DISCARD_IF_MAPPED and not _maps_overlap(d, d.t0[i], d.t1[i]):
-                d.kind[i] |= DISCARD_SURE
-    for i in range(d.n, 0, -1):
-        if d.kind[i - 1] & DISCARD_SURE and d.t1[i - 1] < least:
-            least = d.t1[i - 1]
-        d.smin[i - 1] = least
+            if kind[i] & DISCARD_IF_MAPPED and not _maps_overlap(d, d.t0[i], t1[i]):
+                kind[i] |= DISCARD_SURE
+    for i in range(n, 0, -1):
+        if kind[i - 1] & DISCARD_SURE and t1[i - 1] < least:
+            least = t1[i - 1]
+        smin[i - 1] = least
 
 cdef inline void _finish_maps(discards *d) noexcept nogil:
     cdef uint64_t k, i, hole = 0, ro = 0, rw = 0, least = <uint64_t>-1
@@ -100,7 +118,8 @@ cdef inline uint64_t discards_since(const discards *d, uint64_t t) noexcept nogi
 
 # May the page be mapped in a way of the set `wanted` at an instant of [t0, t1]? `carried`: the set at
 # the start of the burst.
-cdef inline bint discards_may_map(const discards *d, uint32_t carried, uint32_t wanted, uint64_t t0, uint64_t t1) noexcept nogil:
+cdef inline bint discards_may_map(const discards *d, uint32_t carried, uint32_t wanted, uint64_t t0,
+                                  uint64_t t1) noexcept nogil:
     cdef uint64_t i, since
     if d.nr_maps == 0:
         return (carried & wanted) != 0

@@ -6,15 +6,16 @@ from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.shm cimport VERB_READ, VERB_WRITE, event
 from cy.check.data_discards cimport (
-    discards_add, discards_any, discards_begin, discards_finish, discards_may_map, discards_since)
+    discards_add, discards_any, discards_begin, discards_finish, discards_may_map,
+    discards_select, discards_since)
 from cy.check.data_maps cimport data_maps_at
 from cy.check.data_presence cimport presence_check, presence_fill
 from cy.check.data_register cimport register_begin, register_carry, register_check, register_op
 from cy.check.data_scan cimport data_kind
 from cy.check.data_succession cimport succession_check
 from cy.check.data_types cimport (
-    DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page,
-    data_report, data_room, discards, group_discard)
+    DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON,
+    PAGE_ZERO, data_oracle, data_page, data_report, data_room, discards)
 
 # Check the page and carry its state on. Context: data_place; pages of a group in ascending order.
 cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
@@ -58,23 +59,13 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
 # The page's discards: those of its group alone are the same for a whole stretch of pages.
 cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept nogil:
     cdef uint64_t at = p.page & (GROUP_PAGES - 1), i, k = 0
-    cdef const group_discard *r
     cdef const event *e
     cdef discards *d = &o.shared
     if at >= o.shared_hi:
         # [at, shared_hi): the pages that have the same discards as this one
         if not discards_begin(o, d, o.nr_granges):
             return NULL
-        o.shared_hi = GROUP_PAGES
-        for i in range(o.nr_granges):
-            r = &o.granges[i]
-            if r.lo > at:
-                if r.lo < o.shared_hi:
-                    o.shared_hi = r.lo
-            elif r.hi > at:
-                if r.hi < o.shared_hi:
-                    o.shared_hi = r.hi
-                discards_add(d, r.t0, r.t1, r.kind)
+        o.shared_hi = discards_select(d, o.granges, o.nr_granges, at)
         discards_finish(d)
         o.shared_checked = 0
     if p.nr_discards == 0:
@@ -178,10 +169,12 @@ cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d,
     cdef uint32_t wanted = MAP_RW if write else MAP_RO | MAP_RW
     if e.status == 0 or e.status == -ENOMEM:
         if not discards_may_map(d, o.states, wanted, e.t0, e.t1):
-            data_report(o, 34, b"an access (verb a, status b) went to a hole or to a read-only mapping", page, e.verb, <uint64_t>e.status)
+            data_report(o, 34, b"an access (verb a, status b) went to a hole or to a read-only mapping", page,
+                        e.verb, <uint64_t>e.status)
             return False
     elif not discards_may_map(d, o.states, ~wanted & (MAP_HOLE | MAP_RO | MAP_RW), e.t0, e.t1):
-        data_report(o, 34, b"an access (verb a, status b) failed although the page was mapped for it", page, e.verb, <uint64_t>e.status)
+        data_report(o, 34, b"an access (verb a, status b) failed although the page was mapped for it", page,
+                    e.verb, <uint64_t>e.status)
         return False
     return True
 

@@ -4,7 +4,7 @@
 # until the next operation begins that could. So evidence (ends of accesses; of sure discards) and breakers
 # (discards; attempts to access) give disjoint stretches of certainty. A walk is wrong if it lies inside
 # a stretch of the other kind.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from cy.base.shm cimport event
 from cy.check.data_scan cimport data_is_walk
 from cy.check.data_types cimport (

@@ -16,7 +16,7 @@
 # the last use of the one it ended, and so does the last one before a zero observation.
 # A zero read is certain if no discard overlaps it: a zero page that a discard ended can be in a
 # TLB until that discard returns.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from cy.check.data_discards cimport discards_any, discards_since
 from cy.check.data_types cimport data_oracle, data_report, discards, life
 from cy.check.sort cimport heap_pop, heap_push, lower_bound, span, span_sort, upper_bound

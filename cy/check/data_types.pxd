@@ -200,7 +200,6 @@ cdef struct data_oracle:
     uint64_t nr_granges
     uint32_t slot[512]
     uint64_t need[8]
-    uint64_t walked[8]
     discards shared             # of the pages of the group up to shared_hi
     uint64_t shared_hi
     uint32_t shared_checked     # rule E, by a page that has no others

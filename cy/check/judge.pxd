@@ -7,7 +7,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from cy.base.cpu cimport cpu
 from cy.base.entry cimport pte_pfn, pte_present, pte_special
-from cy.base.geometry cimport PTE_LEVEL
+from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_task_size
 from cy.base.shm cimport MAX_CPUS, NR_VERBS, event
 from cy.check.census cimport quiescent_pte
 from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init, data_oracle_reset
@@ -40,6 +40,7 @@ cdef inline bint judge_init(judge *j, machine *x, uint32_t nr_shares) noexcept n
     for i in range(nr_shares):
         if not data_oracle_init(&j.shares[i].oracle, i, nr_shares):
             return False
+        j.shares[i].oracle.task_pages = geo_task_size(&x.mm.geo) >> PAGE_SHIFT
     return True
 
 cdef inline void judge_destroy(judge *j) noexcept nogil:

@@ -2,7 +2,7 @@
 #
 # Inputs are nearly sorted already (histories come in time order), so both sorts look first.
 # `tmp` has room for as many items as `x`.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 cdef struct span:

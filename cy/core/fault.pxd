@@ -53,7 +53,7 @@ cdef inline int handle_mm_fault(cpu *c, mm *m, uint64_t addr, bint write) noexce
 
 cdef inline int _handle_pte_fault(cursor *cur, bint write) noexcept nogil:
     cdef uint64_t pte = 0
-    if write and not cur.vma.writable:
+    if write and not READ_ONCE32(&cur.vma.writable):
         return -EFAULT
     if not cursor_peek(cur, &pte):
         if cur.ops.install(cur) != 0:
@@ -156,7 +156,7 @@ cdef inline int _anon_vma_slow(cpu *c, mm *m, uint64_t addr) noexcept nogil:
     cdef vma *v
     mmap_read_lock(c, m)
     v = vma_lookup(m, addr)
-    if v != NULL and v.writable:
+    if v != NULL and READ_ONCE32(&v.writable):
         _anon_vma_prepare(c, m, v)
     mmap_read_unlock(c, m)
     return FAULT_RETRY

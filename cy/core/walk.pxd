@@ -9,7 +9,7 @@ from cy.base.geometry cimport PAGE_SHIFT
 from cy.mm.cursor cimport cursor_unlock
 from cy.mm.map cimport ptep_get
 from cy.mm.types cimport cursor, vma
-from cy.mm.vma cimport find_vma
+from cy.mm.vma cimport find_vma, vm_end, vm_start
 
 # Sets bit i of `bits` if page first + i is present, for i < nr_bits; returns how many pages are present.
 # Context: between begin and end of the cursor, mmap_lock held for reading. Only VMAs are entered: what
@@ -17,12 +17,12 @@ from cy.mm.vma cimport find_vma
 cdef inline uint64_t walk_page_range(cursor *cur, uint64_t start, uint64_t end, uint64_t *bits, uint64_t nr_bits) noexcept nogil:
     cdef uint64_t present = 0
     cdef vma *v = cur.vma
-    while v != NULL and v.vm_start < end:
+    while v != NULL and vm_start(v) < end:
         cur.vma = v
-        cur.addr = v.vm_start if v.vm_start > start else start
-        cur.end = v.vm_end if v.vm_end < end else end
+        cur.addr = vm_start(v) if vm_start(v) > start else start
+        cur.end = vm_end(v) if vm_end(v) < end else end
         present += _walk_vma(cur, start >> PAGE_SHIFT, bits, nr_bits)
-        v = find_vma(cur.mm, v.vm_end)
+        v = find_vma(cur.mm, vm_end(v))
     return present
 
 cdef inline uint64_t _walk_vma(cursor *cur, uint64_t first, uint64_t *bits, uint64_t nr_bits) noexcept nogil:

@@ -60,12 +60,12 @@ cdef inline void arena_free(cpu *c, arena *a, uint32_t i) noexcept nogil:
         _append(a, i)
         spin_unlock(c, &a.lock)
         return
+    # A small arena is not left in one cpu's magazine. What is drained was freed before this one.
+    if m.nr >= 2 * MAGAZINE or (a.nr < 64 * MAGAZINE and m.nr >= 4):
+        _drain(c, a, m, m.nr >> 1)
     a.items[i].next = m.head
     m.head = i
     m.nr += 1
-    # A small arena is not left in one cpu's magazine.
-    if m.nr >= 2 * MAGAZINE or (a.nr < 64 * MAGAZINE and m.nr > 4):
-        _drain(c, a, m, m.nr >> 1)
 
 # Free items, magazines included. Context: nobody allocates or frees.
 cdef inline uint32_t arena_nr_free(arena *a) noexcept nogil:

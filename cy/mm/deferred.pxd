@@ -84,7 +84,7 @@ cdef inline void _check_no_translation(cpu *c, mm *m, uint32_t pfn) noexcept nog
         e = &m.cpus[i].tlb[p.vpn & (TLB_ENTRIES - 1)]
         fills = peek(&e.fills)
         smp_rmb()
-        if (fills & 1) == 0 and peek(&e.tag) == p.vpn + 1 and peek(&e.incarnation) == p.incarnation \
+        if (fills & 1) == 0 and peek(&e.tag) == p.vpn + 1 and peek(&e.incarnation) == peek(&p.incarnation) \
                 and peek(&e.gen) == peek(&m.cpus[i].full_flushes) \
                 and peek(&e.tag) == p.vpn + 1 and peek(&e.fills) == fills:
             pt_report(c, ORACLE_STALE_TLB, 22, b"frame a is freed while the TLB of cpu b translates to it",

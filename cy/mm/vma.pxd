@@ -17,6 +17,16 @@ from cy.sync.seqcount cimport seq_begin, seq_retry, seq_write_begin, seq_write_e
 cdef enum:
     LOOKUP_TURNS = 3
 
+# What a VMA covers, and how many there are. Stable under mmap_lock or the VMA's lock, else a hint.
+cdef inline uint64_t vm_start(vma *v) noexcept nogil:
+    return READ_ONCE(&v.vm_start)
+
+cdef inline uint64_t vm_end(vma *v) noexcept nogil:
+    return READ_ONCE(&v.vm_end)
+
+cdef inline uint32_t vma_count(mm *m) noexcept nogil:
+    return READ_ONCE32(&m.set.nr)
+
 cdef inline vma *vma_at(vma_set *set, uint32_t i) noexcept nogil:
     return <vma *>READ_ONCE(&set.slots[i])
 
@@ -34,12 +44,12 @@ cdef inline uint32_t vma_index_after(vma_set *set, uint64_t addr) noexcept nogil
 # The first VMA that ends after addr, or NULL. Context: mmap_lock.
 cdef inline vma *find_vma(mm *m, uint64_t addr) noexcept nogil:
     cdef uint32_t i = vma_index_after(&m.set, addr)
-    return vma_at(&m.set, i) if i < m.set.nr else NULL
+    return vma_at(&m.set, i) if i < vma_count(m) else NULL
 
 # The VMA that covers addr, or NULL. Context: mmap_lock.
 cdef inline vma *vma_lookup(mm *m, uint64_t addr) noexcept nogil:
     cdef vma *v = find_vma(m, addr)
-    return v if v != NULL and v.vm_start <= addr else NULL
+    return v if v != NULL and vm_start(v) <= addr else NULL
 
 # Probably the VMA that covers addr. Context: RCU_TABLES. The caller locks it and checks its bounds.
 cdef inline vma *vma_lookup_lockless(mm *m, uint64_t addr) noexcept nogil:
@@ -57,23 +67,23 @@ cdef inline vma *vma_lookup_lockless(mm *m, uint64_t addr) noexcept nogil:
 
 # Insert, by address; no overlap. Context: mmap_lock for writing, room in the set.
 cdef inline void vma_set_insert(mm *m, vma *v) noexcept nogil:
-    cdef uint32_t at = vma_index_after(&m.set, v.vm_start), i
+    cdef uint32_t at = vma_index_after(&m.set, vm_start(v)), i
     seq_write_begin(&m.set.seq)
-    i = m.set.nr
+    i = vma_count(m)
     while i > at:
-        WRITE_ONCE(&m.set.slots[i], m.set.slots[i - 1])
+        WRITE_ONCE(&m.set.slots[i], READ_ONCE(&m.set.slots[i - 1]))
         i -= 1
     WRITE_ONCE(&m.set.slots[at], <uint64_t>v)
-    WRITE_ONCE32(&m.set.nr, m.set.nr + 1)
+    WRITE_ONCE32(&m.set.nr, vma_count(m) + 1)
     seq_write_end(&m.set.seq)
 
 # Remove `n` VMAs from index `at` on. Context: mmap_lock for writing.
 cdef inline void vma_set_remove(mm *m, uint32_t at, uint32_t n) noexcept nogil:
     cdef uint32_t i
     seq_write_begin(&m.set.seq)
-    for i in range(at, m.set.nr - n):
-        WRITE_ONCE(&m.set.slots[i], m.set.slots[i + n])
-    WRITE_ONCE32(&m.set.nr, m.set.nr - n)
+    for i in range(at, vma_count(m) - n):
+        WRITE_ONCE(&m.set.slots[i], READ_ONCE(&m.set.slots[i + n]))
+    WRITE_ONCE32(&m.set.nr, vma_count(m) - n)
     seq_write_end(&m.set.seq)
 
 # Change the bounds of a VMA in the set. Context: mmap_lock for writing, VMA write-locked.
@@ -105,7 +115,7 @@ cdef inline void vm_area_free_unused(cpu *c, mm *m, vma *v) noexcept nogil:
 cdef inline void vm_area_init(mm *m, vma *v, uint64_t start, uint64_t end, uint32_t writable) noexcept nogil:
     WRITE_ONCE(&v.vm_start, start)
     WRITE_ONCE(&v.vm_end, end)
-    v.writable = writable
+    WRITE_ONCE32(&v.writable, writable)
     WRITE_ONCE32(&v.anon_vma, 0)
     WRITE_ONCE32(&v.vm_refcnt, 0)
     WRITE_ONCE32(&v.vm_lock_seq, m.mm_lock_seq.sequence - 2)    # not locked
@@ -124,20 +134,20 @@ cdef inline bint anon_vma_compatible(uint32_t a, uint32_t b) noexcept nogil:
     return a == 0 or b == 0 or a == b
 
 cdef inline bint can_vma_merge(vma *v, uint32_t writable, uint32_t anon_vma) noexcept nogil:
-    return v.writable == writable and anon_vma_compatible(v.anon_vma, anon_vma)
+    return READ_ONCE32(&v.writable) == writable and anon_vma_compatible(READ_ONCE32(&v.anon_vma), anon_vma)
 
 # The anon_vma of an adjoining VMA with equal flags, next first; 0 if there is none to share.
 # Context: mmap_lock for reading. Source: mm/mmap.c find_mergeable_anon_vma.
 cdef inline uint32_t find_mergeable_anon_vma(mm *m, vma *v) noexcept nogil:
-    cdef uint32_t i = vma_index_after(&m.set, v.vm_start)
+    cdef uint32_t i = vma_index_after(&m.set, vm_start(v))
     cdef uint32_t id = 0
     cdef vma *other
-    if i + 1 < m.set.nr:
+    if i + 1 < vma_count(m):
         other = vma_at(&m.set, i + 1)
-        if other.vm_start == v.vm_end and other.writable == v.writable:
+        if vm_start(other) == vm_end(v) and READ_ONCE32(&other.writable) == READ_ONCE32(&v.writable):
             id = READ_ONCE32(&other.anon_vma)
     if id == 0 and i > 0:
         other = vma_at(&m.set, i - 1)
-        if other.vm_end == v.vm_start and other.writable == v.writable:
+        if vm_end(other) == vm_start(v) and READ_ONCE32(&other.writable) == READ_ONCE32(&v.writable):
             id = READ_ONCE32(&other.anon_vma)
     return id

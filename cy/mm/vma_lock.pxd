@@ -17,7 +17,7 @@ from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_TABLES, cpu, delay_point, pt_report
 from cy.base.shm cimport ORACLE_LOCK_ORDER
 from cy.mm.types cimport mm, vma
-from cy.mm.vma cimport vma_lookup_lockless
+from cy.mm.vma cimport vm_start, vma_lookup_lockless
 from cy.sync.lockclass cimport (
     LOCK_MMAP, LOCK_VMA, lock_check_order, lock_held_pop, lock_held_push, lock_is_held, might_sleep)
 from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
@@ -108,7 +108,7 @@ cdef inline void vma_start_write(cpu *c, mm *m, vma *v) noexcept nogil:
     cdef uint32_t seq = m.mm_lock_seq.sequence
     cdef uint32_t turns = 0
     if PT_CHECKS and ((seq & 1) == 0 or not lock_is_held(c, &m.mmap_lock)):
-        pt_report(c, ORACLE_LOCK_ORDER, 20, b"write-locks a VMA without mmap_lock for writing", v.vm_start, 0, 0)
+        pt_report(c, ORACLE_LOCK_ORDER, 20, b"write-locks a VMA without mmap_lock for writing", vm_start(v), 0, 0)
     if READ_ONCE32(&v.vm_lock_seq) == seq:
         return
     might_sleep(c)

@@ -13,7 +13,7 @@ from cy.core.zap cimport zap_page_range
 from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
 from cy.mm.types cimport HELD_VMA, INTENT_ZAP, cursor, mm, vma
-from cy.mm.vma cimport find_vma
+from cy.mm.vma cimport find_vma, vm_end, vm_start
 
 # Pages [first, last). Context: no lock; may sleep.
 # Returns 0; -ENOMEM if a part has no VMA (the rest is done all the same); -EINVAL for a bad range.
@@ -42,14 +42,14 @@ cdef inline int _zap_vmas(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t
     cdef int rc = 0
     cdef vma *v = cur.vma
     while at < end:
-        if v == NULL or v.vm_start >= end:
+        if v == NULL or vm_start(v) >= end:
             return -ENOMEM
-        if v.vm_start > at:
+        if vm_start(v) > at:
             rc = -ENOMEM
-            at = v.vm_start
+            at = vm_start(v)
         cur.vma = v
-        zap_page_range(cur, tlb, at, v.vm_end if v.vm_end < end else end, True)
-        at = v.vm_end
+        zap_page_range(cur, tlb, at, vm_end(v) if vm_end(v) < end else end, True)
+        at = vm_end(v)
         if at < end:
             v = find_vma(cur.mm, at)     # only under mmap_lock: a VMA lock covers the whole range
     return rc

@@ -6,7 +6,7 @@
 # Not modelled: rmap; a range that is zapped but not yet freed is reachable by nobody here.
 from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport WRITE_ONCE32
+from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32
 from cy.base.cpu cimport cpu, delay_point
 from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
 from cy.core.free_pgtables cimport free_pgtables
@@ -15,7 +15,8 @@ from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
 from cy.mm.types cimport ARENA_NONE, INTENT_UNMAP, cursor, mm, vma
 from cy.mm.vma cimport (
-    vm_area_alloc, vm_area_free, vm_area_free_unused, vm_area_init, vma_at, vma_index_after, vma_set_bounds, vma_set_insert, vma_set_remove)
+    vm_area_alloc, vm_area_free, vm_area_free_unused, vm_area_init, vm_end, vm_start, vma_at,
+    vma_count, vma_index_after, vma_set_bounds, vma_set_insert, vma_set_remove)
 from cy.mm.vma_lock cimport (
     mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, mmap_write_unlock, vma_mark_attached,
     vma_mark_detached, vma_start_write)
@@ -56,15 +57,15 @@ cdef inline int unmap_gather(cpu *c, mm *m, uint64_t start, uint64_t end, unmap_
     if _split_edges(c, m, start, end) != 0:
         return -ENOMEM
     at = vma_index_after(&m.set, start)
-    while at + n < m.set.nr and vma_at(&m.set, at + n).vm_start < end:
+    while at + n < vma_count(m) and vm_start(vma_at(&m.set, at + n)) < end:
         vma_start_write(c, m, vma_at(&m.set, at + n))
         n += 1
     if n == 0:
         return 0
-    u.start = vma_at(&m.set, at).vm_start
-    u.end = vma_at(&m.set, at + n - 1).vm_end
-    u.floor = vma_at(&m.set, at - 1).vm_end if at > 0 else 0
-    u.ceiling = vma_at(&m.set, at + n).vm_start if at + n < m.set.nr else 0
+    u.start = vm_start(vma_at(&m.set, at))
+    u.end = vm_end(vma_at(&m.set, at + n - 1))
+    u.floor = vm_end(vma_at(&m.set, at - 1)) if at > 0 else 0
+    u.ceiling = vm_start(vma_at(&m.set, at + n)) if at + n < vma_count(m) else 0
     for i in range(at, at + n):
         v = vma_at(&m.set, i)
         v.next = u.vmas
@@ -98,7 +99,7 @@ cdef inline int _split_edges(cpu *c, mm *m, uint64_t start, uint64_t end) noexce
     cdef bint at_start = _reaches_over(m, start), at_end = _reaches_over(m, end)
     cdef vma *first = NULL
     cdef vma *second = NULL
-    if m.set.nr + at_start + at_end > m.set.capacity:
+    if vma_count(m) + at_start + at_end > m.set.capacity:
         return -ENOMEM
     if at_start:
         first = vm_area_alloc(c, m)
@@ -116,14 +117,14 @@ cdef inline int _split_edges(cpu *c, mm *m, uint64_t start, uint64_t end) noexce
 
 cdef inline bint _reaches_over(mm *m, uint64_t addr) noexcept nogil:
     cdef uint32_t i = vma_index_after(&m.set, addr)
-    return i < m.set.nr and vma_at(&m.set, i).vm_start < addr
+    return i < vma_count(m) and vm_start(vma_at(&m.set, i)) < addr
 
 cdef inline void _split_at(cpu *c, mm *m, uint64_t addr, vma *tail) noexcept nogil:
     cdef vma *v = vma_at(&m.set, vma_index_after(&m.set, addr))
-    vm_area_init(m, tail, addr, v.vm_end, v.writable)
-    WRITE_ONCE32(&tail.anon_vma, v.anon_vma)
+    vm_area_init(m, tail, addr, vm_end(v), READ_ONCE32(&v.writable))
+    WRITE_ONCE32(&tail.anon_vma, READ_ONCE32(&v.anon_vma))
     vma_start_write(c, m, v)
     vma_start_write(c, m, tail)
-    vma_set_bounds(m, v, v.vm_start, addr)
+    vma_set_bounds(m, v, vm_start(v), addr)
     vma_set_insert(m, tail)
     vma_mark_attached(tail)

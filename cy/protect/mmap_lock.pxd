@@ -3,7 +3,7 @@
 from libc.errno cimport EFAULT
 from libc.stdint cimport uint32_t, uint64_t
 from cy.mm.types cimport HELD_MMAP, INTENT_FAULT, INTENT_UNMAP, cursor, protect_ops
-from cy.mm.vma cimport find_vma
+from cy.mm.vma cimport find_vma, vm_start
 from cy.mm.vma_lock cimport mmap_read_lock, mmap_read_unlock
 from cy.protect.split cimport split_detach, split_install, split_lock, split_next, split_sleep
 
@@ -13,7 +13,7 @@ cdef inline int mmap_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint3
     mmap_read_lock(cur.cpu, cur.mm)
     cur.held |= HELD_MMAP
     cur.vma = find_vma(cur.mm, start)
-    if intent == INTENT_FAULT and (cur.vma == NULL or cur.vma.vm_start > start):
+    if intent == INTENT_FAULT and (cur.vma == NULL or vm_start(cur.vma) > start):
         mmap_lock_end(cur)
         return -EFAULT
     return 0

@@ -6,6 +6,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.cpu cimport count
 from cy.base.shm cimport C_VMA_LOCK_FALLBACK
 from cy.mm.types cimport HELD_VMA, INTENT_FAULT, INTENT_ZAP, cursor, protect_ops, vma
+from cy.mm.vma cimport vm_end
 from cy.mm.vma_lock cimport lock_vma_under_rcu, vma_end_read
 from cy.protect.mmap_lock cimport mmap_lock_begin, mmap_lock_end
 from cy.protect.split cimport split_detach, split_install, split_lock, split_next, split_sleep
@@ -15,7 +16,7 @@ cdef inline int vma_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint32
     if intent == INTENT_FAULT or (intent == INTENT_ZAP and cur.mm.dontneed_vma_lock):
         v = lock_vma_under_rcu(cur.cpu, cur.mm, start)
         if v != NULL:
-            if end <= v.vm_end:
+            if end <= vm_end(v):
                 cur.vma = v
                 cur.held |= HELD_VMA
                 return 0

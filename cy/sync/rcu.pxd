@@ -2,7 +2,7 @@
 #
 # Guarantees, as the kernel states them for call_rcu: a callback runs after every read section that
 # began before call_rcu has ended, and everything such a section did is visible to the callback.
-# Sections that begin later do not delay it. Read sections nest and never wait.
+# Sections that begin after the grace period began do not delay it. Read sections nest and never wait.
 #
 # A reader publishes the number of the grace period that it saw when it entered. A grace period
 # takes the next number, makes every cpu pass a full barrier, and is over when no slot holds an
@@ -231,9 +231,9 @@ cdef inline void rcu_barrier(cpu *c, rcu_domain *d) noexcept nogil:
 # cannot let the backlog grow without bound. Context: as synchronize_rcu.
 cdef inline void rcu_backpressure(cpu *c, rcu_domain *d) noexcept nogil:
     cdef rcu_cpu *r = &c.rcu[d.which]
+    might_sleep(c)
     if likely(r.nr_next + r.nr_wait <= d.backlog_max):
         return
-    might_sleep(c)
     count(c, C_RCU_BACKPRESSURE)
     while r.nr_next + r.nr_wait > d.backlog_max:
         rcu_poll(c, d, 0)
