@@ -3,6 +3,7 @@
 A foreseeable error is one line on stderr and an exit code of ``ExitCode``; never a traceback.
 """
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -222,12 +223,15 @@ def run(
     "--executions", type=click.IntRange(1, 10**12), metavar="N", help=f"At most N (default: {DEFAULT_EXECUTIONS})."
 )
 @_shared("seed")
-@click.option("--seconds", type=click.FloatRange(0.001, 1e9), metavar="S", help="At most S seconds.")
+@click.option("--duration", metavar="D", help="At most so long, such as 45s or 5m.")
+@click.option("--seconds", type=click.FloatRange(0.001, 1e9), metavar="S", help="The same in seconds.")
+@_results_option()
 @click.option("--policy", default="random", metavar="NAME", help="random or dfs (default: random).")
 @_shared("json", "quiet", "verbose")
 def explore(
     program: str | None, bugs: tuple[str, ...], scheme: str | None, geometry: str | None, executions: int | None,
-    seed: int, seconds: float | None, policy: str, json_to: str | None, quiet: bool, verbose: bool,
+    seed: int, duration: str | None, seconds: float | None, results: str, policy: str, json_to: str | None,
+    quiet: bool, verbose: bool,
 ) -> int:
     """Explore schedules of PROGRAM (a file, or text such as 't0: write(p0) | t1: dontneed(p0..p4)').
 
@@ -238,6 +242,8 @@ def explore(
     if policy not in exploring.POLICIES:
         raise UsageError(f"policy {policy!r}: expected one of {', '.join(exploring.POLICIES)}")
     find_bugs(bugs)
+    if duration is not None:
+        seconds = min(parse_duration(duration), seconds or math.inf)
     if executions is None and seconds is None:
         executions = DEFAULT_EXECUTIONS
     request = exploring.ExploreRequest(
@@ -246,7 +252,10 @@ def explore(
     )
     progress = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
     summary = exploring.explore(request, progress)
-    for line in exploring.explore_lines(summary):
+    lines = exploring.explore_lines(summary)
+    if summary.failures:
+        lines.append(f"results: {exploring.keep_failure(summary, lines, Path(results))}")
+    for line in lines:
         print(line, file=_screen(json_to))
     _write_json(json_to, summary)
     return summary.exit_code

@@ -17,6 +17,7 @@ from ptstress.errors import ExitCode, ResourceError, UsageError
 from ptstress.generator import generate
 from ptstress.layout import SharedView, report_text, shared_bytes
 from ptstress.program import Program, parse
+from ptstress.results import ResultsFolder
 from ptstress.schedule import Replay, decode, encode
 from ptstress.schemes import find_scheme
 from ptstress.story import operations_of, tell
@@ -171,7 +172,7 @@ def explore(request: ExploreRequest, on_progress: Callable[[str], None]) -> Expl
                 break
             lab.load(program)
             result = lab.explorer.explore(
-                policy=request.policy, seed=request.seed + index, max_steps=MAX_STEPS,
+                policy=request.policy, seed=_mixed(request.seed, index), max_steps=MAX_STEPS,
                 executions=left[0] if fixed else min(left[0] or SCHEDULES_PER_PROGRAM, SCHEDULES_PER_PROGRAM),
                 seconds=left[1], progress=lambda _: stopper.requests > 0,
             )
@@ -219,6 +220,21 @@ def replay(text: str, carriers: str, times: int) -> ReplaySummary:
         reproduced=reproduced, of=times, same_trace=hashes == {recorded.trace_hash},
         story=story, notes=notes,
     )
+
+
+def keep_failure(summary: ExploreSummary, lines: list[str], base: Path) -> Path:
+    """Write what was found into a results folder; returns it. Raises ``UsageError`` if it cannot be written."""
+    folder = ResultsFolder(base)
+    folder.write_testid(summary.seed, load_engine("sched").flags())
+    for failure in summary.failures:
+        files = {
+            "description.txt": "\n".join(lines) + "\n",
+            "program.txt": failure.program + "\n",
+            "replay.txt": f"ptstress replay '{failure.replay}'\n",
+        }
+        folder.write_failure(failure.oracle, files, {})
+    folder.write_summary(summary)
+    return folder.path
 
 
 def explore_lines(summary: ExploreSummary) -> list[str]:
@@ -316,8 +332,13 @@ def _programs(fixed: Program | None, request: ExploreRequest) -> Iterator[tuple[
         return
     index = 0
     while True:
-        yield index, generate(request.seed + index, request.geometry)
+        yield index, generate(_mixed(request.seed, index), request.geometry)
         index += 1
+
+
+def _mixed(seed: int, index: int) -> int:
+    """A seed for the program number ``index``: two seeds share no programs."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=7).digest())
 
 
 def _left(request: ExploreRequest, executions: int, seconds: float) -> tuple[int | None, float | None] | None:

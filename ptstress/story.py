@@ -206,7 +206,7 @@ def _value(name: str, value: int) -> str:
     if value & ~0x60 == 0:
         return "none"
     if not name.startswith("pte_table"):
-        return f"table {value >> 12}"
+        return f"table {value >> 12 & 0xFFFFFFFF}"        # above: its generation
     if value & 1 << 9:
         return "zero page"
     marks = "".join(mark for bit, mark in ((1, "w"), (5, "a"), (6, "d")) if value >> bit & 1)
