@@ -23,8 +23,11 @@ from ptstress.schemes import find_scheme
 from ptstress.story import operations_of, tell
 from ptstress.units import format_count, format_geometry, format_seconds, pages_of
 
-#: Schedules of each generated program before the next one.
-SCHEDULES_PER_PROGRAM = 2
+#: Schedules of each generated program before the next one. First many programs are looked at, because
+#: most bugs show in any of some programs; a long exploration looks deeper into each, which is also faster.
+FIRST_SCHEDULES = 2
+DEEPER_EVERY = 256
+MOST_DEEPER = 7
 MAX_STEPS = 20000
 RING_EVENTS = 256
 POLICIES = ("random", "dfs")
@@ -173,7 +176,7 @@ def explore(request: ExploreRequest, on_progress: Callable[[str], None]) -> Expl
             lab.load(program)
             result = lab.explorer.explore(
                 policy=request.policy, seed=_mixed(request.seed, index), max_steps=MAX_STEPS,
-                executions=left[0] if fixed else min(left[0] or SCHEDULES_PER_PROGRAM, SCHEDULES_PER_PROGRAM),
+                executions=left[0] if fixed else min(left[0] or _schedules(index), _schedules(index)),
                 seconds=left[1], progress=lambda _: stopper.requests > 0,
             )
             total.add(result)
@@ -334,6 +337,10 @@ def _programs(fixed: Program | None, request: ExploreRequest) -> Iterator[tuple[
     while True:
         yield index, generate(_mixed(request.seed, index), request.geometry)
         index += 1
+
+
+def _schedules(index: int) -> int:
+    return FIRST_SCHEDULES << min(index // DEEPER_EVERY, MOST_DEEPER)
 
 
 def _mixed(seed: int, index: int) -> int:
