@@ -7,6 +7,7 @@
 from libc.stdint cimport uint32_t
 from cy.base.atomics cimport READ_ONCE32, atomic_add_return32, cmpxchg32
 from cy.base.cpu cimport count, cpu, delay_point
+from cy.base.hook cimport pt_ready_t
 from cy.base.shm cimport C_LOCK_CONTENDED, C_TRYLOCK_FAILED
 from cy.sync.lockclass cimport lock_check_order, lock_held_pop, lock_held_push, might_sleep
 from cy.sync.wait cimport wait_begin, wait_end, wait_turn
@@ -32,26 +33,10 @@ cdef inline int rwsem_writable(const void *sem) noexcept nogil:
 
 # Context: may sleep.
 cdef inline void down_read(cpu *c, rw_semaphore *sem, uint32_t lock_class) noexcept nogil:
-    cdef uint32_t v, turns = 0
-    cdef bint waiting = False
     might_sleep(c)
     delay_point(c)
     lock_check_order(c, lock_class)
-    while True:
-        v = READ_ONCE32(&sem.count)
-        # [PT-002] pairs with: up_write and downgrade_write.
-        if (v & ~<uint32_t>RWSEM_READERS) == 0:
-            if cmpxchg32(&sem.count, v, v + 1) == v:
-                break
-            continue
-        if not waiting:
-            waiting = True
-            count(c, C_LOCK_CONTENDED)
-            wait_begin(c, sem, lock_class)
-        wait_turn(c, &turns, rwsem_readable, sem)
-    if waiting:
-        wait_end(c)
-    lock_held_push(c, sem, lock_class)
+    _acquire(c, sem, lock_class, ~<uint32_t>RWSEM_READERS, 1, rwsem_readable)
 
 cdef inline bint down_read_trylock(cpu *c, rw_semaphore *sem, uint32_t lock_class) noexcept nogil:
     cdef uint32_t v = READ_ONCE32(&sem.count)
@@ -63,24 +48,29 @@ cdef inline bint down_read_trylock(cpu *c, rw_semaphore *sem, uint32_t lock_clas
 
 # Context: may sleep.
 cdef inline void down_write(cpu *c, rw_semaphore *sem, uint32_t lock_class) noexcept nogil:
-    cdef uint32_t v, turns = 0
-    cdef bint waiting = False
     might_sleep(c)
     delay_point(c)
     lock_check_order(c, lock_class)
     atomic_add_return32(&sem.count, RWSEM_WAITER)
+    _acquire(c, sem, lock_class, RWSEM_WRITER | RWSEM_READERS, RWSEM_WRITER - RWSEM_WAITER, rwsem_writable)
+
+# Add `delta` to the word as soon as none of the bits `busy` is set; `ready` says the same.
+cdef inline void _acquire(cpu *c, rw_semaphore *sem, uint32_t lock_class, uint32_t busy, uint32_t delta,
+                          pt_ready_t ready) noexcept nogil:
+    cdef uint32_t v, turns = 0
+    cdef bint waiting = False
     while True:
         v = READ_ONCE32(&sem.count)
-        # [PT-002] pairs with: up_read and up_write.
-        if (v & (RWSEM_WRITER | RWSEM_READERS)) == 0:
-            if cmpxchg32(&sem.count, v, (v - RWSEM_WAITER) | RWSEM_WRITER) == v:
+        if (v & busy) == 0:
+            # [PT-002] pairs with: up_read, up_write and downgrade_write.
+            if cmpxchg32(&sem.count, v, v + delta) == v:
                 break
             continue
         if not waiting:
             waiting = True
             count(c, C_LOCK_CONTENDED)
             wait_begin(c, sem, lock_class)
-        wait_turn(c, &turns, rwsem_writable, sem)
+        wait_turn(c, &turns, ready, sem)
     if waiting:
         wait_end(c)
     lock_held_push(c, sem, lock_class)
