@@ -23,6 +23,7 @@ from msgspec import structs
 from ptstress.errors import ExitCode, PtstressError, ResourceError, UnsupportedError, UsageError
 from ptstress.job import ChildResult, Job
 from ptstress.layout import Counter, Phase, SharedView, shared_bytes
+from ptstress.vocabulary import Verb
 
 POLL_S = 0.02
 STOP_GRACE_S = 0.7
@@ -65,6 +66,8 @@ class Sample:
     table_bytes: int
     grace_periods: int
     stall_ms: int
+    stall_cpu: int
+    stall_verb: str
     reports: int
 
 
@@ -109,7 +112,9 @@ def no_outcome(job: Job) -> Outcome:
 
 
 def take_sample(view: SharedView, age_s: float) -> Sample:
-    """The run as its counters show it."""
+    """The run as its counters show it. ``stall_*``: the reader that held up a grace period for longest."""
+    stalls = view.counters[:, Counter.RCU_STALL_NS]
+    seen_by = int(stalls.argmax())
     return Sample(
         age_s=age_s,
         phase=view.phase,
@@ -118,7 +123,9 @@ def take_sample(view: SharedView, age_s: float) -> Sample:
         faults=view.total(Counter.FAULTS),
         table_bytes=view.field("table_bytes"),
         grace_periods=view.total(Counter.GRACE_PERIODS),
-        stall_ms=view.total(Counter.RCU_STALL_NS) // 1_000_000,
+        stall_ms=int(stalls[seen_by]) // 1_000_000,
+        stall_cpu=int(view.counters[seen_by, Counter.RCU_STALL_CPU]),
+        stall_verb=Verb(int(view.counters[seen_by, Counter.RCU_STALL_SITE])).label,
         reports=view.field("nr_reports"),
     )
 

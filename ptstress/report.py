@@ -24,7 +24,7 @@ def status_line(name: str, now: Sample, before: Sample | None) -> str:
     if now.reports:
         trouble.append(f"{now.reports} reports")
     if now.stall_ms:
-        trouble.append(f"reader stalls for {now.stall_ms} ms")
+        trouble.append(f"cpu {now.stall_cpu}, inside {now.stall_verb}, stalls a grace period for {now.stall_ms} ms")
     if before and now.ops == before.ops and now.burst == before.burst:
         trouble.append("no progress")
     line = (

@@ -237,3 +237,12 @@ def test_a_failure_folder_holds_everything_to_look_at_it_again(tmp_path):
     assert sorted(p.name for p in path.iterdir()) == ["description.txt", "history.npz"]
     assert np.load(path / "history.npz")["worker_00"].tolist() == [0, 1, 2]
     assert again.name == "failure-census-2"
+
+
+def test_status_line_names_the_reader_that_stalls_a_grace_period():
+    view = busy_view()
+    view.counters[1, Counter.RCU_STALL_NS] = 1_500_000_000
+    view.counters[1, Counter.RCU_STALL_CPU] = 3
+    view.counters[1, Counter.RCU_STALL_SITE] = Verb.WALK
+    line = status_line("headline", take_sample(view, 5.0), None)
+    assert line.endswith("!!! cpu 3, inside walk, stalls a grace period for 1500 ms")
