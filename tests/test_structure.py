@@ -210,6 +210,31 @@ def test_everything_nogil_is_noexcept():
     assert wrong == []
 
 
+_CIMPORT = re.compile(r"^from \S+ cimport (\([^)]*\)|[^\n(]*)", re.M)
+
+
+def unused_cimports(text: str) -> set[str]:
+    """Names that a Cython source cimports and then does not mention."""
+    imported = {name.split(" as ")[-1].strip() for group in _CIMPORT.findall(text) for name in group.strip("()").split(",")} - {""}
+    rest = _CIMPORT.sub("", text)
+    return {name for name in imported if not re.search(rf"\b{re.escape(name)}\b", rest)}
+
+
+def test_what_is_cimported_is_used():
+    faces = "".join(p.read_text() for p in CY_FILES if p.suffix == ".pxi")
+    unused = {}
+    for path in CY_FILES:
+        # The face is one module that is written in several files.
+        text = path.read_text() + (faces if path.name == "engine.pyx" else "")
+        if path.suffix != ".pxi" and unused_cimports(text):
+            unused[path.name] = sorted(unused_cimports(text))
+    assert unused == {}
+
+
+def test_an_unused_cimport_is_found():
+    assert unused_cimports("from a.b cimport (\n    x, y)\nfrom c cimport z\nx + z\n") == {"y"}
+
+
 def test_no_file_sets_directives_or_uses_the_old_preprocessor():
     wrong = [
         f"{path.relative_to(ROOT)}:{number}: {line}"

@@ -6,7 +6,6 @@
 # tsan    as stress, compiled with -fsanitize=thread, RCU readers with xchg.
 #
 # They are C constants, so the compiler removes the branches that a build does not have.
-from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from *:
     """

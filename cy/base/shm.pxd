@@ -3,7 +3,7 @@
 # The parent maps the same memory and reads it at any time, also after a crash of the child, so
 # everything here has a fixed layout (ptstress/layout.py reads it back; a test compares both).
 # Order in memory: one shm_header, then per worker one shm_worker, then per worker its events.
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     MAX_CPUS = 64

@@ -8,7 +8,7 @@ from libc.string cimport memset
 from cy.base.cpu cimport cpu
 from cy.base.entry cimport pte_pfn, pte_present, pte_special
 from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_task_size
-from cy.base.shm cimport MAX_CPUS, NR_VERBS, event
+from cy.base.shm cimport event
 from cy.check.census cimport quiescent_pte
 from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init, data_oracle_reset
 from cy.check.data_types cimport PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle
@@ -16,12 +16,9 @@ from cy.check.machine cimport machine
 from cy.check.overlap cimport overlaps_count
 from cy.mm.types cimport mm
 
-cdef enum:
-    MATRIX = 576                # NR_VERBS squared
-
 cdef struct share:
     data_oracle oracle
-    uint64_t overlaps[576]
+    uint64_t overlaps[576]      # NR_VERBS squared
 
 cdef struct judge:
     machine *machine

@@ -8,39 +8,37 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport int32_t, intptr_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, intptr_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-
-from cy.base.atomics cimport cpu_relax
 from cy.base.bugs cimport BUG_M07_TABLE, BUG_M10_FRAME, BUG_P01, BUG_P23
 from cy.base.build cimport PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_RCU_XCHG, PT_SCHED, PT_TSAN
 from cy.base.clock cimport now_ns, pt_clock_begin, pt_clock_end
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu
 from cy.base.explorable cimport explorable
-from cy.base.geometry cimport MAX_LEVELS, PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_init
+from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_init
 from cy.base.hook cimport pt_current_slot, pt_hook, pt_set_current
 from cy.base.shm cimport (
     C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_DONTNEED, VERB_READ, VERB_SYNC, event, op, report, shm_header,
     shm_worker)
 from cy.check.census cimport check_quiescent
-from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init, data_oracle_reset
+from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init
 from cy.check.data_types cimport PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, observe_t
 from cy.check.execute cimport drain, execute
 from cy.check.judge cimport judge, judge_all, judge_destroy, judge_init, judge_reset, judge_share
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_wire
 from cy.check.overlap cimport overlaps_count
 from cy.check.sort cimport upper_bound
-from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, STREAM_NONE, mix, stream
+from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, mix, stream
 from cy.check.worker cimport (
     JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, worker)
-from cy.base.entry cimport pmd_is_table, pte_none, pte_pfn, pte_present, pte_special
-from cy.mm.types cimport ITEM_LIVE, mm, page, ptdesc, vma
+from cy.base.entry cimport pmd_is_table, pte_none, pte_pfn, pte_special
+from cy.mm.types cimport mm, page, ptdesc, vma
 from cy.mm.vma cimport vma_at
 from cy.protect.registry cimport PROTECT_COVERING, PROTECT_MMAP_LOCK, PROTECT_VMA_LOCK, protect_fill
 from cy.reclaim.registry cimport RECLAIM_NEVER, RECLAIM_SYNC, reclaim_fill
-from cy.sync.rcu cimport rcu_membarrier_available, rcu_read_lock, rcu_read_unlock, synchronize_rcu
+from cy.sync.rcu cimport rcu_membarrier_available
 
 cdef extern from "sys/mman.h" nogil:
     void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset) noexcept
