@@ -233,7 +233,7 @@ def explore(
     seed: int, duration: str | None, seconds: float | None, results: str, policy: str, json_to: str | None,
     quiet: bool, verbose: bool,
 ) -> int:
-    """Explore schedules of PROGRAM (a file, or text such as 't0: write(p0) | t1: dontneed(p0..p4)').
+    """Explore schedules of PROGRAM (a file, or text such as 'prefix: mmap(p0..p4); t0: write(p0) | t1: dontneed(p0..p4)').
 
     Without PROGRAM, of generated programs.
     """
@@ -279,7 +279,7 @@ def replay(string: str, carriers: str, times: int, json_to: str | None, quiet: b
     return summary.exit_code
 
 
-_LISTS = ("schemes", "workloads", "bugs", "builds", "oracles", "verbs")
+_LISTS = ("schemes", "workloads", "bugs", "builds", "oracles", "operations")
 
 
 @cli.command(name="list")

@@ -249,7 +249,7 @@ def explore_lines(summary: ExploreSummary) -> list[str]:
         f"executions: {format_count(s.executions)} of {s.programs} programs in {format_seconds(s.seconds)} "
         f"({format_count(s.executions_per_second)}/s), {format_count(s.points_mean)} points each, "
         f"{format_count(s.distinct)} distinct, policy {s.policy}, seed {s.seed}",
-        f"stopped: {s.stop_reason}{', all schedules within the bound' if s.exhausted else ''}",
+        f"ended by: {s.stop_reason}{', all schedules within the bound' if s.exhausted else ''}",
     ]
     for f in s.failures:
         lines += [
@@ -278,7 +278,7 @@ def read_program(text: str) -> Program:
     try:
         return parse(Path(text).read_text(encoding="utf-8"), text)
     except OSError as error:
-        form = "expected a file or text such as 't0: write(p0)'"
+        form = "expected a file or text such as 'prefix: mmap(p0..p4); t0: write(p0)'"
         raise UsageError(f"program {text!r}: {form}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{text}: expected UTF-8 text") from None
@@ -318,9 +318,11 @@ class _Total:
         self.stop_reason = result["stop_reason"]
 
     def summary(self, request: ExploreRequest, failure: ExploreFailure | None, seconds: float) -> ExploreSummary:
-        code = ExitCode.VIOLATION if failure else ExitCode.PASS
+        # A planted bug that was not found: the silence proves nothing.
+        code = ExitCode.VIOLATION if failure else ExitCode.UNTRUSTWORTHY if request.bugs else ExitCode.PASS
+        verdict = {ExitCode.VIOLATION: "violation", ExitCode.UNTRUSTWORTHY: "unknown"}.get(code, "pass")
         return ExploreSummary(
-            verdict="violation" if failure else "pass", exit_code=code, scheme=request.scheme,
+            verdict=verdict, exit_code=code, scheme=request.scheme,
             geometry=format_geometry(request.geometry), bugs=list(request.bugs), seed=request.seed,
             policy=request.policy, programs=self.programs, executions=self.executions, seconds=round(seconds, 3),
             executions_per_second=round(self.executions / seconds, 1) if seconds else 0.0,

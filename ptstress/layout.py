@@ -231,7 +231,7 @@ def report_text(report: Mapping[str, int | str]) -> str:
 
 
 def _short(number: int) -> str:
-    return str(number) if number < 1 << 20 else f"{number:#x}"
+    return str(number) if number < 1 << 12 else f"{number:#x}"
 
 
 def verb_name(number: int) -> str:

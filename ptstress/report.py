@@ -155,5 +155,5 @@ def _next_step(workload: str, s: StageSummary) -> str:
         return f"read {s.failure.path}/description.txt"
     if s.exit_code == ExitCode.UNTRUSTWORTHY:
         return "more threads, or a longer run" if s.threads > 1 else "give it threads: one thread races with nobody"
-    unused = "P01" if any(i.bug == "P01" for i in s.canaries.items) else "P23"
-    return f"ptstress run {workload} --bug {unused}  (see it fail), or ptstress explore --bug {unused}"
+    # Every workload discards frames; the other bugs need operations that it may not have.
+    return f"ptstress run {workload} --bug M10-frame  (see it fail), or ptstress explore --bug P01"

@@ -15,10 +15,11 @@ from ptstress.bugs import find_bugs
 from ptstress.canary import count_canaries, run_canaries
 from ptstress.driver import Outcome, Sample, Stopper, no_outcome, run_job
 from ptstress.engine import require_build
-from ptstress.errors import ExitCode, UnsupportedError
+from ptstress.errors import ExitCode, UnsupportedError, UsageError
 from ptstress.plan import Overrides, StagePlan, plan_run
 from ptstress.report import comparison, describe_failure, last_screen, status_line
 from ptstress.results import Canaries, ResultsFolder, RunSummary, StageSummary
+from ptstress.schemes import SCHEMES
 from ptstress.verdict import failure_of, find_canary, oracle_of, summarize_run, summarize_stage
 from ptstress.workload import Source, load_workload
 
@@ -50,6 +51,7 @@ def run_workload(request: RunRequest, out: Callable[[str], None]) -> RunSummary:
     if overrides.build == "fast":
         require_build("stress")
     plans = plan_run(source, overrides)
+    _refuse_silent_bugs(overrides.bugs, plans)
     folder = ResultsFolder(request.results)
     folder.log("start", workload=source.workload.name, path=str(source.path), seed=overrides.seed)
     stages: list[StageSummary] = []
@@ -71,6 +73,15 @@ def run_workload(request: RunRequest, out: Callable[[str], None]) -> RunSummary:
     folder.write_summary(summary)
     folder.log("end", verdict=summary.verdict, exit_code=summary.exit_code)
     return summary
+
+
+def _refuse_silent_bugs(bugs: tuple[str, ...], plans: list[StagePlan]) -> None:
+    """A bug in code that no stage's scheme runs would survive however long the run."""
+    for bug in bugs:
+        if not any(bug in plan.scheme.canaries for plan in plans):
+            able = ", ".join(scheme.name for scheme in SCHEMES if bug in scheme.canaries)
+            names = ", ".join(sorted({plan.scheme.name for plan in plans}))
+            raise UsageError(f"bug {bug} sits in code that {names} never runs: expected one of {able}")
 
 
 def _earlier(stages: list[StageSummary], plan: StagePlan) -> Canaries | None:
