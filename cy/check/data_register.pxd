@@ -12,7 +12,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 from cy.check.data_types cimport cluster, data_oracle, data_report, data_room, life
-from cy.check.sort cimport span, span_sort
+from cy.check.sort cimport span, span_sort, spans_below
 
 cdef enum:
     NO_CLUSTER = 0xffffffff
@@ -154,20 +154,8 @@ cdef inline void _check_life(data_oracle *o, uint64_t page, life *l) noexcept no
     while i != NO_CLUSTER:
         c = &o.clusters[i]
         if c.first >= c.last and c.first != 0:
-            k = _last_before(s, nr, c.last)
+            k = spans_below(s, nr, c.last)
             if k != 0 and c.first < s[k - 1].hi:
                 data_report(o, 34, b"value a was read although b had replaced it", page, s[k - 1].tag, c.value)
                 return
         i = c.next
-
-# How many spans have lo < v.
-cdef inline uint64_t _last_before(const span *s, uint64_t n, uint64_t v) noexcept nogil:
-    cdef uint64_t lo = 0, half
-    while n > 0:
-        half = n >> 1
-        if s[lo + half].lo < v:
-            lo += half + 1
-            n -= half + 1
-        else:
-            n = half
-    return lo

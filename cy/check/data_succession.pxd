@@ -19,7 +19,7 @@
 from libc.stdint cimport uint64_t
 from cy.check.data_discards cimport discards_any, discards_since
 from cy.check.data_types cimport data_oracle, data_report, discards, life
-from cy.check.sort cimport heap_pop, heap_push, lower_bound, span, span_sort, upper_bound
+from cy.check.sort cimport heap_pop, heap_push, lower_bound, span, span_sort, spans_below, upper_bound
 
 # Context: register_op for all operations of the page, o.w0, o.wmax and o.z0, o.z1 are filled in, by t0.
 # Returns True if it reported something.
@@ -99,7 +99,7 @@ cdef inline bint _check_changes(data_oracle *o, const discards *d, uint64_t page
         firsts[i].hi = since
         o.dead[i] = firsts[i + 1].lo if i + 1 < n else <uint64_t>-1
     for i in range(o.nr_z):
-        k = _established(firsts, n, o.z0[i])
+        k = spans_below(firsts, n, o.z0[i])
         if k == 0:
             continue
         if not discards_any(d, firsts[k - 1].hi, o.z1[i]):
@@ -108,7 +108,7 @@ cdef inline bint _check_changes(data_oracle *o, const discards *d, uint64_t page
             return True
         if o.z1[i] < o.dead[k - 1]:
             o.dead[k - 1] = o.z1[i]
-    k = n if o.nr_z != 0 and _established(firsts, n, o.z0[o.nr_z - 1]) == n else n - 1
+    k = n if o.nr_z != 0 and spans_below(firsts, n, o.z0[o.nr_z - 1]) == n else n - 1
     latest = <uint64_t>-1
     for i in range(k, 0, -1):
         latest = o.dead[i - 1] if o.dead[i - 1] < latest else latest
@@ -123,18 +123,6 @@ cdef inline bint _check_changes(data_oracle *o, const discards *d, uint64_t page
 # A discard that ends the incarnation returns at this time or later.
 cdef inline uint64_t _ends_after(const life *l) noexcept nogil:
     return l.since if l.since > l.last else l.last
-
-# How many of the spans have lo < t.
-cdef inline uint64_t _established(const span *s, uint64_t n, uint64_t t) noexcept nogil:
-    cdef uint64_t lo = 0, half
-    while n > 0:
-        half = n >> 1
-        if s[lo + half].lo < t:
-            lo += half + 1
-            n -= half + 1
-        else:
-            n = half
-    return lo
 
 # Give each of the first k changes a discard. Returns how many got one.
 cdef inline uint64_t _match(data_oracle *o, const discards *d, uint64_t k) noexcept nogil:

@@ -39,6 +39,18 @@ cdef inline void span_sort(span *x, uint64_t n, span *tmp) noexcept nogil:
             i = end
         width <<= 1
 
+# How many of the spans, sorted by lo, have lo < v.
+cdef inline uint64_t spans_below(const span *x, uint64_t n, uint64_t v) noexcept nogil:
+    cdef uint64_t lo = 0, half
+    while n > 0:
+        half = n >> 1
+        if x[lo + half].lo < v:
+            lo += half + 1
+            n -= half + 1
+        else:
+            n = half
+    return lo
+
 cdef inline bint _spans_sorted(span *x, uint64_t n) noexcept nogil:
     cdef uint64_t i
     for i in range(1, n):
