@@ -40,7 +40,7 @@ PY_FLOORS = (
     ("engine", "driver", "child", "generator", "strategies", "verdict", "doctor"),
     ("canary", "exploring", "machines"),
     ("report",),
-    ("running", "cli", "__main__"),
+    ("running", "options", "listing", "commands", "cli", "__main__"),
 )
 #: Only this floor and those above may import an extension.
 ENGINE_FLOOR = 4

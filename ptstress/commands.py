@@ -1,0 +1,123 @@
+"""The verbs ``run``, ``explore``, ``replay`` and ``doctor``: their flags, and what they call."""
+
+import math
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from ptstress.bugs import find_bugs
+from ptstress.doctor import doctor_lines, examine
+from ptstress.errors import UsageError
+from ptstress.options import Threads, build_option, json_option, results_option, screen, shared, write_json
+from ptstress.plan import Overrides
+from ptstress.units import parse_duration, parse_geometry
+from ptstress.workload import MAX_THREADS
+
+DEFAULT_EXECUTIONS = 10000
+DEFAULT_GEOMETRY = "2x2x2x4"
+MAX_TIMES = 10000
+
+
+@click.command()
+@click.argument("workload")
+@shared("scheme")
+@click.option("--threads", type=Threads(), help=f"Workers, 1 to {MAX_THREADS} (default: the workload's).")
+@click.option("--duration", metavar="TIME", help="Of each stage: 45s 5m 3h 2d (default: the workload's).")
+@shared("seed", "bug")
+@build_option()
+@shared("geometry")
+@results_option()
+@shared("json", "quiet", "verbose")
+def run(
+    workload: str, scheme: str | None, threads: int | None, duration: str | None, seed: int, bugs: tuple[str, ...],
+    build: str, geometry: str | None, results: str, json_to: str | None, quiet: bool, verbose: bool,
+) -> int:
+    """Run WORKLOAD (a file, or a packaged name) under real threads."""
+    from ptstress.running import RunRequest, run_workload
+
+    if duration is not None:
+        parse_duration(duration)
+    if geometry is not None:
+        parse_geometry(geometry)
+    find_bugs(bugs)
+    overrides = Overrides(scheme, geometry, threads, duration, seed, build, tuple(dict.fromkeys(bugs)))
+    request = RunRequest(workload, overrides, Path(results), quiet, verbose)
+    summary = run_workload(request, partial(print, file=screen(json_to), flush=True))
+    write_json(json_to, summary)
+    return summary.exit_code
+
+
+@click.command()
+@click.argument("program", required=False)
+@shared("bug", "scheme", "geometry")
+@click.option(
+    "--executions", type=click.IntRange(1, 10**12), metavar="N", help=f"At most N (default: {DEFAULT_EXECUTIONS})."
+)
+@shared("seed")
+@click.option("--duration", metavar="D", help="At most so long, such as 45s or 5m.")
+@click.option("--seconds", type=click.FloatRange(0.001, 1e9), metavar="S", help="The same in seconds.")
+@results_option()
+@click.option("--policy", default="random", metavar="NAME", help="random or dfs (default: random).")
+@shared("json", "quiet", "verbose")
+def explore(
+    program: str | None, bugs: tuple[str, ...], scheme: str | None, geometry: str | None, executions: int | None,
+    seed: int, duration: str | None, seconds: float | None, results: str, policy: str, json_to: str | None,
+    quiet: bool, verbose: bool,
+) -> int:
+    """Explore schedules of PROGRAM (a file, or text such as 'prefix: mmap(p0..p4); t0: write(p0) | t1: dontneed(p0..p4)').
+
+    Without PROGRAM, of generated programs.
+    """
+    from ptstress import exploring
+
+    if policy not in exploring.POLICIES:
+        raise UsageError(f"policy {policy!r}: expected one of {', '.join(exploring.POLICIES)}")
+    find_bugs(bugs)
+    if duration is not None:
+        seconds = min(parse_duration(duration), seconds or math.inf)
+    if executions is None and seconds is None:
+        executions = DEFAULT_EXECUTIONS
+    request = exploring.ExploreRequest(
+        program, scheme or "linux-6.18", parse_geometry(geometry or DEFAULT_GEOMETRY), tuple(dict.fromkeys(bugs)),
+        executions, seconds, seed, policy,
+    )
+    progress = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    summary = exploring.explore(request, progress)
+    lines = exploring.explore_lines(summary)
+    if summary.failures:
+        lines.append(f"results: {exploring.keep_failure(summary, lines, Path(results))}")
+    for line in lines:
+        print(line, file=screen(json_to))
+    write_json(json_to, summary)
+    return summary.exit_code
+
+
+@click.command()
+@click.argument("string")
+@click.option("--on", "carriers", default="both", metavar="WHERE", help="fibres, threads or both (default: both).")
+@click.option("--times", type=click.IntRange(1, MAX_TIMES), default=10, metavar="N", help="On each (default: 10).")
+@shared("json", "quiet")
+def replay(string: str, carriers: str, times: int, json_to: str | None, quiet: bool) -> int:
+    """Repeat the execution that the replay STRING describes, on fibres and on OS threads."""
+    from ptstress import exploring
+
+    if carriers not in exploring.CARRIERS:
+        raise UsageError(f"--on {carriers!r}: expected one of {', '.join(exploring.CARRIERS)}")
+    summary = exploring.replay(string, carriers, times)
+    for line in exploring.replay_lines(summary)[: 1 if quiet else None]:
+        print(line, file=screen(json_to))
+    write_json(json_to, summary)
+    return summary.exit_code
+
+
+@click.command()
+@json_option()
+def doctor(json_to: str | None) -> int:
+    """Check what this machine and this installation can do."""
+    report = examine()
+    for line in doctor_lines(report):
+        print(line, file=screen(json_to))
+    write_json(json_to, report)
+    return report.exit_code

@@ -1,0 +1,81 @@
+"""The verb ``list``: what can be named on the command line or in a file."""
+
+import click
+from msgspec import Struct
+
+from ptstress.bugs import BUGS
+from ptstress.engine import BUILD_SUMMARIES, build_present
+from ptstress.errors import ExitCode, UsageError
+from ptstress.options import json_option, screen, write_json
+from ptstress.schemes import PROTECTIONS, RECLAIMS, SCHEMES
+from ptstress.vocabulary import OPERATIONS, Oracle, Verb
+from ptstress.workload import load_workload, packaged_workloads
+
+_ORACLES = (
+    (Oracle.UAF, "a freed table, frame or VMA was reached: generation, state and poison"),
+    (Oracle.CENSUS, "allocated minus freed is not what the root reaches"),
+    (Oracle.DATA, "an access saw a value that no order of the operations explains"),
+    (Oracle.STALE_TLB, "a TLB entry outlived the flush that must have removed it"),
+    (Oracle.COUNTERS, "a counter is not exact when all workers rest"),
+    (Oracle.PROGRESS, "no progress: deadlock, livelock or a hang"),
+    (Oracle.LOCK_ORDER, "locks taken against their order"),
+    (Oracle.SLEEP_IN_RCU, "a sleep inside a read section that must not sleep"),
+    (Oracle.MODEL, "results that no order of the sequential model gives"),
+)
+_VERBS = (
+    (Verb.READ, "load from one page; a fault maps the zero page"),
+    (Verb.WRITE, "store to one page; a fault maps a fresh frame or upgrades the zero page"),
+    (Verb.WALK, "look which pages of a range are present"),
+    (Verb.MMAP, "map a range, in place of what is there"),
+    (Verb.MUNMAP, "unmap a range, free tables of all levels"),
+    (Verb.DONTNEED, "discard a range; reclaim sync frees the pte_tables that it empties"),
+)
+
+
+class ListItem(Struct):
+    """One thing that can be named on the command line or in a file."""
+
+    name: str
+    summary: str
+
+
+class ListReport(Struct):
+    """What ``list`` prints."""
+
+    items: list[ListItem]
+    what: str
+    schema: str = "ptstress.list/1"
+
+
+_LISTS = ("schemes", "workloads", "bugs", "builds", "oracles", "operations")
+
+
+@click.command(name="list")
+@click.argument("what")
+@json_option()
+def list_(what: str, json_to: str | None) -> int:
+    """List schemes, workloads, bugs, builds, oracles or verbs."""
+    if what not in _LISTS:
+        raise UsageError(f"list {what!r}: expected one of {', '.join(_LISTS)}")
+    items = list(_items(what))
+    width = max((len(item.name) for item in items), default=0)
+    for item in items:
+        print(f"{item.name:<{width}}  {item.summary}", file=screen(json_to))
+    write_json(json_to, ListReport(items, what))
+    return ExitCode.PASS
+
+
+def _items(what: str) -> list[ListItem]:
+    if what == "schemes":
+        named = [ListItem(s.name, f"{s.parts}: {s.summary}") for s in SCHEMES]
+        parts = [ListItem(f"{p}+{r}", f"{ps}; {rs}") for p, ps in PROTECTIONS for r, rs in RECLAIMS]
+        return named + parts
+    if what == "workloads":
+        return [ListItem(name, load_workload(str(path)).workload.summary) for name, path in packaged_workloads()]
+    if what == "bugs":
+        return [ListItem(b.id, f"{b.summary} ({b.source}; found by {', '.join(b.oracles)})") for b in BUGS]
+    if what == "builds":
+        return [ListItem(n, s + ("" if build_present(n) else " (not built)")) for n, s in BUILD_SUMMARIES]
+    if what == "oracles":
+        return [ListItem(oracle.label, summary) for oracle, summary in _ORACLES]
+    return [ListItem(verb.label, summary) for verb, summary in _VERBS if verb in OPERATIONS]

@@ -1,0 +1,90 @@
+"""Flags that several verbs share, and where what a verb says goes."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import click
+import msgspec
+from msgspec import Struct
+
+from ptstress.errors import UsageError
+from ptstress.workload import MAX_THREADS
+
+
+class Threads(click.ParamType):
+    """A number of threads."""
+
+    name = "N"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """A number of threads; says how many there may be."""
+        text = str(value)
+        if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MAX_THREADS:
+            self.fail(f"threads {text!r}: expected a number from 1 to {MAX_THREADS}", param, ctx)
+        return int(text)
+
+
+def results_option() -> Callable:
+    """``--results``."""
+    return click.option("--results", default="results", metavar="DIR", help="Folder for results (default: results).")
+
+
+def json_option() -> Callable:
+    """``--json``."""
+    text = "One JSON object to FILE; '-': to stdout."
+    return click.option("--json", "json_to", metavar="FILE", callback=_check_json, help=text)
+
+
+def _check_json(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refuse a file that cannot be written before the work is done."""
+    if value not in (None, "-"):
+        try:
+            open(value, "ab").close()
+        except OSError as error:
+            raise UsageError(f"--json {value}: cannot be written: {error.strerror}") from None
+    return value
+
+
+def build_option() -> Callable:
+    """``--build``."""
+    return click.option("--build", default="stress", metavar="NAME", help="Build of the engine (default: stress).")
+
+
+def shared(*names: str) -> Callable:
+    """Flags that several verbs share, in the order given."""
+    known = {
+        "scheme": click.option("--scheme", metavar="NAME", help="Scheme; see 'ptstress list schemes'."),
+        "bug": click.option("--bug", "bugs", multiple=True, metavar="ID", help="Plant a bug; may be repeated."),
+        "geometry": click.option("--geometry", metavar="G", help="x86-64-4, x86-64-5 or fan-outs such as 2x2x2x4."),
+        "seed": click.option(
+            "--seed", type=click.IntRange(0, 2**63 - 1), default=1, metavar="N", help="Seed (default: 1)."
+        ),
+        "json": json_option(),
+        "quiet": click.option("-q", "--quiet", is_flag=True, help="No status lines."),
+        "verbose": click.option("-v", "--verbose", is_flag=True, help="More status lines."),
+    }
+
+    def decorate(function: Callable) -> Callable:
+        for name in reversed(names):
+            function = known[name](function)
+        return function
+
+    return decorate
+
+
+def screen(json_to: str | None) -> TextIO:
+    """Where people read: not stdout if that carries JSON."""
+    return sys.stderr if json_to == "-" else sys.stdout
+
+
+def write_json(json_to: str | None, value: Struct) -> None:
+    """The object of ``--json``."""
+    if json_to is None:
+        return
+    text = msgspec.json.encode(value).decode() + "\n"
+    if json_to == "-":
+        sys.stdout.write(text)
+        return
+    Path(json_to).write_text(text, encoding="utf-8")
