@@ -154,7 +154,7 @@ def load_workload(name: str) -> Source:
     if path is None:
         known = [known_name for known_name, _ in packaged_workloads() if "/" not in known_name]
         close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"expected a TOML file, or one of {', '.join(known)}"
+        hint = f"did you mean {close[0]!r}?" if close else "expected a TOML file, or a name that 'ptstress list workloads' shows"
         raise UsageError(f"workload {name!r}: no such file or packaged workload: {hint}")
     workload, text = load_toml(path, Workload)
     source = Source(workload, path, text)

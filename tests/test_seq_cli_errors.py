@@ -46,7 +46,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, expected: str, *arguments:
         (["run", "headline", "--frob"], "no such option '--frob'"),
         (["run", "headline", "extra"], "got unexpected extra argument (extra)"),
         (["run", "headlin"], "did you mean 'headline'?"),
-        (["run", "nothing-like-it"], "expected a TOML file, or one of fault_vs_dontneed, headline"),
+        (["run", "nothing-like-it"], "expected a TOML file, or a name that 'ptstress list workloads' shows"),
         (["run", "headline", "--threads", "0"], "threads '0': expected a number from 1 to 64"),
         (["run", "headline", "--threads", "65"], "threads '65': expected a number from 1 to 64"),
         (["run", "headline", "--threads", "99999999999999999999"], "expected a number from 1 to 64"),
