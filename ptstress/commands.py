@@ -16,7 +16,6 @@ from ptstress.units import parse_duration, parse_geometry
 from ptstress.workload import MAX_THREADS
 
 DEFAULT_EXECUTIONS = 10000
-DEFAULT_GEOMETRY = "2x2x2x4"
 MAX_TIMES = 10000
 
 
@@ -80,7 +79,7 @@ def explore(
     if executions is None and seconds is None:
         executions = DEFAULT_EXECUTIONS
     request = exploring.ExploreRequest(
-        program, scheme or "linux-6.18", parse_geometry(geometry or DEFAULT_GEOMETRY), tuple(dict.fromkeys(bugs)),
+        program, scheme or "linux-6.18", parse_geometry(geometry or exploring.DEFAULT_GEOMETRY), tuple(dict.fromkeys(bugs)),
         executions, seconds, seed, policy,
     )
     progress = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from ptstress.generator import generate
 from ptstress.schemes import SCHEMES
 from ptstress.strategies import programs
-from small_machine import RARE, SmallMachine
+from ptstress.trial import RARE, SmallMachine
 
 BITS = (2, 1, 1, 1)
 NAMES = [scheme.name for scheme in SCHEMES]
 REPEATS = 15
-FAILING = {**RARE, "alloc_fail": 4}
+FAILING = {**dict(RARE), "alloc_fail": 4}
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def machine():
 def test_programs_on_threads_are_explained(machine, scheme, program):
     small = machine(scheme, len(program.branches))
     for seed in range(REPEATS):
-        explanation = small.race(program, seed)
-        assert explanation.verdict == "ok", f"{program.text()}\n{explanation.detail}"
+        verdict = small.race(program, seed)
+        assert verdict.verdict == "ok", f"{program.text()}\n{verdict.detail}"
 
 
 @pytest.mark.parametrize("scheme", ["linux-6.12", "linux-6.18"])
@@ -40,13 +40,13 @@ def test_programs_on_threads_are_explained(machine, scheme, program):
 def test_failing_allocations_have_no_other_effect(machine, scheme, program):
     small = machine(scheme, len(program.branches), may_fail=True)
     for seed in range(REPEATS):
-        explanation = small.race(program, seed, may_fail=True)
-        assert explanation.verdict == "ok", f"{program.text()}\n{explanation.detail}"
+        verdict = small.race(program, seed, may_fail=True)
+        assert verdict.verdict == "ok", f"{program.text()}\n{verdict.detail}"
 
 
 @pytest.mark.parametrize("scheme", NAMES)
 def test_common_programs_on_threads_are_explained(machine, scheme):
     for index in range(60):
         program = generate(index, BITS)
-        explanation = machine(scheme, len(program.branches)).race(program, index)
-        assert explanation.verdict == "ok", f"{program.text()}\n{explanation.detail}"
+        verdict = machine(scheme, len(program.branches)).race(program, index)
+        assert verdict.verdict == "ok", f"{program.text()}\n{verdict.detail}"

@@ -9,7 +9,7 @@ from ptstress.engine import load_explorer
 from ptstress.generator import generate
 from ptstress.schemes import SCHEMES
 from ptstress.strategies import programs
-from small_machine import RARE, SmallMachine
+from ptstress.trial import RARE, SmallMachine
 
 BITS = (2, 1, 1, 1)
 NAMES = [scheme.name for scheme in SCHEMES]
@@ -37,8 +37,8 @@ def check(small, explorer, program, seed):
     assert result["failure"] is None, f"{program.text()}\n{result['failure']['outcome']} {small.view.reports()}"
     for i in range(EXPLAINED):
         assert explorer.explore(seed=seed + i, executions=1)["failure"] is None
-        explanation = small.explain_recorded(program)
-        assert explanation.verdict == "ok", f"{program.text()}\n{explanation.detail}"
+        verdict = small.judge_recorded(program)
+        assert verdict.verdict == "ok", f"{program.text()}\n{verdict.detail}"
 
 
 @pytest.mark.parametrize("scheme", NAMES)

@@ -5,7 +5,7 @@ import pytest
 from ptstress.engine import load_explorer
 from ptstress.program import parse
 from ptstress.schemes import SCHEMES
-from small_machine import RARE, SmallMachine
+from ptstress.trial import RARE, SmallMachine
 
 BITS = (2, 1, 1, 1)
 NAMES = [scheme.name for scheme in SCHEMES]

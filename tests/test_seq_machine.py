@@ -11,8 +11,8 @@ from ptstress.observe import observations
 from ptstress.operation import dontneed, mmap, op_array, read, write
 from ptstress.schemes import SCHEMES
 from ptstress.strategies import geometries, knobs, sequences
+from ptstress.trial import RARE, SmallMachine
 from random_ops import random_ops
-from small_machine import RARE, SmallMachine
 
 STEPS = settings(max_examples=25, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = [scheme.name for scheme in SCHEMES]

@@ -38,9 +38,9 @@ PY_FLOORS = (
     ("tracefile", "trace", "workload", "job", "plan"),
     ("model", "results", "observe", "story"),
     ("engine", "driver", "child", "generator", "strategies", "verdict", "doctor"),
-    ("canary", "exploring", "machines"),
+    ("canary", "exploring", "machines", "trial"),
     ("report",),
-    ("running", "options", "listing", "commands", "cli", "__main__"),
+    ("pytest_plugin", "running", "options", "listing", "commands", "cli", "__main__"),
 )
 #: Only this floor and those above may import an extension.
 ENGINE_FLOOR = 4

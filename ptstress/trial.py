@@ -1,0 +1,108 @@
+"""One small program, run and judged: on real threads, or as the explorer ran it last.
+
+Three verdicts, as the model gives them: ``ok``, ``violation``, ``unknown``; unknown is never ok.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptstress.engine import load_engine
+from ptstress.errors import ResourceError, UsageError
+from ptstress.layout import SharedView, report_text, shared_bytes
+from ptstress.model import AddressSpace, Explanation, Follower, Observation, explain
+from ptstress.observe import observations
+from ptstress.operation import op_array
+from ptstress.program import Program
+from ptstress.schemes import find_scheme
+from ptstress.vocabulary import Oracle
+
+RING_EVENTS = 1024
+ARENA = (("tables", 256), ("frames", 2048), ("vmas", 512))
+#: Rare paths are frequent: a program has a handful of operations only.
+RARE: tuple[tuple[str, int | str], ...] = (("need_resched", 3), ("gather_batch", 3), ("trylock_fail", 3), ("reuse", "lifo"))
+
+
+class Verdict(NamedTuple):
+    """Of one race. ``oracle``: who objects, empty if nobody does; ``detail``: what is wrong or unknown."""
+
+    verdict: str
+    oracle: str = ""
+    detail: str = ""
+
+
+class SmallMachine:
+    """A ``Machine`` of ``build``, with the memory that it records to."""
+
+    def __init__(
+        self, build: str, scheme: str, bits: tuple[int, ...], workers: int = 1,
+        knobs: Mapping[str, int | str] | None = None, bugs: Sequence[str] = (),
+    ) -> None:
+        memory = bytearray(shared_bytes(workers, RING_EVENTS))
+        config = {
+            **find_scheme(scheme).config(), "geometry": bits, "workers": workers, "ring_events": RING_EVENTS,
+            "seed": 1, "bugs": list(bugs), "knobs": dict(RARE if knobs is None else knobs), **dict(ARENA),
+        }
+        self.bits = bits
+        self.reclaim = find_scheme(scheme).reclaim
+        self.workers = workers
+        try:
+            self.machine: Any = load_engine(build).Machine(config, memory)
+        except ValueError as error:
+            raise UsageError(f"engine: {error}") from None
+        except MemoryError as error:
+            raise ResourceError(f"engine: {error or 'out of memory'}") from None
+        self.view = SharedView(memory, workers, RING_EVENTS)
+
+    def emptied(self, seed: int = 1) -> Any:
+        """The machine, with an empty address space and no threads: those of a race stay until then."""
+        self.machine.stop()
+        self.machine.reset(seed)
+        return self.machine
+
+    def race(self, program: Program, seed: int, may_fail: bool = False) -> Verdict:
+        """Run ``program`` once on real threads; oracles and model judge. Its suffix is not run.
+
+        ``may_fail``: allocations fail, as the knobs say.
+        """
+        machine = self.emptied(seed)
+        follower = Follower(AddressSpace(self.bits, self.reclaim))
+        events, _ = machine.serial(op_array(program.prefix))
+        for op, seen in zip(program.prefix, observations(events), strict=True):
+            if difference := follower.follow(op, seen):
+                return Verdict("violation", Oracle.MODEL.label, difference)
+        try:
+            events = machine.race(program.arrays()[1], seed)
+        except RuntimeError as error:
+            return Verdict("violation", Oracle.PROGRESS.label, str(error))
+        if machine.check():
+            first = self.view.reports()[0]
+            return Verdict("violation", str(first["oracle"]), report_text(first))
+        seen = [observations(lines) for lines in events]
+        return judged(explain(follower.space, program.branches, seen, self.final_pages(), may_fail=may_fail))
+
+    def judge_recorded(self, program: Program) -> Verdict:
+        """Does the model explain the execution of ``program`` that was recorded last?"""
+        space = AddressSpace(self.bits, self.reclaim)
+        for op in program.prefix:
+            space.apply(op)
+        seen = [self._recorded(worker, len(ops)) for worker, ops in enumerate(program.branches)]
+        return judged(explain(space, program.branches, seen, self.final_pages(), known=False))
+
+    def final_pages(self) -> dict[int, tuple[int, int]]:
+        """Present pages: page -> (incarnation, value)."""
+        rows: np.ndarray = self.machine.snapshot()["pages"]
+        return {int(r["page"]): (int(r["incarnation"]), int(r["value"])) for r in rows if r["state"]}
+
+    def _recorded(self, worker: int, count: int) -> Sequence[Observation]:
+        """The last ``count`` operations of a worker; a prefix that it did comes before."""
+        seen = observations(self.view.recorded(worker))
+        return seen[len(seen) - count :] if count <= len(seen) else seen
+
+
+def judged(explanation: Explanation) -> Verdict:
+    """The model's explanation as a verdict."""
+    if explanation.verdict == "ok":
+        return Verdict("ok")
+    return Verdict(explanation.verdict, Oracle.MODEL.label, explanation.detail)
