@@ -11,14 +11,20 @@ from ptstress.errors import UsageError
 
 @dataclass(frozen=True)
 class Bug:
-    """One planted bug. ``oracles``: each of them is a right answer; ``workload``: finds it as a canary."""
+    """One planted bug. ``oracles``: each of them is a right answer.
+
+    ``program``: small, and some of its schedules show the bug, under ``scheme``. ``workload``: threads find it there in
+    seconds, as a canary; empty if only the explorer finds it.
+    """
 
     id: str
     summary: str
     source: str
     kind: str
     oracles: tuple[str, ...]
-    workload: str
+    program: str
+    workload: str = ""
+    scheme: str = "linux-6.18"
 
 
 BUGS = (
@@ -28,7 +34,17 @@ BUGS = (
         "Linux f39edcf6349a, fixes 6375e95f381e",
         "missing recheck after a lock was dropped",
         ("census", "data", "counters", "use-after-free", "stale-tlb"),
+        "prefix: mmap(p0..p4); write(p0); t0: dontneed(p0..p4) | t1: write(p0); write(p1)",
         "canaries/P01",
+    ),
+    Bug(
+        "P21",
+        "munmap gives mmap_lock back when it has taken the mapping out, so that a new one is torn down with the old one",
+        "Linux 246c320a8cfe, CVE-2020-29369",
+        "lock given back too early",
+        ("use-after-free", "census", "data", "counters", "stale-tlb"),
+        "prefix: mmap(p0..p4); write(p0); t0: munmap(p0..p4) | t1: mmap(p0..p4); write(p1); read(p1)",
+        "canaries/P21",
     ),
     Bug(
         "P23",
@@ -36,6 +52,7 @@ BUGS = (
         "Linux e1f56c89b040",
         "counter that is not atomic",
         ("counters", "census"),
+        "prefix: mmap(p0..p32); t0: write(p0) | t1: write(p16)",
         "canaries/P23",
     ),
     Bug(
@@ -44,6 +61,7 @@ BUGS = (
         "the kind of Linux 2ba99c5e0881",
         "freed without a grace period",
         ("use-after-free", "census", "data", "stale-tlb"),
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p0)",
         "canaries/M07-table",
     ),
     Bug(
@@ -52,6 +70,7 @@ BUGS = (
         "the kind of Linux eb66ae030829",
         "TLB flush too late",
         ("stale-tlb", "use-after-free", "data"),
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p1)",
         "canaries/M10-frame",
     ),
 )

@@ -321,6 +321,6 @@ def test_numbers_of_the_vocabulary_are_those_of_the_engine():
 def test_bugs_are_the_same_in_registry_and_engine():
     switches = enum_lines("base/bugs.pxd", "BUG_")
     assert sorted(switches) == sorted(bug.id.upper().replace("-", "_") for bug in bugs.BUGS)
-    assert sorted(switches.values()) == list(range(len(switches)))
+    assert len(set(switches.values())) == len(switches) and max(switches.values()) < 64, "bits of one word"
     used = {name for path in CY_FILES if path.stem != "bugs" for name in re.findall(r"\bBUG\([^()]+, BUG_(\w+)\)", path.read_text())}
     assert used == set(switches), "each bug has its line in the engine"

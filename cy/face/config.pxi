@@ -2,7 +2,13 @@
 
 PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "covering": PROTECT_COVERING}
 RECLAIMS = {"never": RECLAIM_NEVER, "sync": RECLAIM_SYNC}
-BUG_BITS = {"P01": BUG_P01, "P23": BUG_P23, "M07-table": BUG_M07_TABLE, "M10-frame": BUG_M10_FRAME}
+BUG_BITS = {
+    "P01": BUG_P01,
+    "P21": BUG_P21,
+    "P23": BUG_P23,
+    "M07-table": BUG_M07_TABLE,
+    "M10-frame": BUG_M10_FRAME,
+}
 KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
     "flush_ceiling": 33, "gp_batch": 32, "reuse": "lifo", "delay_interval": 0, "backlog_max": 512, "stall_ms": 1000,

@@ -7,6 +7,7 @@
 from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32
+from cy.base.bugs cimport BUG, BUG_P21
 from cy.base.cpu cimport cpu, delay_point
 from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
 from cy.core.free_pgtables cimport free_pgtables
@@ -41,10 +42,14 @@ cdef inline int do_munmap(cpu *c, mm *m, uint64_t first, uint64_t last) noexcept
     if rc != 0 or u.vmas == ARENA_NONE:
         mmap_write_unlock(c, m)
         return rc
+    # Readers may come in, but nobody can map the range again before it is torn down.
     mmap_write_downgrade(c, m)
+    if BUG(m.bugs, BUG_P21):
+        mmap_read_unlock(c, m)
     delay_point(c)
     unmap_complete(c, m, &u)
-    mmap_read_unlock(c, m)
+    if not BUG(m.bugs, BUG_P21):
+        mmap_read_unlock(c, m)
     return 0
 
 # Take the VMAs of [start, end) out of the set. Context: mmap_lock for writing.
