@@ -41,11 +41,17 @@ cdef extern from *:
         struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t);
         return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
     }
+    static inline uint64_t pt_thread_cpu_ns(void) {
+        struct timespec t; clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+        return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    }
     static inline void pt_sleep_us(uint32_t us) { usleep(us); }
     """
     uint64_t pt_clock_begin() noexcept nogil
     uint64_t pt_clock_end() noexcept nogil
     uint64_t now_ns "pt_now_ns"() noexcept nogil
+    # CPU time of the calling thread: what others on the machine do shows in it only through the caches.
+    uint64_t thread_cpu_ns "pt_thread_cpu_ns"() noexcept nogil
     void sleep_us "pt_sleep_us"(unsigned int us) noexcept nogil
     int sched_yield() noexcept nogil
 

@@ -1,0 +1,91 @@
+# Loops for `ptstress bench`: one kind of work, many times, by one worker on pages of its own, timed by
+# the CPU clock of its thread. Nothing is recorded, so nothing is checked: this is what the engine costs.
+#
+# Not modelled: cold caches; a loop finds its tables and frames where the one before it left them.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.clock cimport thread_cpu_ns
+from cy.base.cpu cimport RCU_TABLES, cpu
+from cy.base.shm cimport VERB_READ, event
+from cy.check.execute cimport drain, poll
+from cy.check.record cimport record_begin, record_end, record_room
+from cy.mm.types cimport mm
+from cy.ops.access cimport do_access
+from cy.ops.dontneed cimport do_dontneed
+from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
+
+cdef enum:
+    MEASURE_RCU = 0             # enter and leave a read section of the software walkers
+    MEASURE_READ = 1            # load from a page: from the TLB if there are few pages, else by a walk
+    MEASURE_WRITE = 2           # store to a page
+    MEASURE_DONTNEED = 3        # discard `unit` pages at a time, until all frames and tables are free again
+    MEASURE_RECORD = 4          # record an operation that does nothing
+    MEASURE_STRIDE = 40503      # odd: i * stride visits every page of a power of two once
+
+# The share of one worker, alone on its cache lines. `pages` is a power of two for reads.
+cdef struct measure_share:
+    uint64_t first
+    uint64_t pages
+    uint64_t turns              # 0: this worker only stands by
+    uint64_t ns                 # out: CPU time of the loop
+    uint64_t failed             # out: operations that failed
+    uint64_t pad[11]
+
+cdef struct measure:
+    mm *mm
+    uint32_t what
+    uint32_t unit
+    measure_share shares[64]
+
+# Context: own cpu, no lock, no RCU; a check_fn of cy/check/worker.pxd.
+cdef inline void measure_run(void *ctx, uint32_t shard, uint32_t nr_shards, cpu *c) noexcept nogil:
+    cdef measure *b = <measure *>ctx
+    cdef measure_share *s = &b.shares[shard]
+    cdef uint64_t begin = thread_cpu_ns()
+    s.failed = 0
+    if s.turns == 0:
+        pass
+    elif b.what == MEASURE_RCU:
+        _measure_rcu(c, b.mm, s)
+    elif b.what == MEASURE_READ:
+        _measure_read(c, b.mm, s)
+    elif b.what == MEASURE_WRITE:
+        _measure_write(c, b.mm, s)
+    elif b.what == MEASURE_DONTNEED:
+        _measure_dontneed(c, b.mm, s, b.unit)
+    else:
+        _measure_record(c, s)
+    s.ns = thread_cpu_ns() - begin
+
+cdef inline void _measure_rcu(cpu *c, mm *m, measure_share *s) noexcept nogil:
+    cdef uint64_t i
+    for i in range(s.turns):
+        rcu_read_lock(c, &m.rcu[RCU_TABLES])
+        rcu_read_unlock(c, &m.rcu[RCU_TABLES])
+
+cdef inline void _measure_read(cpu *c, mm *m, measure_share *s) noexcept nogil:
+    cdef uint64_t i, value = 0, incarnation = 0
+    for i in range(s.turns):
+        s.failed += do_access(c, m, s.first + ((i * MEASURE_STRIDE) & (s.pages - 1)), False, &value, &incarnation) != 0
+
+cdef inline void _measure_write(cpu *c, mm *m, measure_share *s) noexcept nogil:
+    cdef uint64_t i, value = 1, incarnation = 0
+    for i in range(s.turns):
+        s.failed += do_access(c, m, s.first + i, True, &value, &incarnation) != 0
+
+cdef inline void _measure_dontneed(cpu *c, mm *m, measure_share *s, uint32_t unit) noexcept nogil:
+    cdef uint64_t at = s.first
+    while at < s.first + s.turns:
+        s.failed += do_dontneed(c, m, at, at + unit) != 0
+        poll(c, m)
+        at += unit
+    drain(c, m)
+
+cdef inline void _measure_record(cpu *c, measure_share *s) noexcept nogil:
+    cdef uint64_t i
+    cdef event *e
+    for i in range(s.turns):
+        if not record_room(c, 0):
+            c.shared.nr_events = 0
+        e = record_begin(c, VERB_READ, i, i + 1, 0)
+        record_end(c, e, 0)
+    c.shared.nr_events = 0
