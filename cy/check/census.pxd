@@ -17,6 +17,7 @@ from cy.base.geometry cimport (
 from cy.base.shm cimport ORACLE_CENSUS, ORACLE_COUNTERS, ORACLE_PROGRESS, ORACLE_STALE_TLB
 from cy.check.machine cimport machine
 from cy.mm.arena cimport arena_nr_free
+from cy.mm.rss cimport mm_rss
 from cy.mm.types cimport ITEM_LIVE, arena, mm, ptdesc, vma
 from cy.mm.vma cimport vma_at, vma_index_after
 from cy.mm.table cimport TABLE_BYTES
@@ -36,8 +37,8 @@ cdef inline uint64_t check_quiescent(cpu *c, machine *x) noexcept nogil:
     _count_tables(c, x, &n)
     if m.pgtables_bytes != n.counted * TABLE_BYTES:
         pt_report(c, ORACLE_COUNTERS, 25, b"pgtables_bytes is a, the tables make b", 0, m.pgtables_bytes, n.counted * TABLE_BYTES)
-    if m.rss_anon != n.anon:
-        pt_report(c, ORACLE_COUNTERS, 28, b"rss is a pages, b entries map a frame", 0, m.rss_anon, n.anon)
+    if mm_rss(m) != n.anon:
+        pt_report(c, ORACLE_COUNTERS, 28, b"rss is a pages, b entries map a frame", 0, mm_rss(m), n.anon)
     if _in_use(&m.tables) != n.tables:
         pt_report(c, ORACLE_CENSUS, 27, b"a tables are allocated, b are reachable", 0, _in_use(&m.tables), n.tables)
     if _in_use(&m.frames) != n.anon + 1:

@@ -9,6 +9,7 @@ from cy.base.geometry cimport geo_fanout
 from cy.base.rng cimport rng_seed
 from cy.base.shm cimport event, shm_header, shm_worker
 from cy.mm.arena cimport arena_reset
+from cy.mm.rss cimport mm_rss_reset
 from cy.mm.types cimport ITEM_LIVE, arena_item, mm, page, protect_ops, ptdesc, reclaim_ops, vma
 from cy.sync.rcu cimport rcu_cpu_init, rcu_domain_init
 from cy.sync.seqcount cimport seqcount_init
@@ -119,7 +120,7 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
     m.set.nr = 0
     m.next_anon_vma = 0
     m.pgtables_bytes = 0
-    m.rss_anon = 0
+    mm_rss_reset(m)
     m.tlb_flush_pending = 0
     rcu_domain_init(&m.rcu[RCU_TABLES], RCU_TABLES, m.cpus, m.nr_cpus)
     rcu_domain_init(&m.rcu[RCU_HW], RCU_HW, m.cpus, m.nr_cpus)

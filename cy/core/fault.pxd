@@ -7,7 +7,7 @@
 from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE32, WRITE_ONCE32, atomic_add, cmpxchg, smp_store_release, xchg)
+    READ_ONCE32, WRITE_ONCE32, cmpxchg, smp_store_release, xchg)
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
     PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, mk_pte, pte_none, pte_write)
@@ -17,6 +17,7 @@ from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_peek, cursor_unlock
 from cy.mm.deferred cimport frame_free
 from cy.mm.frame cimport frame_alloc
 from cy.mm.map cimport ptep_get
+from cy.mm.rss cimport mm_add_rss
 from cy.mm.tlb cimport flush_tlb_range
 from cy.mm.types cimport ARENA_NONE, HELD_MMAP, INTENT_FAULT, cursor, mm, vma
 from cy.mm.vma cimport find_mergeable_anon_vma, vma_lookup
@@ -83,7 +84,7 @@ cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
     if cur.ops.lock(cur, 0):
         if pte_none(ptep_get(cur.cpu, cur.mm, cur.table, cur.ptep)):
             if write:
-                atomic_add(&cur.mm.rss_anon, 1)
+                mm_add_rss(cur.cpu, cur.mm, 1)
             # [PT-009] pairs with: the hardware walk. The frame's contents come before the entry.
             smp_store_release(cur.ptep, pte)
             cursor_unlock(cur)
@@ -113,7 +114,7 @@ cdef inline int do_wp_page(cursor *cur, uint64_t orig) noexcept nogil:
         return FAULT_RETRY
     xchg(cur.ptep, 0)
     flush_tlb_range(cur.cpu, cur.mm, cur.addr, cur.addr + ((<uint64_t>1) << PAGE_SHIFT))
-    atomic_add(&cur.mm.rss_anon, 1)
+    mm_add_rss(cur.cpu, cur.mm, 1)
     smp_store_release(cur.ptep, mk_pte(pfn, PT_ANON_PTE))       # [PT-009] pairs with: the hardware walk.
     cursor_unlock(cur)
     return FAULT_RETRY

@@ -11,7 +11,7 @@
 #   Z8 queue the detached table
 # Not modelled: Z2 (flushes deferred by reclaim), huge entries, markers.
 from libc.stdint cimport int64_t, uint64_t
-from cy.base.atomics cimport atomic_add, xchg
+from cy.base.atomics cimport xchg
 from cy.base.bugs cimport BUG, BUG_P01
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport pte_none, pte_pfn, pte_special
@@ -22,6 +22,7 @@ from cy.mm.cursor cimport cursor_unlock
 from cy.mm.gather cimport (
     mmu_gather, tlb_flush_mmu, tlb_flush_mmu_tlbonly, tlb_flush_range_add, tlb_remove_page, tlb_remove_table)
 from cy.mm.map cimport ptep_get
+from cy.mm.rss cimport mm_add_rss
 from cy.mm.table cimport mm_dec_nr_tables
 from cy.mm.types cimport cursor, mm, ptdesc
 
@@ -99,7 +100,7 @@ cdef inline int _zap_entries(cursor *cur, mmu_gather *tlb, uint64_t table_end) n
     cur.addr = addr
     cur.ptep = ptep
     if rss:
-        atomic_add(&m.rss_anon, <uint64_t>-rss)
+        mm_add_rss(c, m, <uint64_t>-rss)
     delay_point(c)
     return why
 

@@ -36,6 +36,7 @@ from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, mix, stream
 from cy.check.worker cimport (
     JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, worker)
 from cy.base.entry cimport pmd_is_table, pte_none, pte_pfn, pte_special
+from cy.mm.rss cimport mm_rss
 from cy.mm.types cimport mm, page, ptdesc, vma
 from cy.mm.vma cimport vma_at
 from cy.protect.registry cimport PROTECT_COVERING, PROTECT_MMAP_LOCK, PROTECT_VMA_LOCK, protect_fill

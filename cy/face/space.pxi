@@ -275,7 +275,7 @@ cdef class Space:
             "tables": np.array(tables, dtype=[("level", "u1"), ("page", "u8"), ("present", "u4")]),
             "vmas": np.array(vmas, dtype=[("start", "u8"), ("end", "u8"), ("writable", "u1"), ("anon_vma", "u4")]),
             "table_bytes": m.pgtables_bytes,
-            "rss": m.rss_anon,
+            "rss": mm_rss(m),
         }
 
     cdef int _snapshot_table(self, ptdesc *t, list pages, list tables) except -1:

@@ -32,6 +32,7 @@ cdef struct arena:
     arena_item *items
     uint32_t nr
     uint32_t fifo           # 1: reuse the item that was freed longest ago
+    uint64_t pad[8]         # what is read at each allocation does not share a cache line with the lock
     spinlock_t lock
     # Common free list. Written and read: lock held.
     uint32_t head
@@ -79,14 +80,17 @@ cdef struct vma:
     uint32_t writable
     # Written: page_table_lock and mmap_lock held for reading. Read: as above, or READ_ONCE.
     uint32_t anon_vma       # 0: none yet
-    # 0 detached, 1 attached, 1 + n readers; VMA_EXCLUDE_READERS added while a writer drains them.
-    uint32_t vm_refcnt
     # Written: mmap_lock held for writing and readers drained. Read reliably: mmap_lock for writing,
     # or vm_refcnt raised. Read unreliably: anyone; a wrong value costs a fallback to mmap_lock.
     uint32_t vm_lock_seq
     uint32_t index
     uint32_t next           # link in a munmap
     void *mm
+    uint64_t pad0[8]
+    # 0 detached, 1 attached, 1 + n readers; VMA_EXCLUDE_READERS added while a writer drains them.
+    # Alone on its cache line, as in the kernel: every fault writes it, and lookups of other VMAs read the rest.
+    uint32_t vm_refcnt
+    uint32_t pad1[15]
 
 cdef struct vma_set:
     # Sorted by address. Written: mmap_lock held for writing, inside `seq`. Read: mmap_lock, or
@@ -97,6 +101,11 @@ cdef struct vma_set:
     uint64_t *slots         # vma *
 
 # ---- the address space ----------------------------------------------------------------------
+
+# One cpu's part of a counter, alone on its cache line. Their sum is the count.
+cdef struct cpu_counter:
+    uint64_t n
+    uint64_t pad[7]
 
 # One in N: on average once in N chances; 0: never.
 cdef struct knobs:
@@ -124,10 +133,12 @@ cdef struct mm:
     seqcount_t mm_lock_seq              # odd while mmap_lock is held for writing
     vma_set set
     uint32_t next_anon_vma
+    uint64_t pad0[8]
     # Atomic. pte, pmd and pud tables, 4096 each; raised before a table is reachable, lowered after.
     uint64_t pgtables_bytes
-    uint64_t rss_anon                   # atomic
     uint64_t tlb_flush_pending          # atomic: gathers begun and not finished
+    cpu_counter rss_anon[64]            # atomic; each cpu counts on its own line, as percpu_counter does
+    uint64_t pad1[8]
     arena frames
     arena tables
     arena vmas
