@@ -17,7 +17,7 @@ cdef enum:
     MEASURE_RCU = 0             # enter and leave a read section of the software walkers
     MEASURE_READ = 1            # load from a page: from the TLB if there are few pages, else by a walk
     MEASURE_WRITE = 2           # store to a page
-    MEASURE_DONTNEED = 3        # discard `unit` pages at a time, until all frames and tables are free again
+    MEASURE_CYCLE = 3           # store to each page, then discard them, `unit` at a time; over and over
     MEASURE_RECORD = 4          # record an operation that does nothing
     MEASURE_STRIDE = 40503      # odd: i * stride visits every page of a power of two once
 
@@ -26,9 +26,10 @@ cdef struct measure_share:
     uint64_t first
     uint64_t pages
     uint64_t turns              # 0: this worker only stands by
-    uint64_t ns                 # out: CPU time of the loop
+    uint64_t ns                 # out: CPU time of the loop; of a cycle: of its discards
+    uint64_t fault_ns           # out: of a cycle: of its stores
     uint64_t failed             # out: operations that failed
-    uint64_t pad[11]
+    uint64_t pad[10]
 
 cdef struct measure:
     mm *mm
@@ -42,6 +43,7 @@ cdef inline void measure_run(void *ctx, uint32_t shard, uint32_t nr_shards, cpu 
     cdef measure_share *s = &b.shares[shard]
     cdef uint64_t begin = thread_cpu_ns()
     s.failed = 0
+    s.fault_ns = 0
     if s.turns == 0:
         pass
     elif b.what == MEASURE_RCU:
@@ -50,11 +52,11 @@ cdef inline void measure_run(void *ctx, uint32_t shard, uint32_t nr_shards, cpu 
         _measure_read(c, b.mm, s)
     elif b.what == MEASURE_WRITE:
         _measure_write(c, b.mm, s)
-    elif b.what == MEASURE_DONTNEED:
-        _measure_dontneed(c, b.mm, s, b.unit)
+    elif b.what == MEASURE_CYCLE:
+        _measure_cycle(c, b.mm, s, b.unit)
     else:
         _measure_record(c, s)
-    s.ns = thread_cpu_ns() - begin
+    s.ns = thread_cpu_ns() - begin - s.fault_ns
 
 cdef inline void _measure_rcu(cpu *c, mm *m, measure_share *s) noexcept nogil:
     cdef uint64_t i
@@ -72,12 +74,19 @@ cdef inline void _measure_write(cpu *c, mm *m, measure_share *s) noexcept nogil:
     for i in range(s.turns):
         s.failed += do_access(c, m, s.first + i, True, &value, &incarnation) != 0
 
-cdef inline void _measure_dontneed(cpu *c, mm *m, measure_share *s, uint32_t unit) noexcept nogil:
-    cdef uint64_t at = s.first
-    while at < s.first + s.turns:
-        s.failed += do_dontneed(c, m, at, at + unit) != 0
-        poll(c, m)
-        at += unit
+# Discards free the frames and tables of earlier ones as they go, and at the end all that are left.
+cdef inline void _measure_cycle(cpu *c, mm *m, measure_share *s, uint32_t unit) noexcept nogil:
+    cdef uint64_t i, at, value = 1, incarnation = 0, begin
+    for i in range(s.turns):
+        begin = thread_cpu_ns()
+        for at in range(s.first, s.first + s.pages):
+            s.failed += do_access(c, m, at, True, &value, &incarnation) != 0
+        s.fault_ns += thread_cpu_ns() - begin
+        at = s.first
+        while at < s.first + s.pages:
+            s.failed += do_dontneed(c, m, at, at + unit) != 0
+            poll(c, m)
+            at += unit
     drain(c, m)
 
 cdef inline void _measure_record(cpu *c, measure_share *s) noexcept nogil:

@@ -1,7 +1,7 @@
 # Bench: a machine whose workers measure what the engine costs, for `ptstress bench`.
 
 MEASURES = {
-    "rcu": MEASURE_RCU, "read": MEASURE_READ, "write": MEASURE_WRITE, "dontneed": MEASURE_DONTNEED,
+    "rcu": MEASURE_RCU, "read": MEASURE_READ, "write": MEASURE_WRITE, "cycle": MEASURE_CYCLE,
     "record": MEASURE_RECORD,
 }
 
@@ -18,7 +18,8 @@ cdef class Bench(Machine):
     def measure(self, what, shares, unit=512) -> list:
         """Let each worker do its share: (first page, pages, turns), turns 0 to stand by; see cy/check/measure.pxd.
 
-        Workers begin together. Returns the CPU time of each in nanoseconds. ValueError if an operation failed.
+        Workers begin together. Returns two CPU times of each, in nanoseconds: of its loop without the stores of a
+        cycle, and of these stores. ValueError if an operation failed.
         """
         cdef uint32_t i
         cdef bint parked
@@ -42,4 +43,4 @@ cdef class Bench(Machine):
         failed = [self.job.shares[i].failed for i in range(self.x.nr_workers)]
         if any(failed):
             raise ValueError(f"{what}: operations failed: {failed}")
-        return [self.job.shares[i].ns for i in range(self.x.nr_workers)]
+        return [(self.job.shares[i].ns, self.job.shares[i].fault_ns) for i in range(self.x.nr_workers)]

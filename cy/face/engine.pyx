@@ -29,7 +29,7 @@ from cy.check.execute cimport drain, execute
 from cy.check.judge cimport judge, judge_all, judge_destroy, judge_init, judge_reset, judge_share
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_wire
 from cy.check.measure cimport (
-    MEASURE_DONTNEED, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_WRITE, measure, measure_run)
+    MEASURE_CYCLE, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_WRITE, measure, measure_run)
 from cy.check.overlap cimport overlaps_count
 from cy.check.sort cimport upper_bound
 from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, mix, stream

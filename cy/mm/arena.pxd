@@ -28,6 +28,13 @@ cdef inline void arena_reset(arena *a, bint reserve_first) noexcept nogil:
     a.head = first if first < a.nr else ARENA_NONE
     a.tail = a.nr - 1
     a.nr_free = a.nr - first
+    # A small arena is not left in one cpu's magazine; all magazines together hold at most half of a large one.
+    if a.nr < 64 * MAGAZINE:
+        a.batch = 1
+        a.high = 4
+    else:
+        a.batch = MAGAZINE if a.nr >> 8 < MAGAZINE else a.nr >> 8
+        a.high = 2 * a.batch
     for i in range(64):
         a.mags[i].head = ARENA_NONE
         a.mags[i].nr = 0
@@ -60,9 +67,8 @@ cdef inline void arena_free(cpu *c, arena *a, uint32_t i) noexcept nogil:
         _append(a, i)
         spin_unlock(c, &a.lock)
         return
-    # A small arena is not left in one cpu's magazine. What is drained was freed before this one.
-    if m.nr >= 2 * MAGAZINE or (a.nr < 64 * MAGAZINE and m.nr >= 4):
-        _drain(c, a, m, m.nr >> 1)
+    if m.nr >= a.high:
+        _drain(c, a, m, a.high >> 1)         # what is drained was freed before this one
     a.items[i].next = m.head
     m.head = i
     m.nr += 1
@@ -85,7 +91,7 @@ cdef inline void _append(arena *a, uint32_t i) noexcept nogil:
 
 cdef inline void _refill(cpu *c, arena *a, magazine *m) noexcept nogil:
     cdef uint32_t i
-    cdef uint32_t want = 1 if a.fifo or a.nr < 64 * MAGAZINE else MAGAZINE
+    cdef uint32_t want = 1 if a.fifo else a.batch
     spin_lock(c, &a.lock, LOCK_ARENA)
     while want and a.head != ARENA_NONE:
         i = a.head

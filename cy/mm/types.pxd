@@ -13,7 +13,7 @@ cdef enum:
     ITEM_FREE = 0
     ITEM_LIVE = 1
     ITEM_ZAPPED = 2         # unlinked; waits for its flush and its grace periods
-    MAGAZINE = 32           # free items that a cpu takes from or gives to the common list at once
+    MAGAZINE = 32           # the least of arena.batch where there is no shortage
     ARENA_NONE = 0xffffffff
 
 cdef struct arena_item:
@@ -32,6 +32,8 @@ cdef struct arena:
     arena_item *items
     uint32_t nr
     uint32_t fifo           # 1: reuse the item that was freed longest ago
+    uint32_t batch          # free items that a cpu takes from or gives to the common list at once
+    uint32_t high           # a cpu that has so many gives some back
     uint64_t pad[8]         # what is read at each allocation does not share a cache line with the lock
     spinlock_t lock
     # Common free list. Written and read: lock held.
