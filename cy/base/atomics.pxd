@@ -47,8 +47,10 @@ cdef extern from *:
     #define pt_barrier() __asm__ __volatile__("" ::: "memory")
     #if defined(__x86_64__) || defined(__SANITIZE_THREAD__)
     #define pt_smp_rmb() pt_barrier()
+    #define pt_smp_wmb() pt_barrier()
     #else
     #define pt_smp_rmb() __atomic_thread_fence(__ATOMIC_ACQUIRE)
+    #define pt_smp_wmb() __atomic_thread_fence(__ATOMIC_RELEASE)
     #endif
 
     #if PT_SCHED
@@ -187,6 +189,8 @@ cdef extern from *:
     void smp_mb "PT_SMP_MB"() noexcept nogil
     # Earlier loads stay before later loads.
     void smp_rmb "pt_smp_rmb"() noexcept nogil
+    # Earlier stores stay before later stores. In sched they do so by themselves: the buffer keeps their order.
+    void smp_wmb "pt_smp_wmb"() noexcept nogil
     uint64_t plain_load "PT_PLAIN_LOAD_AT"(uint64_t *p) noexcept nogil
     uint32_t plain_load32 "PT_PLAIN_LOAD_AT"(uint32_t *p) noexcept nogil
     void plain_store "PT_PLAIN_STORE_AT"(uint64_t *p, uint64_t v) noexcept nogil

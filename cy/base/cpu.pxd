@@ -37,7 +37,7 @@ cdef struct rcu_cpu:
     uint64_t wait_gp
     uint32_t nr_next
     uint32_t nr_wait
-    uint64_t pad[8]
+    uint64_t pad[9]             # 128 bytes: found by a shift
 
 cdef struct tlb_entry:
     # Written: own cpu fills; any cpu may clear `tag`. Read: own cpu; others as a hint (oracles).
@@ -46,6 +46,7 @@ cdef struct tlb_entry:
     uint64_t gen                # cpu.full_flushes when it was filled
     uint64_t incarnation        # of the frame when it was filled
     uint64_t fills              # even; odd while the owner rewrites the entry
+    uint64_t pad[3]             # a cache line
 
 cdef struct held_lock:
     const void *lock

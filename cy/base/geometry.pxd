@@ -19,6 +19,7 @@ cdef struct geometry:
     uint32_t bits[5]            # index bits of each level
     uint32_t shift[6]           # shift[levels] is the width of an address
     uint32_t max_fanout         # entries of the widest table
+    uint64_t task_size          # first address behind the last
 
 cdef inline uint32_t geo_fanout(const geometry *geo, uint32_t level) noexcept nogil:
     return <uint32_t>1 << geo.bits[level]
@@ -40,7 +41,7 @@ cdef inline uint64_t geo_addr_end(const geometry *geo, uint32_t level, uint64_t 
     return boundary if boundary - 1 < end - 1 else end
 
 cdef inline uint64_t geo_task_size(const geometry *geo) noexcept nogil:
-    return <uint64_t>1 << geo.shift[geo.levels]
+    return geo.task_size
 
 # Returns 0, or -1 if the fan-outs do not make an address space.
 cdef inline int geo_init(geometry *geo, const uint32_t *bits, uint32_t levels) noexcept nogil:
@@ -57,4 +58,5 @@ cdef inline int geo_init(geometry *geo, const uint32_t *bits, uint32_t levels) n
         geo.shift[level + 1] = geo.shift[level] + bits[level]
         if geo_fanout(geo, level) > geo.max_fanout:
             geo.max_fanout = geo_fanout(geo, level)
+    geo.task_size = <uint64_t>1 << geo.shift[levels]
     return 0

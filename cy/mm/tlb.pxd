@@ -12,7 +12,7 @@
 # Source: arch/x86/mm/tlb.c. Not modelled: paging-structure cache, ASIDs, lazy mode; every cpu of
 # the machine is in mm_cpumask.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, atomic_add_return, cmpxchg, peek, peek32, smp_load_acquire, smp_rmb, xchg
+from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, atomic_add_return, cmpxchg, peek, peek32, smp_load_acquire, smp_rmb, smp_wmb, xchg
 from cy.base.cpu cimport TLB_ENTRIES, count, cpu, delay_point, pt_report, tlb_entry
 from cy.base.entry cimport pte_pfn
 from cy.base.geometry cimport PAGE_SHIFT
@@ -38,7 +38,8 @@ cdef inline uint64_t tlb_walk_begin(cpu *c) noexcept nogil:
 cdef inline void tlb_fill(cpu *c, uint64_t vpn, uint64_t val, uint64_t incarnation, uint64_t walk_gen) noexcept nogil:
     cdef tlb_entry *e = tlb_slot(c, vpn)
     WRITE_ONCE(&e.fills, e.fills + 1)
-    xchg(&e.tag, 0)
+    WRITE_ONCE(&e.tag, 0)
+    smp_wmb()                                # before the rest, for oracles: pairs with smp_rmb in _check_entry
     WRITE_ONCE(&e.val, val)
     WRITE_ONCE(&e.incarnation, incarnation)
     WRITE_ONCE(&e.gen, READ_ONCE(&c.full_flushes))

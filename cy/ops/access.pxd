@@ -4,6 +4,7 @@
 # Not modelled: accesses that cross a page.
 from libc.errno cimport EFAULT
 from libc.stdint cimport uint32_t, uint64_t
+from cy.base.build cimport likely
 from cy.base.cpu cimport cpu, pt_report
 from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
 from cy.base.shm cimport ORACLE_PROGRESS
@@ -17,17 +18,22 @@ cdef enum:
 # Context: no lock, no RCU. Returns 0, -EFAULT (no VMA, or not writable) or -ENOMEM.
 # *value: to store, or what was loaded. *incarnation: the frame's; 0 for the zero page.
 cdef inline int do_access(cpu *c, mm *m, uint64_t vpn, bint write, uint64_t *value, uint64_t *incarnation) noexcept nogil:
-    cdef uint64_t addr = vpn << PAGE_SHIFT
-    cdef uint32_t turn = 0
-    cdef int rc
     if vpn >= geo_task_size(&m.geo) >> PAGE_SHIFT:
         return -EFAULT
-    while not hw_access(c, m, addr, write, value, incarnation):
+    if likely(hw_access(c, m, vpn << PAGE_SHIFT, write, value, incarnation)):
+        return 0
+    return _fault_and_access(c, m, vpn << PAGE_SHIFT, write, value, incarnation)
+
+# The access faulted. Apart from the above, so that an access that does not costs little.
+cdef inline int _fault_and_access(cpu *c, mm *m, uint64_t addr, bint write, uint64_t *value,
+                                  uint64_t *incarnation) noexcept nogil:
+    cdef uint32_t turn
+    cdef int rc
+    for turn in range(<uint32_t>MAX_RETRIES):
         rc = handle_mm_fault(c, m, addr, write)
         if rc != 0:
             return rc
-        turn += 1
-        if turn == MAX_RETRIES:
-            pt_report(c, ORACLE_PROGRESS, 47, b"an access faulted a times and never went through", addr, turn, 0)
-            return -EFAULT
-    return 0
+        if hw_access(c, m, addr, write, value, incarnation):
+            return 0
+    pt_report(c, ORACLE_PROGRESS, 47, b"an access faulted a times and never went through", addr, MAX_RETRIES, 0)
+    return -EFAULT

@@ -86,6 +86,7 @@ cdef inline void rcu_cpu_init(rcu_cpu *r) noexcept nogil:
 cdef inline void rcu_read_lock(cpu *c, rcu_domain *d) noexcept nogil:
     cdef rcu_cpu *r = &c.rcu[d.which]
     cdef uint64_t seq
+    # The common case stores constants: what is stored then does not wait for what the last section stored.
     if likely(r.nesting == 0):
         # [PT-011] pairs with: the release of gp_seq in _rcu_gp_start. A reader that saw number s
         # also sees every unlink made before s began.
@@ -96,14 +97,18 @@ cdef inline void rcu_read_lock(cpu *c, rcu_domain *d) noexcept nogil:
         else:
             WRITE_ONCE(&r.slot, seq)
             barrier()                        # [PT-010] pairs with: membarrier() in _rcu_gp_start.
-    r.nesting += 1
+        r.nesting = 1
+    else:
+        r.nesting += 1
 
 # Leave it. Everything done inside is visible to callbacks that waited for it.
 cdef inline void rcu_read_unlock(cpu *c, rcu_domain *d) noexcept nogil:
     cdef rcu_cpu *r = &c.rcu[d.which]
-    r.nesting -= 1
-    if likely(r.nesting == 0):
+    if likely(r.nesting == 1):
+        r.nesting = 0
         smp_store_release(&r.slot, 0)        # [PT-012] pairs with: the acquire load in _rcu_gp_done.
+    else:
+        r.nesting -= 1
 
 # Run func(c, head) on this cpu after a grace period. Context: any, also inside a read section.
 # The object must already be unlinked. Does not wait; see rcu_backpressure.
