@@ -17,6 +17,7 @@ cdef enum:
 cdef struct geometry:
     uint32_t levels             # 3..5: how many levels, the pgd included
     uint32_t bits[5]            # index bits of each level
+    uint32_t mask[5]            # the same as a mask: fan-out - 1
     uint32_t shift[6]           # shift[levels] is the width of an address
     uint32_t max_fanout         # entries of the widest table
     uint64_t task_size          # first address behind the last
@@ -25,7 +26,7 @@ cdef inline uint32_t geo_fanout(const geometry *geo, uint32_t level) noexcept no
     return <uint32_t>1 << geo.bits[level]
 
 cdef inline uint32_t geo_index(const geometry *geo, uint32_t level, uint64_t addr) noexcept nogil:
-    return <uint32_t>(addr >> geo.shift[level]) & (geo_fanout(geo, level) - 1)
+    return <uint32_t>(addr >> geo.shift[level]) & geo.mask[level]
 
 # Bytes mapped by one entry of `level`.
 cdef inline uint64_t geo_entry_span(const geometry *geo, uint32_t level) noexcept nogil:
@@ -55,6 +56,7 @@ cdef inline int geo_init(geometry *geo, const uint32_t *bits, uint32_t levels) n
         if bits[level] < 1 or bits[level] > 9:
             return -1
         geo.bits[level] = bits[level]
+        geo.mask[level] = (<uint32_t>1 << bits[level]) - 1
         geo.shift[level + 1] = geo.shift[level] + bits[level]
         if geo_fanout(geo, level) > geo.max_fanout:
             geo.max_fanout = geo_fanout(geo, level)
