@@ -23,37 +23,47 @@ from cy.mm.vma cimport vma_at, vma_index_after
 from cy.mm.table cimport TABLE_BYTES
 
 cdef struct census:
-    uint64_t tables             # reachable, the pgd included
+    uint64_t tables             # reachable, the pgd included, of one mm or all
     uint64_t counted            # of these, those that pgtables_bytes counts
     uint64_t anon               # entries that map a frame
 
 # Check everything; returns the number of reports made so far. `c` is the cpu that reports.
 cdef inline uint64_t check_quiescent(cpu *c, machine *x) noexcept nogil:
-    cdef mm *m = &x.mm
-    cdef census n
-    memset(&n, 0, sizeof(n))
-    memset(x.marks, 0, m.tables.nr + m.frames.nr)
+    cdef census all, n
+    cdef uint32_t i
+    cdef uint64_t vmas = 0
+    memset(&all, 0, sizeof(all))
+    memset(x.marks, 0, x.tables.nr + x.frames.nr)
+    for i in range(x.nr_mms):
+        memset(&n, 0, sizeof(n))
+        _check_mm(c, x, &x.mms[i], &n)
+        all.tables += n.tables
+        all.anon += n.anon
+        vmas += x.mms[i].set.nr
+    if _in_use(&x.tables) != all.tables:
+        pt_report(c, ORACLE_CENSUS, 27, b"a tables are allocated, b are reachable", 0, _in_use(&x.tables), all.tables)
+    if _in_use(&x.frames) != all.anon + x.frames.reserved:
+        pt_report(c, ORACLE_CENSUS, 56, b"a frames are allocated, b are mapped", 0, _in_use(&x.frames) - x.frames.reserved, all.anon)
+    if _in_use(&x.vmas) != vmas:
+        pt_report(c, ORACLE_CENSUS, 3, b"a VMAs are allocated, b are in the set", 0, _in_use(&x.vmas), vmas)
+    _check_cpus(c, x)
+    return x.header.nr_reports
+
+cdef inline void _check_mm(cpu *c, machine *x, mm *m, census *n) noexcept nogil:
     n.tables = 1
-    _count_tables(c, x, &n)
+    _count_tables(c, x, m, n)
     if m.pgtables_bytes != n.counted * TABLE_BYTES:
         pt_report(c, ORACLE_COUNTERS, 25, b"pgtables_bytes is a, the tables make b", 0, m.pgtables_bytes, n.counted * TABLE_BYTES)
     if mm_rss(m) != n.anon:
         pt_report(c, ORACLE_COUNTERS, 28, b"rss is a pages, b entries map a frame", 0, mm_rss(m), n.anon)
-    if _in_use(&m.tables) != n.tables:
-        pt_report(c, ORACLE_CENSUS, 27, b"a tables are allocated, b are reachable", 0, _in_use(&m.tables), n.tables)
-    if _in_use(&m.frames) != n.anon + 1:
-        pt_report(c, ORACLE_CENSUS, 56, b"a frames are allocated, b are mapped", 0, _in_use(&m.frames) - 1, n.anon)
     _check_vmas(c, m)
-    _check_cpus(c, m)
-    return x.header.nr_reports
 
-# Item 0 of tables and frames is never free: the pgd, the zero page.
+# Reserved items are never free: the pgds, the zero page.
 cdef inline uint64_t _in_use(arena *a) noexcept nogil:
     return a.nr - arena_nr_free(a)
 
 # All tables in depth-first order, without recursion: a stack of positions, one per level.
-cdef inline void _count_tables(cpu *c, machine *x, census *n) noexcept nogil:
-    cdef mm *m = &x.mm
+cdef inline void _count_tables(cpu *c, machine *x, mm *m, census *n) noexcept nogil:
     cdef ptdesc *stack[5]
     cdef uint32_t at[5]
     cdef uint32_t top = m.geo.levels - 1, level = top, i
@@ -73,20 +83,20 @@ cdef inline void _count_tables(cpu *c, machine *x, census *n) noexcept nogil:
         if pte_none(entry):
             continue
         if level == PTE_LEVEL:
-            _check_leaf(c, x, n, entry, stack[level].addr + (<uint64_t>i << PAGE_SHIFT))
+            _check_leaf(c, x, m, n, entry, stack[level].addr + (<uint64_t>i << PAGE_SHIFT))
             continue
-        child = _check_upper(c, x, n, entry, level - 1, stack[level].addr + i * geo_entry_span(&m.geo, level))
+        child = _check_upper(c, x, m, n, entry, level - 1, stack[level].addr + i * geo_entry_span(&m.geo, level))
         if child != NULL:
             level -= 1
             stack[level] = child
             at[level] = 0
 
 # An upper entry: I01, I02. Returns the table it refers to, or NULL.
-cdef inline ptdesc *_check_upper(cpu *c, machine *x, census *n, uint64_t entry, uint32_t level, uint64_t addr) noexcept nogil:
-    cdef mm *m = &x.mm
+cdef inline ptdesc *_check_upper(cpu *c, machine *x, mm *m, census *n, uint64_t entry, uint32_t level,
+                                  uint64_t addr) noexcept nogil:
     cdef uint32_t i = pte_pfn(entry)
     cdef ptdesc *t
-    if not pmd_is_table(entry) or i == 0 or i >= m.tables.nr:
+    if not pmd_is_table(entry) or i < m.tables.reserved or i >= m.tables.nr:
         pt_report(c, ORACLE_CENSUS, 1, b"an upper entry holds a, which is no table", addr, entry, 0)
         return NULL
     t = &m.ptdescs[i]
@@ -107,8 +117,7 @@ cdef inline ptdesc *_check_upper(cpu *c, machine *x, census *n, uint64_t entry, 
     return t
 
 # A leaf entry: I14, I29, I41.
-cdef inline void _check_leaf(cpu *c, machine *x, census *n, uint64_t pte, uint64_t addr) noexcept nogil:
-    cdef mm *m = &x.mm
+cdef inline void _check_leaf(cpu *c, machine *x, mm *m, census *n, uint64_t pte, uint64_t addr) noexcept nogil:
     cdef uint32_t pfn = pte_pfn(pte), i
     i = vma_index_after(&m.set, addr)
     if i == m.set.nr or vma_at(&m.set, i).vm_start > addr:
@@ -144,33 +153,32 @@ cdef inline void _check_vmas(cpu *c, mm *m) noexcept nogil:
         if v.vm_start >= v.vm_end or v.vm_start < end:
             pt_report(c, ORACLE_CENSUS, 18, b"VMAs overlap or are empty: a to b", v.vm_start, v.vm_start, v.vm_end)
         end = v.vm_end
-    if _in_use(&m.vmas) != m.set.nr:
-        pt_report(c, ORACLE_CENSUS, 3, b"a VMAs are allocated, b are in the set", 0, _in_use(&m.vmas), m.set.nr)
     if m.tlb_flush_pending != 0:
         pt_report(c, ORACLE_COUNTERS, 22, b"tlb_flush_pending is left at a", 0, m.tlb_flush_pending, 0)
 
 # I13 and I22: no lock or section left; every TLB entry says what the tables say.
-cdef inline void _check_cpus(cpu *reporter, mm *m) noexcept nogil:
+cdef inline void _check_cpus(cpu *reporter, machine *x) noexcept nogil:
     cdef uint32_t i, slot
     cdef cpu *c
     cdef tlb_entry *e
-    for i in range(m.nr_cpus):
-        c = &m.cpus[i]
+    for i in range(x.nr_workers):
+        c = &x.cpus[i]
         if c.nr_held != 0 or c.rcu[0].nesting != 0 or c.rcu[1].nesting != 0:
             pt_report(reporter, ORACLE_PROGRESS, 13, b"a cpu ended an operation with a locks held and b read sections", 0,
                       c.nr_held, c.rcu[0].nesting + c.rcu[1].nesting)
         for slot in range(TLB_ENTRIES):
             e = &c.tlb[slot]
-            if e.tag != 0 and e.gen == c.full_flushes and not _tlb_agrees(m, e):
+            if e.tag != 0 and e.gen == c.full_flushes and not _tlb_agrees(x, e):
                 pt_report(reporter, ORACLE_STALE_TLB, 22, b"the TLB of cpu a holds b, which the tables do not",
                           (e.tag - 1) << PAGE_SHIFT, i, e.val)
 
-cdef inline bint _tlb_agrees(mm *m, tlb_entry *e) noexcept nogil:
-    cdef uint64_t pte = quiescent_pte(m, e.tag - 1)
+cdef inline bint _tlb_agrees(machine *x, tlb_entry *e) noexcept nogil:
+    cdef uint64_t pte = quiescent_pte(x, e.tag - 1)
     return pte_present(pte) and pte_pfn(pte) == pte_pfn(e.val) and (pte_write(pte) or not pte_write(e.val))
 
 # The leaf entry of a page, 0 if none. Context: quiescent.
-cdef inline uint64_t quiescent_pte(mm *m, uint64_t vpn) noexcept nogil:
+cdef inline uint64_t quiescent_pte(machine *x, uint64_t vpn) noexcept nogil:
+    cdef mm *m = &x.mms[0]
     cdef ptdesc *t = m.pgd
     cdef uint32_t level = m.geo.levels - 1
     cdef uint64_t entry

@@ -10,6 +10,7 @@ from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
 from cy.base.shm cimport (
     C_STREAM_DONE, ORACLE_PROGRESS, VERB_DONTNEED, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE,
     event, op)
+from cy.check.machine cimport machine
 from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
 from cy.mm.deferred cimport frames_poll
 from cy.mm.types cimport mm
@@ -31,7 +32,8 @@ cdef inline uint64_t fresh_value(cpu *c) noexcept nogil:
 
 # Returns False if the ring has no room for it; nothing was done then.
 # Context: own cpu, no lock, no RCU.
-cdef inline bint execute(cpu *c, mm *m, const op *o) noexcept nogil:
+cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
+    cdef mm *m = &x.mms[0]
     cdef event *e
     cdef uint32_t verb = o.verb
     cdef uint32_t lines = 0

@@ -37,7 +37,7 @@ cdef inline bint judge_init(judge *j, machine *x, uint32_t nr_shares) noexcept n
     for i in range(nr_shares):
         if not data_oracle_init(&j.shares[i].oracle, i, nr_shares):
             return False
-        j.shares[i].oracle.task_pages = geo_task_size(&x.mm.geo) >> PAGE_SHIFT
+        j.shares[i].oracle.task_pages = geo_task_size(&x.mms[0].geo) >> PAGE_SHIFT
     return True
 
 cdef inline void judge_destroy(judge *j) noexcept nogil:
@@ -66,18 +66,19 @@ cdef inline void judge_share(void *ctx, uint32_t i, uint32_t nr_threads, cpu *c)
     for w in range(x.nr_workers):
         rings[w] = x.rings + w * x.ring_events
         counts[w] = x.shared[w].nr_events
-    data_oracle_burst(&j.shares[i].oracle, c, rings, counts, x.nr_workers, observe_page, &x.mm)
-    overlaps_count(rings, counts, x.nr_workers, x.mm.geo.bits[PTE_LEVEL], i, j.nr_shares, j.shares[i].overlaps)
+    data_oracle_burst(&j.shares[i].oracle, c, rings, counts, x.nr_workers, observe_page, x)
+    overlaps_count(rings, counts, x.nr_workers, x.mms[0].geo.bits[PTE_LEVEL], i, j.nr_shares, j.shares[i].overlaps)
 
 cdef inline void judge_all(judge *j) noexcept nogil:
     cdef uint32_t i
     for i in range(j.nr_shares):
-        judge_share(j, i, 1, &j.machine.mm.cpus[0])
+        judge_share(j, i, 1, &j.machine.cpus[0])
 
 # What the tables say about a page: PAGE_*, and for a frame its incarnation and stamp.
 cdef inline int observe_page(void *ctx, uint64_t vpn, uint64_t *incarnation, uint64_t *value) noexcept nogil:
-    cdef mm *m = <mm *>ctx
-    cdef uint64_t pte = quiescent_pte(m, vpn)
+    cdef machine *x = <machine *>ctx
+    cdef mm *m = &x.mms[0]
+    cdef uint64_t pte = quiescent_pte(x, vpn)
     incarnation[0] = 0
     value[0] = 0
     if not pte_present(pte):

@@ -1,22 +1,32 @@
-# A machine: one address space, its cpus, and the memory that everything lives in.
+# A machine: its address spaces, its cpus, and the memory that everything lives in.
 #
 # All engine memory is one region, so that a schedule point can name an address by its offset, and a
-# reset needs no free(). Many machines of many builds live in one process.
+# reset needs no free(). Many machines of many builds live in one process. The mms share frames, tables, VMA
+# objects, RCU domains and cpus, so that what one gives back the next one gets.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu
 from cy.base.geometry cimport geo_fanout
 from cy.base.rng cimport rng_seed
 from cy.base.shm cimport event, shm_header, shm_worker
 from cy.mm.arena cimport arena_reset
 from cy.mm.rss cimport mm_rss_reset
-from cy.mm.types cimport ITEM_LIVE, arena_item, mm, page, protect_ops, ptdesc, reclaim_ops, vma
-from cy.sync.rcu cimport rcu_cpu_init, rcu_domain_init
+from cy.mm.types cimport arena, arena_item, mm, page, protect_ops, ptdesc, reclaim_ops, vma
+from cy.sync.rcu cimport rcu_cpu_init, rcu_domain, rcu_domain_init
 from cy.sync.seqcount cimport seqcount_init
 from cy.sync.spinlock cimport spin_lock_init
 
+cdef enum:
+    MAX_MMS = 8
+
 cdef struct machine:
-    mm mm
+    mm mms[8]
+    uint32_t nr_mms
+    arena frames
+    arena tables
+    arena vmas
+    rcu_domain rcu[2]           # RCU_TABLES, RCU_HW
+    cpu *cpus
     protect_ops protect
     reclaim_ops reclaim
     uint32_t nr_workers
@@ -49,8 +59,8 @@ cdef struct machine_layout:
 cdef inline uint64_t _align(uint64_t n) noexcept nogil:
     return (n + 4095) & ~<uint64_t>4095
 
-cdef inline void machine_layout_fill(machine_layout *l, uint32_t cpus, uint32_t frames, uint32_t tables,
-                                     uint32_t vmas, uint32_t fanout) noexcept nogil:
+cdef inline void machine_layout_fill(machine_layout *l, uint32_t mms, uint32_t cpus, uint32_t frames,
+                                     uint32_t tables, uint32_t vmas, uint32_t fanout) noexcept nogil:
     l.cpus = _align(sizeof(machine))
     l.frame_items = l.cpus + _align(<uint64_t>cpus * sizeof(cpu))
     l.table_items = l.frame_items + _align(<uint64_t>frames * sizeof(arena_item))
@@ -59,58 +69,76 @@ cdef inline void machine_layout_fill(machine_layout *l, uint32_t cpus, uint32_t 
     l.ptdescs = l.pages + _align(<uint64_t>frames * sizeof(page))
     l.vmas = l.ptdescs + _align(<uint64_t>tables * sizeof(ptdesc))
     l.slots = l.vmas + _align(<uint64_t>vmas * sizeof(vma))
-    l.marks = l.slots + _align(<uint64_t>vmas * sizeof(uint64_t))
+    l.marks = l.slots + _align(<uint64_t>mms * vmas * sizeof(uint64_t))
     l.entries = l.marks + _align(<uint64_t>tables + frames)
     l.total = l.entries + _align(<uint64_t>tables * fanout * 8)
 
-# Point the parts of a zeroed region at each other. Context: config is filled in.
+# Point the parts of a zeroed region at each other. Context: nr_mms, nr_workers and the first mm's config are filled in.
 cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t frames, uint32_t tables,
                               uint32_t vmas) noexcept nogil:
     cdef char *base = <char *>x
-    cdef mm *m = &x.mm
+    cdef mm *first = &x.mms[0]
+    cdef mm *m
     cdef uint32_t i
     x.region = base
     x.region_bytes = l.total
     x.entries = <uint64_t *>(base + l.entries)
     x.marks = <uint8_t *>(base + l.marks)
-    m.cpus = <cpu *>(base + l.cpus)
-    m.nr_cpus = x.nr_workers
-    m.frames.items = <arena_item *>(base + l.frame_items)
-    m.frames.nr = frames
-    m.tables.items = <arena_item *>(base + l.table_items)
-    m.tables.nr = tables
-    m.vmas.items = <arena_item *>(base + l.vma_items)
-    m.vmas.nr = vmas
-    m.pages = <page *>(base + l.pages)
-    m.ptdescs = <ptdesc *>(base + l.ptdescs)
-    m.vma_objects = <vma *>(base + l.vmas)
-    m.set.slots = <uint64_t *>(base + l.slots)
-    m.set.capacity = vmas - 1
-    m.protect = &x.protect
+    x.cpus = <cpu *>(base + l.cpus)
+    x.frames.items = <arena_item *>(base + l.frame_items)
+    x.frames.nr = frames
+    x.tables.items = <arena_item *>(base + l.table_items)
+    x.tables.nr = tables
+    x.vmas.items = <arena_item *>(base + l.vma_items)
+    x.vmas.nr = vmas
+    first.cpus = x.cpus
+    first.nr_cpus = x.nr_workers
+    first.frames = &x.frames
+    first.tables = &x.tables
+    first.vmas = &x.vmas
+    first.rcu = x.rcu
+    first.pages = <page *>(base + l.pages)
+    first.ptdescs = <ptdesc *>(base + l.ptdescs)
+    first.vma_objects = <vma *>(base + l.vmas)
+    first.protect = &x.protect
+    first.set.capacity = vmas - 1
+    for i in range(x.nr_mms):
+        m = &x.mms[i]
+        if i != 0:
+            memcpy(m, first, sizeof(mm))
+        m.index = i
+        m.set.slots = <uint64_t *>(base + l.slots) + <uint64_t>i * vmas
     for i in range(tables):
-        m.ptdescs[i].entries = x.entries + <uint64_t>i * m.geo.max_fanout
-        m.ptdescs[i].index = i
+        first.ptdescs[i].entries = x.entries + <uint64_t>i * first.geo.max_fanout
+        first.ptdescs[i].index = i
 
-# An empty address space, idle cpus. Context: no worker runs. Makes no schedule points.
+# Empty address spaces, idle cpus. Context: no worker runs. Makes no schedule points.
 cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
-    cdef mm *m = &x.mm
+    cdef mm *first = &x.mms[0]
     cdef uint32_t i
     x.seed = seed
     x.clock = 0
-    arena_reset(&m.frames, True)
-    arena_reset(&m.tables, True)
-    arena_reset(&m.vmas, False)
-    for i in range(m.frames.nr):
-        m.pages[i].incarnation = 0
-    for i in range(m.tables.nr):
-        m.ptdescs[i].mm = NULL
-    m.pgd = &m.ptdescs[0]
+    arena_reset(&x.frames, 1)
+    arena_reset(&x.tables, x.nr_mms)
+    arena_reset(&x.vmas, 0)
+    for i in range(x.frames.nr):
+        first.pages[i].incarnation = 0
+    for i in range(x.tables.nr):
+        first.ptdescs[i].mm = NULL
+    for i in range(x.nr_mms):
+        _mm_reset(&x.mms[i])
+    rcu_domain_init(&x.rcu[RCU_TABLES], RCU_TABLES, x.cpus, x.nr_workers)
+    rcu_domain_init(&x.rcu[RCU_HW], RCU_HW, x.cpus, x.nr_workers)
+    x.header.nr_reports = 0
+    for i in range(x.nr_workers):
+        _cpu_reset(x, &x.cpus[i], i)
+
+cdef inline void _mm_reset(mm *m) noexcept nogil:
+    m.pgd = &m.ptdescs[m.index]
     m.pgd.mm = m
     m.pgd.level = m.geo.levels - 1
     m.pgd.addr = 0
     m.pgd.detached = 0
-    m.tables.items[0].state = ITEM_LIVE
-    m.frames.items[0].state = ITEM_LIVE
     memset(m.pgd.entries, 0, <size_t>geo_fanout(&m.geo, m.pgd.level) * 8)
     spin_lock_init(&m.pgd.lock)
     spin_lock_init(&m.page_table_lock)
@@ -122,11 +150,14 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
     m.pgtables_bytes = 0
     mm_rss_reset(m)
     m.tlb_flush_pending = 0
-    rcu_domain_init(&m.rcu[RCU_TABLES], RCU_TABLES, m.cpus, m.nr_cpus)
-    rcu_domain_init(&m.rcu[RCU_HW], RCU_HW, m.cpus, m.nr_cpus)
-    x.header.nr_reports = 0
-    for i in range(m.nr_cpus):
-        _cpu_reset(x, &m.cpus[i], i)
+
+# pte, pmd and pud tables of all mms. Context: a hint while workers run.
+cdef inline uint64_t machine_table_bytes(machine *x) noexcept nogil:
+    cdef uint64_t n = 0
+    cdef uint32_t i
+    for i in range(x.nr_mms):
+        n += x.mms[i].pgtables_bytes
+    return n
 
 cdef inline void _cpu_reset(machine *x, cpu *c, uint32_t id) noexcept nogil:
     cdef uint32_t i

@@ -85,7 +85,7 @@ cdef inline bint run_stream(worker *w) noexcept nogil:
         if o.verb == VERB_SYNC:
             if not _sync(w, o):
                 return False
-        elif not execute(w.cpu, &x.mm, o):
+        elif not execute(w.cpu, x, o):
             pt_rel(&w.crew.end_burst, 1)
             return False
         stream_advance(&w.stream)
@@ -127,7 +127,7 @@ cdef inline void *worker_main(void *arg) noexcept nogil:
             w.cpu.shared.counter[C_PARKED] = 0
             if w.stream.kind == STREAM_NONE or run_stream(w):
                 pt_rel(&w.finished, 1)
-            drain(w.cpu, &g.machine.mm)
+            drain(w.cpu, &g.machine.mms[0])
             w.cpu.shared.counter[C_PARKED] = 1
         else:
             g.check(g.check_ctx, w.cpu.id, g.nr, w.cpu)
@@ -146,7 +146,7 @@ cdef inline uint32_t crew_start(crew *g) noexcept nogil:
     g.nr_parked = g.nr
     for i in range(g.nr):
         g.workers[i].crew = g
-        g.workers[i].cpu = &g.machine.mm.cpus[i]
+        g.workers[i].cpu = &g.machine.cpus[i]
         if pthread_create(&g.workers[i].thread, NULL, worker_main, &g.workers[i]) != 0:
             return i
     return g.nr

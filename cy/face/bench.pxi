@@ -27,7 +27,7 @@ cdef class Bench(Machine):
             raise ValueError(f"{len(shares)} shares for {self.x.nr_workers} workers")
         if not self.started:
             self._start_crew()
-        self.job.mm = &self.x.mm
+        self.job.mm = &self.x.mms[0]
         self.job.what = _choose("measure", what, MEASURES)
         self.job.unit = unit
         for i in range(self.x.nr_workers):

@@ -44,7 +44,7 @@ def _count_in(config, name, low, high):
 cdef int fill_mm(machine *x, dict config) except -1:
     """Fill everything of the mm that does not depend on where its memory lies."""
     cdef uint32_t bits[5]
-    cdef mm *m = &x.mm
+    cdef mm *m = &x.mms[0]
     geometry = tuple(config["geometry"])
     if not 3 <= len(geometry) <= 5:
         raise ValueError(f"geometry {geometry} has {len(geometry)} levels; expected 3 to 5")
@@ -72,13 +72,13 @@ cdef int fill_mm(machine *x, dict config) except -1:
     m.knobs.tsan_plant = knobs["tsan_plant"]
     x.delay_interval = knobs["delay_interval"]
     fifo = _choose("reuse", knobs["reuse"], {"lifo": 0, "fifo": 1})
-    m.frames.fifo = fifo
-    m.tables.fifo = fifo
-    m.vmas.fifo = fifo
+    x.frames.fifo = fifo
+    x.tables.fifo = fifo
+    x.vmas.fifo = fifo
     for domain in (RCU_TABLES, RCU_HW):
-        m.rcu[<int>domain].membarrier = rcu_membarrier_available()
-        m.rcu[<int>domain].backlog_max = knobs["backlog_max"]
-        m.rcu[<int>domain].stall_ns = <uint64_t>knobs["stall_ms"] * 1000000
+        x.rcu[<int>domain].membarrier = rcu_membarrier_available()
+        x.rcu[<int>domain].backlog_max = knobs["backlog_max"]
+        x.rcu[<int>domain].stall_ns = <uint64_t>knobs["stall_ms"] * 1000000
     return 0
 
 

@@ -27,19 +27,25 @@ cdef str _ptdesc_field(mm *m, uint64_t i, uint64_t offset):
 cdef str _mm_field(uint64_t offset):
     cdef machine *x = NULL
     return _field(offset, sorted([
-        (0, "mm"), (<uint64_t><uintptr_t>&x.mm.page_table_lock, "page_table_lock"),
-        (<uint64_t><uintptr_t>&x.mm.mmap_lock, "mmap_lock"),
-        (<uint64_t><uintptr_t>&x.mm.mm_lock_seq, "mm_lock_seq"),
-        (<uint64_t><uintptr_t>&x.mm.set, "vma set"),
-        (<uint64_t><uintptr_t>&x.mm.next_anon_vma, "next_anon_vma"),
-        (<uint64_t><uintptr_t>&x.mm.pgtables_bytes, "pgtables_bytes"),
-        (<uint64_t><uintptr_t>&x.mm.rss_anon, "rss_anon"),
-        (<uint64_t><uintptr_t>&x.mm.tlb_flush_pending, "tlb_flush_pending"),
-        (<uint64_t><uintptr_t>&x.mm.frames, "arena"),
-        (<uint64_t><uintptr_t>&x.mm.pages, "mm"),
-        (<uint64_t><uintptr_t>&x.mm.rcu[0], "rcu_domain tables"),
-        (<uint64_t><uintptr_t>&x.mm.rcu[1], "rcu_domain hardware"),
-        (<uint64_t><uintptr_t>&x.mm.cpus, "machine"),
+        (0, "mm"), (<uint64_t><uintptr_t>&x.mms[0].page_table_lock, "page_table_lock"),
+        (<uint64_t><uintptr_t>&x.mms[0].mmap_lock, "mmap_lock"),
+        (<uint64_t><uintptr_t>&x.mms[0].mm_lock_seq, "mm_lock_seq"),
+        (<uint64_t><uintptr_t>&x.mms[0].set, "vma set"),
+        (<uint64_t><uintptr_t>&x.mms[0].next_anon_vma, "next_anon_vma"),
+        (<uint64_t><uintptr_t>&x.mms[0].pgtables_bytes, "pgtables_bytes"),
+        (<uint64_t><uintptr_t>&x.mms[0].rss_anon, "rss_anon"),
+        (<uint64_t><uintptr_t>&x.mms[0].tlb_flush_pending, "tlb_flush_pending"),
+    ]))
+
+
+cdef str _machine_field(uint64_t offset):
+    cdef machine *x = NULL
+    if offset < <uint64_t><uintptr_t>&x.nr_mms:
+        return _mm_field(offset % sizeof(mm))
+    return _field(offset, sorted([
+        (0, "machine"), (<uint64_t><uintptr_t>&x.frames, "arena"),
+        (<uint64_t><uintptr_t>&x.rcu[0], "rcu_domain tables"), (<uint64_t><uintptr_t>&x.rcu[1], "rcu_domain hardware"),
+        (<uint64_t><uintptr_t>&x.cpus, "machine"),
     ]))
 
 

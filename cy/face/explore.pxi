@@ -19,22 +19,22 @@ cdef void explore_reset(void *self, uint64_t seed) noexcept nogil:
     machine_reset(e.x, seed)
     judge_reset(e.judge)
     for i in range(e.prefix.nr_ops):
-        execute(&e.x.mm.cpus[0], &e.x.mm, &e.prefix.ops[i])
-    drain(&e.x.mm.cpus[0], &e.x.mm)
+        execute(&e.x.cpus[0], e.x, &e.prefix.ops[i])
+    drain(&e.x.cpus[0], &e.x.mms[0])
 
 
 cdef void explore_body(void *self, uint32_t i) noexcept nogil:
     cdef explore_ctx *e = <explore_ctx *>self
-    cdef cpu *c = &e.x.mm.cpus[i]
+    cdef cpu *c = &e.x.cpus[i]
     cdef uint64_t n
     for n in range(e.branches[i].nr_ops):
-        execute(c, &e.x.mm, &e.branches[i].ops[n])
-    drain(c, &e.x.mm)
+        execute(c, e.x, &e.branches[i].ops[n])
+    drain(c, &e.x.mms[0])
 
 
 cdef uint32_t explore_finish(void *self) noexcept nogil:
     cdef explore_ctx *e = <explore_ctx *>self
-    check_quiescent(&e.x.mm.cpus[0], e.x)
+    check_quiescent(&e.x.cpus[0], e.x)
     judge_all(e.judge)
     return <uint32_t>e.x.header.nr_reports
 
@@ -44,7 +44,7 @@ cdef uint32_t explore_violations(void *self) noexcept nogil:
 
 
 cdef pt_hook *explore_hook(void *self, uint32_t i) noexcept nogil:
-    return &(<explore_ctx *>self).x.mm.cpus[i].hook
+    return &(<explore_ctx *>self).x.cpus[i].hook
 
 
 cdef pt_hook **explore_slot() noexcept nogil:

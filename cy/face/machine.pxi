@@ -106,9 +106,9 @@ cdef class Machine(Space):
             return {"finished": False, "race_ns": t1 - t0, "check_ns": 0,
                     "stuck": [i for i in range(self.x.nr_workers) if not self.x.shared[i].counter[C_PARKED]]}
         pt_rel(&self.x.header.phase, 2)
-        check_quiescent(&self.x.mm.cpus[0], self.x)
+        check_quiescent(&self.x.cpus[0], self.x)
         self._consume_on_threads()
-        self.x.header.table_bytes = self.x.mm.pgtables_bytes
+        self.x.header.table_bytes = machine_table_bytes(self.x)
         pt_rel(&self.x.header.phase, 0)
         t2 = now_ns()
         return {"finished": self._arrays_done(),
@@ -159,7 +159,7 @@ cdef class Machine(Space):
             self.broken = True
             raise RuntimeError("a worker is stuck")
         out = [self._events_from(i, first[i]) for i in range(len(branches))]
-        check_quiescent(&self.x.mm.cpus[0], self.x)
+        check_quiescent(&self.x.cpus[0], self.x)
         self._consume()
         return out
 

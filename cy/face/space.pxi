@@ -56,7 +56,8 @@ cdef class Space:
         frames = _count_in(self.config, "frames", 2, 1 << 31)
         vmas = _count_in(self.config, "vmas", 2, 1 << 24)
         ring = _count_in(self.config, "ring_events", 4, 1 << 24)
-        machine_layout_fill(&self.where, workers, frames, tables, vmas, scratch.mm.geo.max_fanout)
+        scratch.nr_mms = 1
+        machine_layout_fill(&self.where, scratch.nr_mms, workers, frames, tables, vmas, scratch.mms[0].geo.max_fanout)
         self.region = _Region(self.where.total)
         self._map_shared(shared, workers, ring)
         self.x = <machine *>self.region.base
@@ -67,7 +68,7 @@ cdef class Space:
         self.x.header = <shm_header *>self._shared_base()
         self.x.shared = <shm_worker *>(self.x.header + 1)
         self.x.rings = <event *>(self.x.shared + workers)
-        reclaim_fill(&self.x.mm, &self.x.reclaim, RECLAIMS[self.config["reclaim"]])
+        reclaim_fill(&self.x.mms[0], &self.x.reclaim, RECLAIMS[self.config["reclaim"]])
         machine_wire(self.x, &self.where, frames, tables, vmas)
         self.x.header.magic = SHM_MAGIC
         self.x.header.nr_workers = workers
@@ -109,9 +110,9 @@ cdef class Space:
         machine_reset(self.x, <uint64_t>(seed & 0xffffffffffffffff))
         judge_reset(&self.judge)
         for i in range(self.x.nr_workers):
-            self.x.mm.cpus[i].hook.clock = &self.x.clock if PT_SCHED else NULL
-            self.x.mm.cpus[i].hook.point = NULL
-            self.x.mm.cpus[i].hook.wait = NULL
+            self.x.cpus[i].hook.clock = &self.x.clock if PT_SCHED else NULL
+            self.x.cpus[i].hook.point = NULL
+            self.x.cpus[i].hook.wait = NULL
 
     def serial(self, ops, worker=None):
         """Do ``ops`` in order on this thread, each as its ``worker`` or all as ``worker``.
@@ -131,19 +132,19 @@ cdef class Space:
             if who >= self.x.nr_workers:
                 raise ValueError(f"operation {i} is for worker {who}; there are {self.x.nr_workers}")
             if given[i].verb == VERB_SYNC:
-                bytes_after[i] = self.x.mm.pgtables_bytes
+                bytes_after[i] = machine_table_bytes(self.x)
                 continue
-            c = &self.x.mm.cpus[who]
+            c = &self.x.cpus[who]
             pt_set_current(&c.hook)
             before = c.shared.nr_events
-            if not execute(c, &self.x.mm, &given[i]):
+            if not execute(c, self.x, &given[i]):
                 self._consume()
                 before = 0
-                if not execute(c, &self.x.mm, &given[i]):
+                if not execute(c, self.x, &given[i]):
                     raise ValueError(f"operation {i} needs more than ring_events={self.x.ring_events} lines")
-            drain(c, &self.x.mm)
+            drain(c, &self.x.mms[0])
             parts.append(self._events_from(who, before))
-            bytes_after[i] = self.x.mm.pgtables_bytes
+            bytes_after[i] = machine_table_bytes(self.x)
         pt_set_current(NULL)
         events = np.concatenate(parts) if parts else np.zeros(0, EVENT_DTYPE_C)
         return events, np.asarray(bytes_after)
@@ -157,22 +158,21 @@ cdef class Space:
         cdef int32_t[::1] status = np.zeros(len(ops), np.int32)
         cdef uint64_t[::1] bytes_after = np.zeros(len(ops), np.uint64)
         cdef uint64_t i, before, n = given.shape[0]
-        cdef cpu *c = &self.x.mm.cpus[0]
-        cdef mm *m = &self.x.mm
+        cdef cpu *c = &self.x.cpus[0]
         pt_set_current(&c.hook)
         for i in range(n):
             if given[i].verb == VERB_SYNC:
-                bytes_after[i] = m.pgtables_bytes
+                bytes_after[i] = machine_table_bytes(self.x)
                 continue
             before = c.shared.nr_events
-            if not execute(c, m, &given[i]):
+            if not execute(c, self.x, &given[i]):
                 self._consume()
                 before = 0
-                if not execute(c, m, &given[i]):
+                if not execute(c, self.x, &given[i]):
                     raise ValueError(f"operation {i} needs more than ring_events={self.x.ring_events} lines")
             status[i] = c.events[before].status
-            bytes_after[i] = m.pgtables_bytes
-        drain(c, m)
+            bytes_after[i] = machine_table_bytes(self.x)
+        drain(c, &self.x.mms[0])
         pt_set_current(NULL)
         return np.asarray(status), np.asarray(bytes_after)
 
@@ -206,7 +206,7 @@ cdef class Space:
 
     def check(self) -> int:
         """Check invariants and recorded operations now; returns the number of reports so far."""
-        check_quiescent(&self.x.mm.cpus[0], self.x)
+        check_quiescent(&self.x.cpus[0], self.x)
         self._consume()
         return self.x.header.nr_reports
 
@@ -249,7 +249,7 @@ cdef class Space:
     @property
     def table_bytes(self) -> int:
         """Bytes of pte, pmd and pud tables now."""
-        return self.x.mm.pgtables_bytes
+        return machine_table_bytes(self.x)
 
     @property
     def nr_reports(self) -> int:
@@ -260,7 +260,7 @@ cdef class Space:
 
     def snapshot(self) -> dict:
         """Pages, tables, VMAs, table bytes and rss of the quiescent machine; see ptstress/machines.py."""
-        cdef mm *m = &self.x.mm
+        cdef mm *m = &self.x.mms[0]
         cdef uint32_t i
         cdef vma *v
         pages = []
@@ -274,12 +274,12 @@ cdef class Space:
             "pages": np.array(pages, dtype=[("page", "u8"), ("state", "u1"), ("incarnation", "u8"), ("value", "u8")]),
             "tables": np.array(tables, dtype=[("level", "u1"), ("page", "u8"), ("present", "u4")]),
             "vmas": np.array(vmas, dtype=[("start", "u8"), ("end", "u8"), ("writable", "u1"), ("anon_vma", "u4")]),
-            "table_bytes": m.pgtables_bytes,
+            "table_bytes": machine_table_bytes(self.x),
             "rss": mm_rss(m),
         }
 
     cdef int _snapshot_table(self, ptdesc *t, list pages, list tables) except -1:
-        cdef mm *m = &self.x.mm
+        cdef mm *m = &self.x.mms[0]
         cdef uint32_t i, present = 0
         cdef uint64_t entry
         for i in range(geo_fanout(&m.geo, t.level)):
@@ -301,7 +301,7 @@ cdef class Space:
 
     def describe(self, uint64_t offset) -> str:
         """Name of the thing at ``offset`` from the start of the machine's memory, for stories."""
-        cdef mm *m = &self.x.mm
+        cdef mm *m = &self.x.mms[0]
         cdef uint64_t i, word
         if offset >= self.where.entries:
             word = (offset - self.where.entries) // 8
@@ -320,4 +320,4 @@ cdef class Space:
         if offset >= self.where.cpus:
             i = (offset - self.where.cpus) // sizeof(cpu)
             return f"cpu {i}.{_cpu_field(offset - self.where.cpus - i * sizeof(cpu))}"
-        return _mm_field(offset)
+        return _machine_field(offset)

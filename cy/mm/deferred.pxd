@@ -30,7 +30,7 @@ cdef inline void frame_free(cpu *c, mm *m, uint32_t pfn) noexcept nogil:
     if PT_CHECKS:
         _check_no_translation(c, m, pfn)
         plain_store(&m.pages[pfn].stamp, PT_POISON)
-    arena_free(c, &m.frames, pfn)
+    arena_free(c, m.frames, pfn)
 
 # Append to a chain. Context: own cpu.
 cdef inline void chain_add(mm *m, frame_chain *chain, uint32_t pfn) noexcept nogil:

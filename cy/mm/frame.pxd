@@ -27,10 +27,10 @@ cdef inline uint32_t frame_alloc(cpu *c, mm *m, uint64_t addr) noexcept nogil:
         count(c, C_ALLOC_FAILED)
         return ARENA_NONE
     might_sleep(c)
-    pfn = arena_alloc(c, &m.frames)
+    pfn = arena_alloc(c, m.frames)
     if pfn == ARENA_NONE:
         deferred_poll(c, m)
-        pfn = arena_alloc(c, &m.frames)
+        pfn = arena_alloc(c, m.frames)
     if pfn == ARENA_NONE:
         count(c, C_ALLOC_FAILED)
         return ARENA_NONE

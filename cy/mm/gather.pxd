@@ -50,7 +50,7 @@ cdef inline void tlb_flush_range_add(mmu_gather *tlb, uint64_t start, uint64_t e
 
 # Queue a frame whose entry was cleared. Context: its ptl. True: the batch is full, flush soon.
 cdef inline bint tlb_remove_page(mmu_gather *tlb, uint32_t pfn) noexcept nogil:
-    if not arena_zapped(tlb.cpu, &tlb.mm.frames, pfn):
+    if not arena_zapped(tlb.cpu, tlb.mm.frames, pfn):
         return False
     if BUG(tlb.mm.bugs, BUG_M10_FRAME):
         frame_free(tlb.cpu, tlb.mm, pfn)

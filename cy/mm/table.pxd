@@ -31,10 +31,10 @@ cdef inline ptdesc *pagetable_alloc(cpu *c, mm *m, uint32_t level, uint64_t addr
     if rng_one_in(&c.rng, m.knobs.alloc_fail):
         count(c, C_ALLOC_FAILED)
         return NULL
-    i = arena_alloc(c, &m.tables)
+    i = arena_alloc(c, m.tables)
     if i == ARENA_NONE:
         deferred_poll(c, m)
-        i = arena_alloc(c, &m.tables)
+        i = arena_alloc(c, m.tables)
     if i == ARENA_NONE:
         count(c, C_ALLOC_FAILED)
         return NULL
@@ -87,7 +87,7 @@ cdef inline ptdesc *table_of(cpu *c, mm *m, uint64_t entry) noexcept nogil:
         return NULL
     i = pte_pfn(entry)
     if PT_CHECKS:
-        if i == 0 or i >= m.tables.nr:
+        if i < m.tables.reserved or i >= m.tables.nr:
             pt_report(c, ORACLE_UAF, 1, b"an upper entry refers to table a of b", 0, i, m.tables.nr)
             return NULL
         table_check_live(c, m, &m.ptdescs[i], entry)
@@ -103,7 +103,7 @@ cdef inline void table_check_live(cpu *c, mm *m, ptdesc *t, uint64_t entry) noex
 # A reachable table was unlinked. Context: the locks under which its parent entry was cleared.
 cdef inline void table_unlinked(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     WRITE_ONCE32(&t.detached, 1)
-    arena_zapped(c, &m.tables, t.index)
+    arena_zapped(c, m.tables, t.index)
 
 # Free an unlinked table after the grace periods. Context: after its TLB flush.
 cdef inline void table_free_rcu(cpu *c, mm *m, ptdesc *t) noexcept nogil:
@@ -136,4 +136,4 @@ cdef inline void _table_release(cpu *c, mm *m, ptdesc *t) noexcept nogil:
         if t.detached:
             _check_detached_empty(c, m, t)
         plain_fill(t.entries, PT_POISON, geo_fanout(&m.geo, t.level))
-    arena_free(c, &m.tables, t.index)
+    arena_free(c, m.tables, t.index)

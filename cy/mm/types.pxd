@@ -31,9 +31,11 @@ cdef struct magazine:
 cdef struct arena:
     arena_item *items
     uint32_t nr
+    uint32_t reserved       # items [0, reserved) are never handed out: the zero page, the pgds
     uint32_t fifo           # 1: reuse the item that was freed longest ago
     uint32_t batch          # free items that a cpu takes from or gives to the common list at once
     uint32_t high           # a cpu that has so many gives some back
+    uint32_t pad1
     uint64_t pad[8]         # what is read at each allocation does not share a cache line with the lock
     spinlock_t lock
     # Common free list. Written and read: lock held.
@@ -128,7 +130,19 @@ cdef struct mm:
     uint32_t drop_lock_before_flush     # and drops it before tlb_finish_mmu
     const protect_ops *protect
     const reclaim_ops *reclaim          # NULL: never
+    # What all mms of a machine share: frames, tables and VMA objects move between them, and a cpu runs any of them.
+    arena *frames
+    arena *tables
+    arena *vmas
+    page *pages
+    ptdesc *ptdescs
+    vma *vma_objects
+    rcu_domain *rcu                     # RCU_TABLES, RCU_HW
+    cpu *cpus
+    uint32_t nr_cpus
+    uint32_t index                      # of this mm in its machine
     ptdesc *pgd
+    uint64_t pad2[8]        # what every access reads does not share a cache line with the locks
     # Guards entries of all tables above the pmd_table, and the first setting of vma.anon_vma.
     spinlock_t page_table_lock
     rw_semaphore mmap_lock
@@ -140,17 +154,8 @@ cdef struct mm:
     uint64_t pgtables_bytes
     uint64_t tlb_flush_pending          # atomic: gathers begun and not finished
     cpu_counter rss_anon[64]            # atomic; each cpu counts on its own line, as percpu_counter does
-    uint64_t pad1[8]
-    arena frames
-    arena tables
-    arena vmas
-    page *pages
-    ptdesc *ptdescs
-    vma *vma_objects
-    rcu_domain rcu[2]                   # RCU_TABLES, RCU_HW
-    cpu *cpus
-    uint32_t nr_cpus
     uint64_t planted                    # see knobs.tsan_plant
+    uint64_t pad1[7]
 
 # ---- cursor.pxd: what a protection policy fills in ------------------------------------------
 

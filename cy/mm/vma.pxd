@@ -97,10 +97,10 @@ cdef inline void vma_set_bounds(mm *m, vma *v, uint64_t start, uint64_t end) noe
 cdef inline vma *vm_area_alloc(cpu *c, mm *m) noexcept nogil:
     cdef uint32_t i
     might_sleep(c)
-    i = arena_alloc(c, &m.vmas)
+    i = arena_alloc(c, m.vmas)
     if i == ARENA_NONE:
         deferred_poll(c, m)
-        i = arena_alloc(c, &m.vmas)
+        i = arena_alloc(c, m.vmas)
     if i == ARENA_NONE:
         return NULL
     m.vma_objects[i].index = i
@@ -109,7 +109,7 @@ cdef inline vma *vm_area_alloc(cpu *c, mm *m) noexcept nogil:
 # Give back an object that was never initialised, or NULL.
 cdef inline void vm_area_free_unused(cpu *c, mm *m, vma *v) noexcept nogil:
     if v != NULL:
-        arena_free(c, &m.vmas, v.index)
+        arena_free(c, m.vmas, v.index)
 
 # Make it a detached VMA. Context: mmap_lock for writing.
 cdef inline void vm_area_init(mm *m, vma *v, uint64_t start, uint64_t end, uint32_t writable) noexcept nogil:
@@ -127,7 +127,7 @@ cdef inline void vm_area_free(cpu *c, mm *m, vma *v) noexcept nogil:
 
 cdef inline void _vma_gp_over(cpu *c, rcu_head *head) noexcept nogil:
     cdef vma *v = <vma *>head
-    arena_free(c, &(<mm *>v.mm).vmas, v.index)
+    arena_free(c, (<mm *>v.mm).vmas, v.index)
 
 # May two adjoining VMAs be one? Source: mm/vma.c is_mergeable_anon_vma. Context: mmap_lock for writing.
 cdef inline bint anon_vma_compatible(uint32_t a, uint32_t b) noexcept nogil:

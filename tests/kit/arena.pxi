@@ -7,7 +7,7 @@ cdef enum:
 # -- handout: every cpu takes a frame, marks it as its own, and gives it back ---------------------
 
 cdef void handout_body(rig *r, cpu *c) noexcept nogil:
-    cdef arena *a = &r.m.frames
+    cdef arena *a = r.m.frames
     cdef uint32_t n, i
     for n in range(r.repeats):
         i = take_unlocked(c, a) if r.busted == UNLOCKED else arena_alloc(c, a)
@@ -41,7 +41,7 @@ cdef void give_unlocked(cpu *c, arena *a, uint32_t i) noexcept nogil:
 
 # Nothing was lost.
 cdef bint handout_wrong(rig *r) noexcept nogil:
-    return r.busted == 0 and arena_nr_free(&r.m.frames) != r.m.frames.nr - 1
+    return r.busted == 0 and arena_nr_free(r.m.frames) != r.m.frames.nr - 1
 
 
 cdef bint arena_scene(scene *s, str name) except -1:

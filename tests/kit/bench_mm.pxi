@@ -11,15 +11,15 @@ cdef class MmBench(Rig):
 
     def take(self, cpu: int) -> int:
         """A frame number from the arena, or ``NONE``."""
-        return arena_alloc(self.at(cpu), &self.r.m.frames)
+        return arena_alloc(self.at(cpu), self.r.m.frames)
 
     def give(self, cpu: int, item: int) -> None:
         """Give it back."""
-        arena_free(self.at(cpu), &self.r.m.frames, self.frame(item))
+        arena_free(self.at(cpu), self.r.m.frames, self.frame(item))
 
     def free_frames(self) -> int:
         """How many the arena has left."""
-        return arena_nr_free(&self.r.m.frames)
+        return arena_nr_free(self.r.m.frames)
 
     def generation(self, item: int) -> int:
         """How often a frame number was given out, modulo 2**32."""

@@ -153,15 +153,16 @@ cdef class Rig:
         cdef uint32_t domain
         if not 1 <= cpus <= MAX_RIG_CPUS:
             raise ValueError(f"cpus is {cpus}; expected 1 to {MAX_RIG_CPUS}")
-        machine_layout_fill(&layout, cpus, frames, tables, vmas, 4)
+        machine_layout_fill(&layout, 1, cpus, frames, tables, vmas, 4)
         region = <char *>calloc(1, layout.total + sizeof(rig) + sizeof(shm_header) + MAX_RIG_CPUS * sizeof(shm_worker))
         if region == NULL:
             raise MemoryError("no memory for a rig")
         self.r = <rig *>(region + layout.total)
         self.r.x = <machine *>region
-        self.r.m = &self.r.x.mm
+        self.r.m = &self.r.x.mms[0]
         self.r.x.header = <shm_header *>(self.r + 1)
         self.r.x.shared = <shm_worker *>(self.r.x.header + 1)
+        self.r.x.nr_mms = 1
         self.r.x.nr_workers = cpus
         self.r.x.delay_interval = delay_interval
         geo_init(&self.r.m.geo, bits, 3)
