@@ -22,6 +22,7 @@ from ptstress.errors import ExitCode, PtstressError
 from ptstress.job import ChildResult, Job
 from ptstress.layout import Counter, SharedView, operation_lines, shared_bytes
 from ptstress.operation import Op, munmap, op_array
+from ptstress.memory import resident_kb
 from ptstress.plan import operations_in, trace_streams
 from ptstress.units import pages_of
 from ptstress.vocabulary import Verb
@@ -113,6 +114,7 @@ class _Run:
             table_bytes_start=self.table_bytes_start,
             table_bytes_end=self.machine.table_bytes,
             flags=dict(self.engine.flags()),
+            rss_kb=resident_kb("VmHWM"),
         )
 
     def _race(self, deadline: float) -> str:

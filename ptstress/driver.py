@@ -22,11 +22,14 @@ from msgspec import structs
 
 from ptstress.errors import ExitCode, PtstressError, ResourceError, UnsupportedError, UsageError
 from ptstress.job import ChildResult, Job
+from ptstress.hang import describe_hang
 from ptstress.layout import Counter, Phase, SharedView, shared_bytes
 from ptstress.vocabulary import Verb
 
 POLL_S = 0.02
 STOP_GRACE_S = 0.7
+# A child that made a report ends at once; one that then stands still is taken to be deadlocked.
+REPORT_GRACE_S = 5.0
 HANG_S = 30.0
 LAST_OPERATIONS = 8
 _ERRORS = MappingProxyType({ExitCode.RESOURCE: ResourceError, ExitCode.UNSUPPORTED: UnsupportedError})
@@ -74,7 +77,7 @@ class Sample:
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended: ``done`` (the child says how), ``crashed``, ``hung``, ``killed`` (by the second
-    signal, or because it did not stop in time) or ``skipped``.
+    signal, or because it did not stop in time) or ``skipped``; ``running`` if it did not end yet.
     """
 
     kind: str
@@ -93,14 +96,18 @@ def run_job(
     on_sample: Callable[[Sample], None] | None = None,
     interval_s: float = 5.0,
     hang_s: float = HANG_S,
+    on_report: Callable[[Outcome], None] | None = None,
 ) -> Outcome:
-    """Run ``job`` to its end. Raises ``PtstressError`` if it cannot be run: memory, build, configuration."""
+    """Run ``job`` to its end. Raises ``PtstressError`` if it cannot be run: memory, build, configuration.
+
+    ``on_report`` is called once, as soon as the child has made a report, with an outcome of kind ``running``.
+    """
     size = shared_bytes(job.workers, job.ring_events)
     fd = _memory_file("ptstress-shared", size)
     try:
         memory = mmap.mmap(fd, size)
         view = SharedView(memory, job.workers, job.ring_events)
-        return _Child(job, fd, view).wait(stopper, on_sample, interval_s, hang_s)
+        return _Child(job, fd, view, on_report).wait(stopper, on_sample, interval_s, hang_s)
     finally:
         os.close(fd)
 
@@ -131,9 +138,12 @@ def take_sample(view: SharedView, age_s: float) -> Sample:
 
 
 class _Child:
-    def __init__(self, job: Job, fd: int, view: SharedView) -> None:
+    def __init__(self, job: Job, fd: int, view: SharedView, on_report: Callable[[Outcome], None] | None) -> None:
         self.view = view
+        self.on_report = on_report
         self.begin = time.monotonic()
+        self.worker_ops = view.worker_ops()
+        self.worker_moved_at = [self.begin] * view.workers
         self.stdout = _memory_file("ptstress-stdout", 0)
         self.stderr = _memory_file("ptstress-stderr", 0)
         stdin = _memory_file("ptstress-job", 0)
@@ -171,7 +181,7 @@ class _Child:
     ) -> str:
         """Returns ``hung`` or ``killed`` if the child must be killed, else an empty text."""
         last_progress, moved_at, stop_at = self.view.progress(), self.begin, 0.0
-        next_sample = self.begin + interval_s
+        next_sample, reported = self.begin + interval_s, False
         while True:
             try:
                 self.process.wait(POLL_S)
@@ -186,45 +196,53 @@ class _Child:
             progress = self.view.progress()
             if progress != last_progress:
                 last_progress, moved_at = progress, now
-            elif now - moved_at > hang_s:
+                self._note_moves(now)
+            elif now - moved_at > (min(hang_s, REPORT_GRACE_S) if reported else hang_s):
                 return "hung"
+            if not reported and self.view.field("nr_reports"):
+                reported = True
+                if self.on_report:
+                    self.on_report(self._so_far("running"))
             if on_sample and now >= next_sample:
                 next_sample = now + interval_s
                 on_sample(take_sample(self.view, now - self.begin))
 
+    def _note_moves(self, now: float) -> None:
+        """Remember when each worker ended an operation last: a hang shows how long it stands."""
+        ops = self.view.worker_ops()
+        for worker, (n, before) in enumerate(zip(ops, self.worker_ops, strict=True)):
+            if n != before:
+                self.worker_moved_at[worker] = now
+        self.worker_ops = ops
+
+    def _so_far(self, kind: str, **fields: object) -> Outcome:
+        """The outcome with what the shared memory holds."""
+        return Outcome(
+            kind, time.monotonic() - self.begin, self.view, reports=tuple(self.view.reports()),
+            last_operations=tuple(
+                tuple(self.view.last_operations(w, LAST_OPERATIONS)) for w in range(self.view.workers)
+            ),
+            **fields,
+        )
+
+    def _hang(self) -> str:
+        now = time.monotonic()
+        return "; ".join(describe_hang(self.view, [now - moved for moved in self.worker_moved_at]))
+
     def _outcome(self, forced: str) -> Outcome:
-        wall_s = time.monotonic() - self.begin
         code = self.process.returncode
         output, errors = _read_all(self.stdout), _read_all(self.stderr)
         result = _decode(output) if not forced else None
-        reports = tuple(self.view.reports())
-        last = tuple(
-            tuple(self.view.last_operations(w, LAST_OPERATIONS)) for w in range(self.view.workers)
-        )
         if forced:
-            return Outcome(forced, wall_s, self.view, message=self._waits(), last_operations=last, reports=reports)
+            return self._so_far(forced, message=self._hang())
         if result is not None and result.reason == "error":
             raise _ERRORS.get(result.exit_code, UsageError)(result.error)
         if result is not None:
-            return Outcome("done", wall_s, self.view, result=result, last_operations=last, reports=reports)
+            return self._so_far("done", result=result, message=self._hang() if result.stuck else "")
         if code < 0:
-            name = signal.Signals(-code).name
-            return Outcome(
-                "crashed", wall_s, self.view, signal_name=name, message=errors.strip(), last_operations=last,
-                reports=reports,
-            )
+            return self._so_far("crashed", signal_name=signal.Signals(-code).name, message=errors.strip())
         last_line = (errors.strip().splitlines() or [f"exit status {code}"])[-1]
         raise PtstressError(f"the child failed: {last_line}")
-
-    def _waits(self) -> str:
-        """What each worker was doing and waiting for when nothing moved."""
-        counters = self.view.counters
-        waiting = [
-            f"worker {w} waits for lock class {counters[w, Counter.WAIT_CLASS]} at {counters[w, Counter.WAIT_ADDR]:#x}"
-            for w in range(self.view.workers)
-            if counters[w, Counter.WAIT_ADDR]
-        ]
-        return "; ".join(waiting) or f"no worker waits for a lock; phase {self.view.phase.name.lower()}"
 
 
 def _memory_file(name: str, size: int) -> int:

@@ -49,6 +49,7 @@ class ChildResult(Struct, frozen=True):
     ``reason``: duration, finished, violation, stopped, stuck or error; ``error`` and ``exit_code``
     belong to the last. ``raced``: operations of the workers; ``checked``: those that got a verdict.
     ``overlaps``: by verb and verb. ``replays``: times that the trace was done to its end.
+    ``rss_kb``: the most resident memory that the child ever had.
     """
 
     reason: str
@@ -66,3 +67,4 @@ class ChildResult(Struct, frozen=True):
     table_bytes_start: int = 0
     table_bytes_end: int = 0
     flags: dict[str, int | str | bool] = {}
+    rss_kb: int = 0

@@ -14,6 +14,7 @@ from ptstress.vocabulary import EVENT_DTYPE, NR_COUNTERS, NR_VERBS, REPORT_DTYPE
 
 MAX_REPORTS = 32
 MAX_LEVELS = 5
+MAX_HELD_SHOWN = 6
 PAGES_PER_LINE = 512
 
 HEADER_DTYPE = np.dtype(
@@ -74,6 +75,27 @@ class Counter(IntEnum):
     RCU_STALL_SITE = 64
     TABLE_BYTES_PEAK = 65
     STREAM_DONE = 66
+    HELD_NR = 67
+    HELD = 68
+
+
+class LockClass(IntEnum):
+    """Classes of locks; their order is the lock order."""
+
+    MMAP = 1
+    VMA = 2
+    PGL = 3
+    PML = 4
+    PTL = 5
+    ARENA = 6
+    RCU = 7
+
+    @property
+    def label(self) -> str:
+        """Name in reports."""
+        return {LockClass.MMAP: "mmap_lock", LockClass.VMA: "VMA lock", LockClass.PGL: "page_table_lock"}.get(
+            self, self.name.lower()
+        )
 
 
 #: Near misses: how often a rare path was taken and noticed.
@@ -137,8 +159,18 @@ class SharedView:
 
     def progress(self) -> tuple[int, ...]:
         """Changes whenever anything moves on: operations of every worker, phase and burst."""
-        ops = self.counters[:, Counter.OPS : Counter.OPS + NR_VERBS].sum(axis=1)
-        return (self.field("phase"), self.field("burst"), *(int(n) for n in ops))
+        return (self.field("phase"), self.field("burst"), *self.worker_ops())
+
+    def worker_ops(self) -> tuple[int, ...]:
+        """Operations done so far by each worker."""
+        return tuple(int(n) for n in self.counters[:, Counter.OPS : Counter.OPS + NR_VERBS].sum(axis=1))
+
+    def held_locks(self, worker: int) -> list[tuple[int, int]]:
+        """Address and class of the locks that a worker holds, first taken first; at most ``MAX_HELD_SHOWN``."""
+        row = self.counters[worker]
+        shown = min(int(row[Counter.HELD_NR]), MAX_HELD_SHOWN)
+        pairs = row[Counter.HELD : Counter.HELD + 2 * shown].reshape(shown, 2)
+        return [(int(address), int(lock_class)) for address, lock_class in pairs]
 
     def reports(self) -> list[dict[str, int | str]]:
         """Violations that were reported, in order; ``what`` and ``oracle`` as text."""

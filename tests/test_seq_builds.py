@@ -70,7 +70,8 @@ def test_schedule_points_leave_no_symbol_but_in_sched():
 
 def test_fast_has_no_text_of_the_lock_checks(tmp_path):
     source = (ROOT / "cy" / "sync" / "lockclass.pxd").read_text()
-    texts = [text.encode() for text in re.findall(r'b"([^"]+)"', source)]
+    # The compiler may copy the end of a text by immediate stores: what is looked for is the beginning.
+    texts = [text.encode()[:24] for text in re.findall(r'b"([^"]+)"', source)]
     assert texts
     loaded = {}
     for build in ("fast", "stress"):  # debug information may name what the code has lost

@@ -36,11 +36,12 @@ PY_FLOORS = (
     ("__init__", "errors", "vocabulary", "ranges"),
     ("units", "tomlfile", "schemes", "bugs", "operation", "program", "schedule", "layout"),
     ("tracefile", "trace", "workload", "job", "plan"),
-    ("model", "results", "observe", "story"),
-    ("engine", "driver", "child", "generator", "strategies", "verdict", "doctor"),
+    ("model", "durable", "results", "observe", "story"),
+    ("engine", "hang", "memory", "driver", "child", "generator", "strategies", "verdict", "doctor"),
     ("canary", "exploring", "machines", "trial"),
-    ("report",),
-    ("pytest_plugin", "running", "options", "listing", "commands", "cli", "__main__"),
+    ("report", "failures", "statusline"),
+    ("soak_rotation", "soak_evidence", "soak_state", "soak_checkpoint", "soak_journal", "soak_summary", "soak_report"),
+    ("pytest_plugin", "running", "soaking", "repeating", "soak_commands", "options", "listing", "commands", "cli", "__main__"),
 )
 #: Only this floor and those above may import an extension.
 ENGINE_FLOOR = 4

@@ -11,6 +11,7 @@ cdef enum:
     NR_COUNTERS = 112
     NR_VERBS = 24
     WHAT_BYTES = 96
+    MAX_HELD_SHOWN = 6
 
 # What a worker does. The numbers are part of the file formats.
 cdef enum:
@@ -74,6 +75,8 @@ cdef enum:
     C_RCU_STALL_SITE = 64        # verb in whose read section the stalled reader was
     C_TABLE_BYTES_PEAK = 65
     C_STREAM_DONE = 66           # operations of the stream done, VERB_SYNC not counted
+    C_HELD_NR = 67               # locks held (builds with checks): a hang shows who holds what
+    C_HELD = 68                  # .. + 2 * MAX_HELD_SHOWN: their addresses and classes, first taken first
 
 # One operation to do, as streams and programs hold it. read, write: [start, start + 1). mmap: `arg` is 1 if
 # writable. sync: wait until worker `start` has done `end` operations. `worker` matters in serial runs.

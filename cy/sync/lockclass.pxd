@@ -10,10 +10,10 @@
 #               LOCK_RCU        rcu_domain.gp_lock, trylock only [sync/rcu]
 #
 # The same table is in cy/LOCKING.md; a test compares them. Source: head comment of mm/rmap.c.
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport MAX_HELD, RCU_HW, RCU_TABLES, cpu, pt_report
-from cy.base.shm cimport ORACLE_LOCK_ORDER, ORACLE_SLEEP_IN_RCU
+from cy.base.shm cimport C_HELD, C_HELD_NR, MAX_HELD_SHOWN, ORACLE_LOCK_ORDER, ORACLE_SLEEP_IN_RCU
 
 cdef enum:
     LOCK_MMAP = 1
@@ -39,7 +39,15 @@ cdef inline void lock_held_push(cpu *c, const void *lock, uint32_t lock_class) n
     if PT_CHECKS and c.nr_held < MAX_HELD:
         c.held[c.nr_held].lock = lock
         c.held[c.nr_held].lock_class = lock_class
+        _show_held(c, c.nr_held)
         c.nr_held += 1
+        c.shared.counter[C_HELD_NR] = c.nr_held
+
+# Show the parent the i-th held lock: it cannot ask a worker that hangs.
+cdef inline void _show_held(cpu *c, uint32_t i) noexcept nogil:
+    if i < MAX_HELD_SHOWN:
+        c.shared.counter[C_HELD + 2 * i] = <uint64_t>c.held[i].lock
+        c.shared.counter[C_HELD + 2 * i + 1] = c.held[i].lock_class
 
 cdef inline void lock_held_pop(cpu *c, const void *lock) noexcept nogil:
     cdef uint32_t i
@@ -51,8 +59,10 @@ cdef inline void lock_held_pop(cpu *c, const void *lock) noexcept nogil:
         if c.held[i].lock == lock:
             while i + 1 < c.nr_held:
                 c.held[i] = c.held[i + 1]
+                _show_held(c, i)
                 i += 1
             c.nr_held -= 1
+            c.shared.counter[C_HELD_NR] = c.nr_held
             return
     pt_report(c, ORACLE_LOCK_ORDER, 13, b"releases a lock that it does not hold", 0, 0, 0)
 
