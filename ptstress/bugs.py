@@ -73,6 +73,15 @@ BUGS = (
         "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p1)",
         "canaries/M10-frame",
     ),
+    Bug(
+        "M15-lock-order",
+        "the fast detach waits for the pmd_table's lock with the table's lock held, against the slow one: a deadlock",
+        "the rule that Linux 6375e95f381e keeps by a trylock",
+        "lock taken against the order",
+        ("lock-order", "progress"),
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p0)",
+        "canaries/M15-lock-order",
+    ),
 )
 
 

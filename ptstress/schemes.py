@@ -20,6 +20,8 @@ RECLAIMS = (
 # Which bugs a scheme can show: a bug outside the code that a scheme runs would survive for ever.
 _NEVER_CANARIES = ("M07-table", "P23", "M10-frame", "P21")
 _SYNC_CANARIES = ("P01", "M07-table", "P23", "M10-frame", "P21")
+# Split locks: the order of a table's lock and its parent's is theirs.
+_SPLIT_SYNC_CANARIES = (*_SYNC_CANARIES, "M15-lock-order")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ SCHEMES = (
     ),
     Scheme(
         "linux-6.18", "faults and DONTNEED under the VMA lock, DONTNEED frees the tables it empties",
-        "vma_lock", "sync", dontneed_vma_lock=True, drop_lock_before_flush=True, canaries=_SYNC_CANARIES,
+        "vma_lock", "sync", dontneed_vma_lock=True, drop_lock_before_flush=True, canaries=_SPLIT_SYNC_CANARIES,
     ),
     Scheme(
         "covering", "toy protection by covering locks, DONTNEED frees the tables it empties",
@@ -81,7 +83,8 @@ def find_scheme(name: str) -> Scheme:
             return scheme
     protection, plus, reclaim = name.partition("+")
     if plus and protection in dict(PROTECTIONS) and reclaim in dict(RECLAIMS):
-        canaries = _SYNC_CANARIES if reclaim == "sync" else _NEVER_CANARIES
+        able = _SYNC_CANARIES if protection == "covering" else _SPLIT_SYNC_CANARIES
+        canaries = able if reclaim == "sync" else _NEVER_CANARIES
         return Scheme(name, f"{protection} with reclaim {reclaim}", protection, reclaim, canaries=canaries)
     named = ", ".join(s.name for s in SCHEMES)
     generic = f"{'|'.join(dict(PROTECTIONS))}+{'|'.join(dict(RECLAIMS))}"

@@ -8,6 +8,7 @@ cdef enum:
     BUG_P23 = 1          # the table counter is not atomic (e1f56c89b040)
     BUG_M07_TABLE = 2    # a table is freed without its grace period
     BUG_M10_FRAME = 3    # a frame is freed before the flush
+    BUG_M15_LOCK_ORDER = 10  # fast detach waits for the pml with the ptl held
     BUG_P21 = 24         # munmap gives mmap_lock back before it has torn down (246c320a8cfe)
 
 cdef inline bint BUG(uint64_t mask, int bug) noexcept nogil:

@@ -4,6 +4,7 @@ PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "co
 RECLAIMS = {"never": RECLAIM_NEVER, "sync": RECLAIM_SYNC}
 BUG_BITS = {
     "P01": BUG_P01,
+    "M15-lock-order": BUG_M15_LOCK_ORDER,
     "P21": BUG_P21,
     "P23": BUG_P23,
     "M07-table": BUG_M07_TABLE,

@@ -11,7 +11,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, intptr_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from cy.base.bugs cimport BUG_M07_TABLE, BUG_M10_FRAME, BUG_P01, BUG_P21, BUG_P23
+from cy.base.bugs cimport BUG_M07_TABLE, BUG_M10_FRAME, BUG_M15_LOCK_ORDER, BUG_P01, BUG_P21, BUG_P23
 from cy.base.build cimport PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_RCU_XCHG, PT_SCHED, PT_TSAN
 from cy.base.clock cimport now_ns, pt_clock_begin, pt_clock_end
 from cy.base.coordination cimport pt_rel

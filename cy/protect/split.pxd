@@ -6,6 +6,7 @@
 # Source: mm/pgtable-generic.c, mm/pt_reclaim.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport smp_load_acquire, yield_point
+from cy.base.bugs cimport BUG, BUG_M15_LOCK_ORDER
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport pmd_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
@@ -89,7 +90,9 @@ cdef inline int _detach_try(cursor *cur) noexcept nogil:
     if rng_one_in(&c.rng, cur.mm.knobs.trylock_fail):
         count(c, C_TRYLOCK_FAILED)
         return 0
-    if not spin_trylock(c, &cur.pmd_table.lock, LOCK_PML):
+    if BUG(cur.mm.bugs, BUG_M15_LOCK_ORDER):
+        spin_lock(c, &cur.pmd_table.lock, LOCK_PML)
+    elif not spin_trylock(c, &cur.pmd_table.lock, LOCK_PML):
         count(c, C_TRYLOCK_FAILED)
         return 0
     pmd_clear_table(c, cur.mm, cur.pmdp, cur.table)
