@@ -229,14 +229,15 @@ def replay(text: str, carriers: str, times: int) -> ReplaySummary:
 def keep_failure(summary: ExploreSummary, lines: list[str], base: Path) -> Path:
     """Write what was found into a results folder; returns it. Raises ``UsageError`` if it cannot be written."""
     folder = ResultsFolder(base)
-    folder.write_testid(summary.seed, load_engine("sched").flags())
-    for failure in summary.failures:
+    again = [f"ptstress replay '{failure.replay}'" for failure in summary.failures]
+    folder.write_testid(again[0], summary.seed, load_engine("sched").flags())
+    for failure, command in zip(summary.failures, again, strict=True):
         files = {
             "description.txt": "\n".join(lines) + "\n",
             "program.txt": failure.program + "\n",
-            "replay.txt": f"ptstress replay '{failure.replay}'\n",
+            "replay.txt": f"{command}\n",
         }
-        folder.write_failure(failure.oracle, files, {})
+        folder.write_failure(failure.oracle, {name: text.encode() for name, text in files.items()})
     folder.write_summary(summary)
     return folder.path
 

@@ -10,9 +10,10 @@ from ptstress.results import Canaries, RunSummary, StageSummary
 from ptstress.units import format_count, format_kb, format_seconds
 
 MAX_SCREEN = 12
-_SHOWN_PAIRS = 3
+SHOWN_PAIRS = 3
 _ENDINGS = MappingProxyType({
     "done": "ended by itself", "hung": "hung and was killed", "killed": "did not end in time and was killed",
+    "running": "still ran when this was written",
 })
 
 
@@ -47,9 +48,9 @@ def last_screen(workload: str, s: StageSummary, results: str, again: str) -> lis
         f"scheme: {s.scheme} ({s.parts})  geometry: {s.geometry}  build: {s.build}  seed: {s.seed}",
         f"threads: {s.threads}  duration: {format_seconds(s.duration_s)}, {s.racing_share:.0%} of it racing{replays}",
         f"operations: {format_count(s.ops.total)} ({format_count(s.ops.per_second)}/s)  checked: "
-        f"{_checked_text(s)}, violations: {s.checked.violations}",
+        f"{checked_text(s)}, violations: {s.checked.violations}",
         f"overlaps: {_overlaps_text(s)}",
-        f"near misses: {_near_text(s)}",
+        f"near misses: {near_text(s)}",
         f"tables: {format_kb(s.tables.start_bytes)} before -> {format_kb(s.tables.peak_bytes)} peak -> "
         f"{format_kb(s.tables.end_bytes)} after  ({format_count(s.tables.reclaimed)} reclaimed)",
         f"canaries: {canaries_text(s.canaries)}",
@@ -126,7 +127,8 @@ def _because(s: StageSummary) -> str:
     return f": {notes[0]}{f' (and {len(notes) - 1} more)' if len(notes) > 1 else ''}" if notes else ""
 
 
-def _checked_text(s: StageSummary) -> str:
+def checked_text(s: StageSummary | RunSummary) -> str:
+    """Operations that got a verdict, of those done."""
     whole = s.checked.ops == s.checked.of
     return f"{'all ' if whole else ''}{format_count(s.checked.ops)} of {format_count(s.checked.of)}"
 
@@ -135,13 +137,14 @@ def _overlaps_text(s: StageSummary) -> str:
     o = s.overlaps
     shown = dict(o.named)
     for pair, count in o.by_pair.items():
-        if len(shown) < _SHOWN_PAIRS:
+        if len(shown) < SHOWN_PAIRS:
             shown.setdefault(pair, count)
     pairs = ", ".join(f"{pair} {format_count(count)}" for pair, count in shown.items())
     return f"{format_count(o.total)} ({format_count(o.per_second)}/s racing)" + (f"  {pairs}" if pairs else "")
 
 
-def _near_text(s: StageSummary) -> str:
+def near_text(s: StageSummary | RunSummary) -> str:
+    """Near misses by their names."""
     n = s.near_misses
     names = (("failed maps", "map_failed"), ("lost rechecks", "recheck_lost"), ("failed trylocks", "trylock_failed"),
              ("slow detaches", "slow_detach"), ("contended locks", "lock_contended"))

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
 from ptstress import __version__
+from ptstress.durable import Disk, make_unique_folder
 from ptstress.errors import UsageError
 
+TESTID = "testid.txt"
 Json = str | int | float | bool | None | list | dict
 
 
@@ -151,19 +152,11 @@ class ResultsFolder:
     """One run's folder. All methods raise ``UsageError`` if it cannot be written."""
 
     def __init__(self, base: Path) -> None:
-        self.path = _make_unique(base, time.strftime("%Y-%m-%d-%H%M%S"))
+        self.path = make_results_folder(base)
 
-    def write_testid(self, seed: int, flags: Mapping[str, object]) -> None:
-        """What exactly ran: version, build flags, seed, kernel, CPU."""
-        lines = [
-            f"ptstress: {__version__}",
-            f"build: {', '.join(f'{k}={v}' for k, v in flags.items())}",
-            f"seed: {seed}",
-            f"kernel: {platform.system()} {platform.release()} {platform.machine()}",
-            f"cpu: {cpu_model()}, {os.cpu_count()} usable",
-            f"python: {platform.python_version()}",
-        ]
-        self._write(self.path / "testid.txt", "\n".join(lines) + "\n")
+    def write_testid(self, command: str, seed: int, flags: Mapping[str, object]) -> None:
+        """What exactly ran."""
+        self._write(self.path / TESTID, testid_text(command, seed, flags))
 
     def log(self, event: str, **fields: object) -> None:
         """Append one line to ``log.jsonl``."""
@@ -179,23 +172,42 @@ class ResultsFolder:
         encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)
         self._write(self.path / "summary.json", encoded.decode() + "\n")
 
-    def write_failure(self, title: str, files: Mapping[str, str], history: Mapping[str, np.ndarray]) -> Path:
-        """A new folder ``failure-N-title`` with text files and the recorded history."""
-        folder = _make_unique(self.path, f"failure-{title}")
-        for name, text in files.items():
-            self._write(folder / name, text)
-        if history:
-            try:
-                np.savez_compressed(folder / "history.npz", **history)
-            except OSError as error:
-                raise _unwritable(folder, error) from None
-        return folder
+    def write_failure(self, title: str, files: Mapping[str, bytes]) -> Path:
+        """A new folder ``failure-title``, or ``failure-title-2`` and so on."""
+        try:
+            return make_unique_folder(Disk(), self.path, f"failure-{title}", files)
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
 
     def _write(self, path: Path, text: str) -> None:
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise _unwritable(path, error) from None
+
+
+def testid_text(command: str, seed: int, flags: Mapping[str, object]) -> str:
+    """``testid.txt``: version, build flags, command, seed, kernel, CPU."""
+    lines = [
+        f"ptstress: {__version__}",
+        f"build: {flags_text(flags)}",
+        f"command: {command}",
+        f"seed: {seed}",
+        f"kernel: {platform.system()} {platform.release()} {platform.machine()}",
+        f"cpu: {cpu_model()}, {os.cpu_count()} usable",
+        f"python: {platform.python_version()}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def flags_text(flags: Mapping[str, object]) -> str:
+    """A build's flags in one line."""
+    return ", ".join(f"{k}={v}" for k, v in flags.items())
+
+
+def make_results_folder(base: Path) -> Path:
+    """A new folder called after the date and the time."""
+    return _make_unique(base, time.strftime("%Y-%m-%d-%H%M%S"))
 
 
 def cpu_model() -> str:

@@ -1,30 +1,25 @@
 """The verb ``run``: stages one after the other, each with its canaries, its screen and its folder."""
 
 import shlex
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from ptstress.bugs import find_bugs
 from ptstress.canary import count_canaries, run_canaries
 from ptstress.driver import Outcome, Sample, Stopper, no_outcome, run_job
 from ptstress.engine import require_build
 from ptstress.errors import ExitCode, UnsupportedError, UsageError
+from ptstress.failures import distinct_failures
 from ptstress.plan import Overrides, StagePlan, plan_run
 from ptstress.report import comparison, describe_failure, last_screen, status_line
 from ptstress.results import Canaries, ResultsFolder, RunSummary, StageSummary
 from ptstress.schemes import SCHEMES
-from ptstress.verdict import failure_of, find_canary, oracle_of, summarize_run, summarize_stage
+from ptstress.statusline import StatusLine
+from ptstress.verdict import failure_of, find_canary, summarize_run, summarize_stage
 from ptstress.workload import Source, load_workload
-
-LIVE_INTERVAL_S = 0.5
-PLAIN_INTERVAL_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -51,11 +46,11 @@ def run_workload(request: RunRequest, out: Callable[[str], None]) -> RunSummary:
     if overrides.build == "fast":
         require_build("stress")
     plans = plan_run(source, overrides)
-    _refuse_silent_bugs(overrides.bugs, plans)
+    refuse_silent_bugs(overrides.bugs, plans)
     folder = ResultsFolder(request.results)
     folder.log("start", workload=source.workload.name, path=str(source.path), seed=overrides.seed)
     stages: list[StageSummary] = []
-    status = _Status(request.quiet)
+    status = StatusLine(request.quiet)
     with Stopper() as stopper:
         for plan in plans:
             with status:
@@ -75,7 +70,19 @@ def run_workload(request: RunRequest, out: Callable[[str], None]) -> RunSummary:
     return summary
 
 
-def _refuse_silent_bugs(bugs: tuple[str, ...], plans: list[StagePlan]) -> None:
+def command_line(workload: str, o: Overrides, threads: int | None) -> str:
+    """The command that runs a workload in this way."""
+    words = ["ptstress", "run", workload, "--seed", str(o.seed)]
+    values = (("--threads", threads), ("--scheme", o.scheme), ("--geometry", o.geometry), ("--duration", o.duration))
+    for flag, value in values:
+        words += [flag, str(value)] if value else []
+    words += ["--build", o.build] if o.build != "stress" else []
+    for bug in o.bugs:
+        words += ["--bug", bug]
+    return shlex.join(words)
+
+
+def refuse_silent_bugs(bugs: tuple[str, ...], plans: list[StagePlan]) -> None:
     """A bug in code that no stage's scheme runs would survive however long the run."""
     for bug in bugs:
         if not any(bug in plan.scheme.canaries for plan in plans):
@@ -95,7 +102,7 @@ def _earlier(stages: list[StageSummary], plan: StagePlan) -> Canaries | None:
 class _Stage:
     def __init__(
         self, plan: StagePlan, source: Source, request: RunRequest, folder: ResultsFolder, stopper: Stopper,
-        status: "_Status",
+        status: StatusLine,
     ) -> None:
         self.plan = plan
         self.source = source
@@ -119,7 +126,9 @@ class _Stage:
         else:
             outcome = run_job(self.plan.job, self.stopper, self._on_sample, self.status.interval_s)
         if outcome.result:
-            self.folder.write_testid(self.plan.job.seed, outcome.result.flags)
+            o = self.request.overrides
+            command = command_line(self.request.workload, o, o.threads)
+            self.folder.write_testid(command, self.plan.job.seed, outcome.result.flags)
         if bugs:
             # The planted bugs are the canaries of this run: it must find one of them.
             oracles = {bug.id: bug.oracles for bug in find_bugs(bugs)}
@@ -131,35 +140,12 @@ class _Stage:
         return summary
 
     def _keep(self, summary: StageSummary, outcome: Outcome) -> None:
-        """One folder for each distinct failure; the first one has the history, which is that of all."""
-        replay = self._replay_line()
-        job = msgspec.json.format(msgspec.json.encode(self.plan.job), indent=2).decode()
-        distinct = list(dict.fromkeys((str(r["oracle"]), str(r["what"])) for r in outcome.reports))
-        history = outcome.view.history()
-        for oracle, what in distinct or [(oracle_of(outcome), outcome.message)]:
-            same = tuple(r for r in outcome.reports if (r["oracle"], r["what"]) == (oracle, what))
-            one = replace(outcome, reports=same)
-            files = {
-                "description.txt": describe_failure(summary, one, replay),
-                "workload.toml": self.source.text,
-                "job.json": job,
-                "seed.txt": f"{self.plan.job.seed}\n",
-                "replay.txt": replay + "\n",
-            }
-            path = self.folder.write_failure(oracle, files, history)
-            history = {}
+        """One folder for each distinct failure."""
+        replay = command_line(self.request.workload, self.request.overrides, self.plan.threads)
+        for kept in distinct_failures(self.plan, self.source, summary, outcome, lambda oracle: replay):
+            path = self.folder.write_failure(kept.oracle, kept.files)
             if summary.failure is None:
                 summary.failure = failure_of(outcome, replay, str(path))
-
-    def _replay_line(self) -> str:
-        o = self.request.overrides
-        words = ["ptstress", "run", self.request.workload, "--seed", str(o.seed), "--threads", str(self.plan.threads)]
-        for flag, value in (("--scheme", o.scheme), ("--geometry", o.geometry), ("--duration", o.duration)):
-            words += [flag, value] if value else []
-        words += ["--build", o.build] if o.build != "stress" else []
-        for bug in o.bugs:
-            words += ["--bug", bug]
-        return shlex.join(words)
 
     def _on_canary(self, bug: str) -> None:
         self.status.show(f"{self.plan.name}  canary: {bug}", keep=self.request.verbose)
@@ -169,33 +155,3 @@ class _Stage:
         self.folder.log("status", stage=self.plan.name, **msgspec.to_builtins(sample, enc_hook=str))
         self.before = sample
         self.status.show(line)
-
-
-class _Status:
-    """Where the status line goes: one live line on a terminal, plain lines elsewhere, on stderr."""
-
-    def __init__(self, quiet: bool) -> None:
-        console = Console(stderr=True, highlight=False)
-        self.quiet = quiet
-        self.live: Live | None = None
-        if console.is_terminal and not quiet:
-            self.live = Live(
-                console=console, refresh_per_second=4, transient=True, redirect_stdout=False, redirect_stderr=False
-            )
-        self.interval_s = LIVE_INTERVAL_S if self.live else PLAIN_INTERVAL_S
-
-    def __enter__(self) -> "_Status":
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        if self.live:
-            self.live.stop()
-
-    def show(self, line: str, keep: bool = True) -> None:
-        """Show a line; elsewhere than on a terminal only if it is worth keeping."""
-        if self.live:
-            self.live.update(Text(line, overflow="ellipsis", no_wrap=True))
-        elif not self.quiet and keep:
-            print(line, file=sys.stderr, flush=True)

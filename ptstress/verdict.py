@@ -3,6 +3,9 @@
 The rule: a violation is never hidden, and a pass needs proof that the run could have failed.
 """
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 
 from ptstress.driver import Outcome, overlap_matrix
@@ -17,7 +20,7 @@ from ptstress.vocabulary import LEVEL_NAMES, Oracle, Verb
 
 # Worst first: what a run of several stages ends with.
 _SEVERITY = (ExitCode.VIOLATION, ExitCode.KILLED, ExitCode.UNTRUSTWORTHY, ExitCode.PASS)
-_VERDICTS = {
+VERDICTS = {
     ExitCode.PASS: "pass", ExitCode.VIOLATION: "violation", ExitCode.KILLED: "killed",
     ExitCode.UNTRUSTWORTHY: "unknown",
 }
@@ -36,7 +39,7 @@ def summarize_stage(plan: StagePlan, outcome: Outcome, canaries: Canaries) -> St
     code, notes = _judge(plan, outcome, checked, overlaps, canaries)
     return StageSummary(
         name=plan.name,
-        verdict=_VERDICTS[code],
+        verdict=VERDICTS[code],
         exit_code=code,
         scheme=plan.scheme.name,
         parts=plan.scheme.parts,
@@ -74,29 +77,43 @@ def confidence(violations: int, overlaps: int) -> str:
 
 def summarize_run(workload: str, stages: list[StageSummary], results: str) -> RunSummary:
     """The summary of a run of one or more stages."""
-    code = min((ExitCode(s.exit_code) for s in stages), key=_SEVERITY.index)
-    seconds = sum(s.duration_s for s in stages)
-    total = sum(s.ops.total for s in stages)
-    checked = Checked(*(sum(getattr(s.checked, f) for s in stages) for f in ("ops", "of", "violations")))
-    meetings = sum(s.overlaps.total for s in stages)
-    items = {(s.scheme, i.bug): i for s in stages for i in s.canaries.items}
+    code = worst(ExitCode(s.exit_code) for s in stages)
     return RunSummary(
-        verdict=next(s.verdict for s in stages if s.exit_code == code),
+        verdict=VERDICTS[code],
         exit_code=code,
         workload=workload,
         scheme=", ".join(dict.fromkeys(s.scheme for s in stages)),
         build=stages[0].build,
         seed=stages[0].seed,
-        threads=max(s.threads for s in stages),
-        duration_s=round(seconds, 3),
-        ops=Ops(total, round(total / seconds, 1) if seconds else 0.0, _add(s.ops.by_kind for s in stages)),
-        checked=checked,
-        overlaps=Overlaps(
+        stages=stages,
+        results=results,
+        **pool(stages),
+    )
+
+
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """What several parts end with together."""
+    return min(codes, key=_SEVERITY.index, default=ExitCode.PASS)
+
+
+def pool(stages: Sequence[StageSummary]) -> dict[str, Any]:
+    """The fields of several stages, or several slices of one, that have a sum, a mean or a largest."""
+    seconds = sum(s.duration_s for s in stages)
+    total = sum(s.ops.total for s in stages)
+    checked = Checked(*(sum(getattr(s.checked, f) for s in stages) for f in ("ops", "of", "violations")))
+    meetings = sum(s.overlaps.total for s in stages)
+    items = {(s.scheme, i.bug): i for s in stages for i in s.canaries.items}
+    return {
+        "threads": max(s.threads for s in stages),
+        "duration_s": round(seconds, 3),
+        "ops": Ops(total, round(total / seconds, 1) if seconds else 0.0, _add(s.ops.by_kind for s in stages)),
+        "checked": checked,
+        "overlaps": Overlaps(
             meetings, round(sum(s.overlaps.per_second * s.duration_s for s in stages) / seconds, 1) if seconds else 0.0,
             _add(s.overlaps.by_pair for s in stages), _add(s.overlaps.named for s in stages),
         ),
-        near_misses=_add(s.near_misses for s in stages),
-        tables=Tables(
+        "near_misses": _add(s.near_misses for s in stages),
+        "tables": Tables(
             stages[0].tables.start_bytes, max(s.tables.peak_bytes for s in stages), stages[-1].tables.end_bytes,
             *(sum(getattr(s.tables, f) for s in stages) for f in ("allocated", "freed", "reclaimed")),
             by_level={
@@ -104,19 +121,17 @@ def summarize_run(workload: str, stages: list[StageSummary], results: str) -> Ru
                 for level in dict.fromkeys(level for s in stages for level in s.tables.by_level)
             },
         ),
-        rcu=Rcu(
+        "rcu": Rcu(
             sum(s.rcu.grace_periods for s in stages), max(s.rcu.max_age_ms for s in stages),
             max(s.rcu.max_backlog for s in stages),
         ),
-        canaries=Canaries(
+        "canaries": Canaries(
             len(items), sum(i.found for i in items.values()), list(items.values()), stages[0].canaries.note
         ),
-        confidence=confidence(checked.violations, meetings),
-        racing_share=round(sum(s.racing_share * s.duration_s for s in stages) / seconds, 3) if seconds else 0.0,
-        failure=next((s.failure for s in stages if s.failure), None),
-        stages=stages,
-        results=results,
-    )
+        "confidence": confidence(checked.violations, meetings),
+        "racing_share": round(sum(s.racing_share * s.duration_s for s in stages) / seconds, 3) if seconds else 0.0,
+        "failure": next((s.failure for s in stages if s.failure), None),
+    }
 
 
 def find_canary(bug: str, oracles: tuple[str, ...], outcome: Outcome) -> CanaryItem:

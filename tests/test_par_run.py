@@ -114,7 +114,7 @@ def test_a_short_run_passes_under_every_scheme(tmp_path, scheme):
     assert run.failure_folders() == []
     (testid,) = tmp_path.glob("results/*/testid.txt")
     keys = [line.partition(":")[0] for line in testid.read_text().splitlines()]
-    assert keys == ["ptstress", "build", "seed", "kernel", "cpu", "python"]
+    assert keys == ["ptstress", "build", "command", "seed", "kernel", "cpu", "python"]
 
 
 def test_reclaim_leaves_fewer_tables(tmp_path):

@@ -1,0 +1,58 @@
+"""What is kept of a failure: one set of files for each distinct one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from ptstress.driver import Outcome
+from ptstress.durable import history_bytes
+from ptstress.plan import StagePlan
+from ptstress.report import describe_failure
+from ptstress.results import StageSummary
+from ptstress.verdict import failure_of, oracle_of
+from ptstress.workload import Source
+
+HISTORY = "history.npz"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One distinct failure and the files of its folder. ``what``: its first line."""
+
+    oracle: str
+    what: str
+    files: dict[str, bytes]
+
+
+def distinct_failures(
+    plan: StagePlan, source: Source, summary: StageSummary, outcome: Outcome, replay_of: Callable[[str], str]
+) -> list[Kept]:
+    """One for each oracle and text. The first has the history, which is that of all, unless it still grows.
+
+    ``replay_of``: the command that runs a failure of this oracle again.
+    """
+    seen: Sequence[tuple[str, str]] = list(dict.fromkeys((str(r["oracle"]), str(r["what"])) for r in outcome.reports))
+    kept = []
+    for oracle, what in seen or [(oracle_of(outcome), "")]:
+        same = tuple(r for r in outcome.reports if (r["oracle"], r["what"]) == (oracle, what))
+        one = replace(outcome, reports=same)
+        replay = replay_of(oracle)
+        files = {
+            "description.txt": describe_failure(summary, one, replay).encode(),
+            "workload.toml": source.text.encode(),
+            "job.json": msgspec.json.format(msgspec.json.encode(plan.job), indent=2),
+            "seed.txt": f"{plan.job.seed}\n".encode(),
+            "replay.txt": f"{replay}\n".encode(),
+        }
+        if not kept and outcome.kind != "running":
+            files[HISTORY] = history_bytes(outcome.view.history())
+        kept.append(Kept(oracle, what or _signature(one), files))
+    return kept
+
+
+def _signature(outcome: Outcome) -> str:
+    """The same for failures of the same kind: what a hang says has addresses and times in it."""
+    if outcome.kind == "crashed":
+        return failure_of(outcome, "", "").what
+    return "no progress: deadlock" if "deadlock: " in outcome.message else "no progress"
