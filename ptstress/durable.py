@@ -30,11 +30,13 @@ class Disk:
         """Force what was appended to the disk."""
         os.fdatasync(fd)
 
-    def replace(self, path: Path, data: bytes) -> None:
-        """Write a file in place of the old one."""
+    def replace(self, path: Path, data: bytes, keep_as: str | None = None) -> None:
+        """Write a file in place of the old one, which is kept under another name if one is given."""
         temporary = path.with_name(f".{path.name}.new")
         try:
             _write_synced(temporary, data)
+            if keep_as and path.exists():
+                os.replace(path, path.with_name(keep_as))
             os.replace(temporary, path)
         except OSError:
             temporary.unlink(missing_ok=True)
