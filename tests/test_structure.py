@@ -41,7 +41,8 @@ PY_FLOORS = (
     ("canary", "exploring", "machines", "trial"),
     ("report", "failures", "statusline"),
     ("soak_rotation", "soak_evidence", "soak_state", "soak_checkpoint", "soak_journal", "soak_summary", "soak_report"),
-    ("pytest_plugin", "running", "soaking", "repeating", "soak_commands", "options", "listing", "commands", "cli", "__main__"),
+    ("bench", "bench_twin", "bench_kernel", "bench_engine", "bench_runs"),
+    ("pytest_plugin", "bench_commands", "running", "soaking", "repeating", "soak_commands", "options", "listing", "commands", "cli", "__main__"),
 )
 #: Only this floor and those above may import an extension.
 ENGINE_FLOOR = 4
