@@ -50,9 +50,10 @@ class Screens:
 def soak(request: SoakRequest, results: Path, screens: Screens) -> SoakSummary:
     """Begin a soak and run it to its end. Raises ``PtstressError`` if it cannot start."""
     rotation = _check(request)
-    journal = Journal(make_results_folder(results), SoakState(request, left_out=list(rotation.left_out)))
-    journal.log(Started(request=request, version=__version__, left_out=list(rotation.left_out)))
-    return _Soak(rotation, journal, screens).run()
+    with Stopper() as stopper:
+        journal = Journal(make_results_folder(results), SoakState(request, left_out=list(rotation.left_out)))
+        journal.log(Started(request=request, version=__version__, left_out=list(rotation.left_out)))
+        return _Soak(rotation, journal, screens).run(stopper)
 
 
 def resume(folder: Path, duration: str | None, screens: Screens) -> SoakSummary:
@@ -63,13 +64,15 @@ def resume(folder: Path, duration: str | None, screens: Screens) -> SoakSummary:
     reason = _over(request, state, len(rotation.combinations))
     if reason:
         raise UsageError(f"{folder}: this soak is finished, it ended by {reason}; to go on: --duration TIME")
-    journal = Journal(folder, state)
-    # Somebody may have worked on it between the first look and the lock.
-    journal.state, _ = load_state(folder)
-    journal.log(Resumed(request=request, version=__version__, notes=notes, at_s=state.elapsed_s))
-    for event in adopt_failures(folder, journal.state):
-        journal.log(event)
-    return _Soak(rotation, journal, screens, notes).run()
+    # From the first line of the log on a signal asks for the report.
+    with Stopper() as stopper:
+        journal = Journal(folder, state)
+        # Somebody may have worked on it between the first look and the lock.
+        journal.state, _ = load_state(folder)
+        journal.log(Resumed(request=request, version=__version__, notes=notes, at_s=state.elapsed_s))
+        for event in adopt_failures(folder, journal.state):
+            journal.log(event)
+        return _Soak(rotation, journal, screens, notes).run(stopper)
 
 
 def _check(request: SoakRequest) -> Rotation:
@@ -122,10 +125,10 @@ class _Soak:
         """Where the soak stands."""
         return self.journal.state
 
-    def run(self) -> SoakSummary:
-        """Slices until the end, then the report."""
+    def run(self, stopper: Stopper) -> SoakSummary:
+        """Slices until the end or a signal, then the report."""
         try:
-            with Stopper() as stopper, self.status:
+            with self.status:
                 for note in self.notes:
                     self.status.say(note)
                 reason = self._slices(stopper)
