@@ -55,7 +55,7 @@ class Oracle(IntEnum):
 OP_DTYPE = np.dtype(
     [("start", "u8"), ("end", "u8"), ("arg", "u8"), ("verb", "u2"), ("flags", "u2"), ("worker", "u4")]
 )
-"""One operation: pages ``[start, end)``. ``arg``: mmap: 1 if writable. ``worker``: who does it (serial runs)."""
+"""One operation: pages ``[start, end)``, global page numbers (``ptstress.pages``). ``arg``: mmap: 1 if writable. ``worker``: who does it (serial runs)."""
 
 EVENT_DTYPE = np.dtype(
     [
@@ -76,6 +76,8 @@ REPORT_DTYPE = np.dtype(
 PAGE_SHIFT = 12
 PAGE_BYTES = 1 << PAGE_SHIFT
 TABLE_BYTES = 4096
+#: Bits of a global page number from here on tell its mm; a machine has at most so many.
+MM_SHIFT, MAX_MMS = 48, 8
 
 BUILDS = ("fast", "stress", "sched", "tsan")
 LEVEL_NAMES = ("pte_table", "pmd_table", "pud_table", "p4d_table", "pgd")

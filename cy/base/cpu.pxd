@@ -43,7 +43,7 @@ cdef struct tlb_entry:
     # Written: own cpu fills; any cpu may clear `tag`. Read: own cpu; others as a hint (oracles).
     uint64_t tag                # page number + 1; 0: invalid
     uint64_t val                # leaf entry as cached: frame, RW, D
-    uint64_t gen                # cpu.full_flushes when it was filled
+    uint64_t gen                # cpu.full_flushes of its mm when it was filled
     uint64_t incarnation        # of the frame when it was filled
     uint64_t fills              # even; odd while the owner rewrites the entry
     uint64_t pad[3]             # a cache line
@@ -80,7 +80,7 @@ cdef struct cpu:
     held_lock held[16]
     # Written: any cpu that flushes. Read: own cpu, when a fill begins and ends.
     uint64_t flush_gen
-    uint64_t full_flushes
+    uint64_t full_flushes[8]    # of each mm: a flush of one leaves the translations of the others
     uint64_t pad0[8]
     rcu_cpu rcu[2]
     tlb_entry tlb[64]

@@ -3,11 +3,17 @@
 # Level 0 is the pte_table, 1 the pmd_table, 2 the pud_table, 3 the p4d_table or the pgd, 4 the pgd
 # of five levels. `shift[l]` is the address bit at which level l's index begins; a table of level l
 # spans 1 << shift[l + 1] bytes. A page is 4 KiB and a table costs 4 KiB in every geometry.
+#
+# Addresses and page numbers are global: bits MM_SHIFT.. of a page number tell the mm, those below the page in it, and
+# an index into a table is a few bits in the middle. So operations, TLB tags, events and reports of several mms never
+# look alike, and those of mm 0 are plain page numbers.
 # Source: arch/x86/include/asm/pgtable_64_types.h.
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     PAGE_SHIFT = 12
+    MM_SHIFT = 48
+    MAX_MMS = 8
     MAX_LEVELS = 5
     PTE_LEVEL = 0
     PMD_LEVEL = 1
@@ -20,7 +26,7 @@ cdef struct geometry:
     uint32_t mask[5]            # the same as a mask: fan-out - 1
     uint32_t shift[6]           # shift[levels] is the width of an address
     uint32_t max_fanout         # entries of the widest table
-    uint64_t task_size          # first address behind the last
+    uint64_t task_size          # bytes of an address space
 
 cdef inline uint32_t geo_fanout(const geometry *geo, uint32_t level) noexcept nogil:
     return <uint32_t>1 << geo.bits[level]

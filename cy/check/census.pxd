@@ -13,9 +13,9 @@ from cy.base.cpu cimport TLB_ENTRIES, cpu, pt_report, tlb_entry
 from cy.base.entry cimport (
     PT_DIRTY, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special, pte_write)
 from cy.base.geometry cimport (
-    PAGE_SHIFT, P4D_LEVEL, PTE_LEVEL, geo_entry_span, geo_fanout, geo_index, geo_table_span)
+    MM_SHIFT, PAGE_SHIFT, P4D_LEVEL, PTE_LEVEL, geo_entry_span, geo_fanout, geo_index, geo_table_span)
 from cy.base.shm cimport ORACLE_CENSUS, ORACLE_COUNTERS, ORACLE_PROGRESS, ORACLE_STALE_TLB
-from cy.check.machine cimport machine
+from cy.check.machine cimport machine, machine_mm
 from cy.mm.arena cimport arena_nr_free
 from cy.mm.rss cimport mm_rss
 from cy.mm.types cimport ITEM_LIVE, arena, mm, ptdesc, vma
@@ -40,8 +40,8 @@ cdef inline uint64_t check_quiescent(cpu *c, machine *x) noexcept nogil:
         all.tables += n.tables
         all.anon += n.anon
         vmas += x.mms[i].set.nr
-    if _in_use(&x.tables) != all.tables:
-        pt_report(c, ORACLE_CENSUS, 27, b"a tables are allocated, b are reachable", 0, _in_use(&x.tables), all.tables)
+    if _in_use(&x.tables) != all.tables + x.first_pgd:
+        pt_report(c, ORACLE_CENSUS, 27, b"a tables are allocated, b are reachable", 0, _in_use(&x.tables) - x.first_pgd, all.tables)
     if _in_use(&x.frames) != all.anon + x.frames.reserved:
         pt_report(c, ORACLE_CENSUS, 56, b"a frames are allocated, b are mapped", 0, _in_use(&x.frames) - x.frames.reserved, all.anon)
     if _in_use(&x.vmas) != vmas:
@@ -168,7 +168,7 @@ cdef inline void _check_cpus(cpu *reporter, machine *x) noexcept nogil:
                       c.nr_held, c.rcu[0].nesting + c.rcu[1].nesting)
         for slot in range(TLB_ENTRIES):
             e = &c.tlb[slot]
-            if e.tag != 0 and e.gen == c.full_flushes and not _tlb_agrees(x, e):
+            if e.tag != 0 and e.gen == c.full_flushes[(e.tag - 1) >> MM_SHIFT] and not _tlb_agrees(x, e):
                 pt_report(reporter, ORACLE_STALE_TLB, 22, b"the TLB of cpu a holds b, which the tables do not",
                           (e.tag - 1) << PAGE_SHIFT, i, e.val)
 
@@ -178,11 +178,11 @@ cdef inline bint _tlb_agrees(machine *x, tlb_entry *e) noexcept nogil:
 
 # The leaf entry of a page, 0 if none. Context: quiescent.
 cdef inline uint64_t quiescent_pte(machine *x, uint64_t vpn) noexcept nogil:
-    cdef mm *m = &x.mms[0]
+    cdef mm *m = machine_mm(x, vpn)
     cdef ptdesc *t = m.pgd
     cdef uint32_t level = m.geo.levels - 1
     cdef uint64_t entry
-    if vpn << PAGE_SHIFT >> m.geo.shift[m.geo.levels]:
+    if vpn >= m.end_page:
         return 0
     while True:
         entry = t.entries[geo_index(&m.geo, level, vpn << PAGE_SHIFT)]

@@ -5,6 +5,7 @@
 # group is then given its operations, in the order of t0.
 from libc.errno cimport EFAULT, EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
+from cy.base.geometry cimport MM_SHIFT
 from cy.base.shm cimport (
     VERB_DONTNEED, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE, event)
 from cy.check.record cimport BITS_PER_LINE
@@ -140,13 +141,13 @@ cdef inline bint _is_incomplete(const event *e) noexcept nogil:
 # What the arguments and the status alone tell.
 cdef inline void _check_arguments(data_oracle *o, const event *e) noexcept nogil:
     cdef bint wrong = e.start > e.end or (e.start == e.end and (e.verb == VERB_MMAP or e.verb == VERB_MUNMAP))
-    cdef uint64_t nr, at, word
+    cdef uint64_t nr, at, word, end = e.end - (e.start >> MM_SHIFT << MM_SHIFT)     # in its mm
     if e.status == 0 and wrong:
         data_report(o, 34, b"verb a succeeded on an impossible range that ends at page b", e.start, e.verb, e.end)
     if o.task_pages != 0 and not wrong:
-        if e.status == -EINVAL and e.end <= o.task_pages:
+        if e.status == -EINVAL and end <= o.task_pages:
             data_report(o, 34, b"verb a refused a range inside the address space, up to page b", e.start, e.verb, e.end)
-        if e.status == 0 and e.end > o.task_pages:
+        if e.status == 0 and end > o.task_pages:
             data_report(o, 34, b"verb a succeeded past the end of the address space, page b", e.start, e.verb, e.end)
     if data_is_walk(e) and e.start < e.end:
         nr = 0

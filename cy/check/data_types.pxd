@@ -142,7 +142,7 @@ cdef struct data_oracle:
     uint64_t checked            # operations
     uint64_t unchecked          # operations without a rule, or all of a burst for which there was no memory
     uint64_t violations
-    uint64_t task_pages         # size of the address space, 0: unknown; set it after init
+    uint64_t task_pages         # size of each address space, 0: unknown; set it after init
     # The caller's, for one call.
     cpu *reporter
     observe_t observe

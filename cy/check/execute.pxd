@@ -6,11 +6,10 @@ from cy.base.build cimport PT_TSAN
 from cy.base.clock cimport sched_yield
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, pt_report
-from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
 from cy.base.shm cimport (
     C_STREAM_DONE, ORACLE_PROGRESS, VERB_DONTNEED, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE,
     event, op)
-from cy.check.machine cimport machine
+from cy.check.machine cimport machine, machine_mm
 from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
 from cy.mm.deferred cimport frames_poll
 from cy.mm.types cimport mm
@@ -33,14 +32,14 @@ cdef inline uint64_t fresh_value(cpu *c) noexcept nogil:
 # Returns False if the ring has no room for it; nothing was done then.
 # Context: own cpu, no lock, no RCU.
 cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
-    cdef mm *m = &x.mms[0]
+    cdef mm *m = machine_mm(x, o.start)
     cdef event *e
     cdef uint32_t verb = o.verb
     cdef uint32_t lines = 0
     cdef uint64_t value = 0, incarnation = 0
     cdef int status
     # A walk past the end of the address space fails and reports no pages.
-    if verb == VERB_WALK and o.start < o.end and o.end <= geo_task_size(&m.geo) >> PAGE_SHIFT:
+    if verb == VERB_WALK and o.start < o.end and o.end <= m.end_page:
         lines = walk_lines(o.end - o.start)
     if not record_room(c, lines):
         return False

@@ -77,7 +77,7 @@ cdef inline void judge_all(judge *j) noexcept nogil:
 # What the tables say about a page: PAGE_*, and for a frame its incarnation and stamp.
 cdef inline int observe_page(void *ctx, uint64_t vpn, uint64_t *incarnation, uint64_t *value) noexcept nogil:
     cdef machine *x = <machine *>ctx
-    cdef mm *m = &x.mms[0]
+    cdef mm *m = &x.mms[0]         # frames are the same for all
     cdef uint64_t pte = quiescent_pte(x, vpn)
     incarnation[0] = 0
     value[0] = 0

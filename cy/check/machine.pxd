@@ -6,7 +6,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu
-from cy.base.geometry cimport geo_fanout
+from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT, geo_fanout, geo_task_size
 from cy.base.rng cimport rng_seed
 from cy.base.shm cimport event, shm_header, shm_worker
 from cy.mm.arena cimport arena_reset
@@ -16,12 +16,11 @@ from cy.sync.rcu cimport rcu_cpu_init, rcu_domain, rcu_domain_init
 from cy.sync.seqcount cimport seqcount_init
 from cy.sync.spinlock cimport spin_lock_init
 
-cdef enum:
-    MAX_MMS = 8
-
 cdef struct machine:
     mm mms[8]
     uint32_t nr_mms
+    # Table of the first pgd. 0, the table that no entry can name, unless pgds are replaced: then table 0 is nobody's.
+    uint32_t first_pgd
     arena frames
     arena tables
     arena vmas
@@ -102,11 +101,14 @@ cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t fram
     first.vma_objects = <vma *>(base + l.vmas)
     first.protect = &x.protect
     first.set.capacity = vmas - 1
+    x.first_pgd = 1 if x.nr_mms > 1 else 0
     for i in range(x.nr_mms):
         m = &x.mms[i]
         if i != 0:
             memcpy(m, first, sizeof(mm))
         m.index = i
+        m.first_page = <uint64_t>i << MM_SHIFT
+        m.end_page = m.first_page + (geo_task_size(&m.geo) >> PAGE_SHIFT)
         m.set.slots = <uint64_t *>(base + l.slots) + <uint64_t>i * vmas
     for i in range(tables):
         first.ptdescs[i].entries = x.entries + <uint64_t>i * first.geo.max_fanout
@@ -118,26 +120,26 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
     cdef uint32_t i
     x.seed = seed
     x.clock = 0
-    arena_reset(&x.frames, 1)
-    arena_reset(&x.tables, x.nr_mms)
-    arena_reset(&x.vmas, 0)
+    arena_reset(&x.frames, 1, 0)
+    arena_reset(&x.tables, 1, x.first_pgd + x.nr_mms - 1)
+    arena_reset(&x.vmas, 0, 0)
     for i in range(x.frames.nr):
         first.pages[i].incarnation = 0
     for i in range(x.tables.nr):
         first.ptdescs[i].mm = NULL
     for i in range(x.nr_mms):
-        _mm_reset(&x.mms[i])
+        _mm_reset(&x.mms[i], x.first_pgd + i)
     rcu_domain_init(&x.rcu[RCU_TABLES], RCU_TABLES, x.cpus, x.nr_workers)
     rcu_domain_init(&x.rcu[RCU_HW], RCU_HW, x.cpus, x.nr_workers)
     x.header.nr_reports = 0
     for i in range(x.nr_workers):
         _cpu_reset(x, &x.cpus[i], i)
 
-cdef inline void _mm_reset(mm *m) noexcept nogil:
-    m.pgd = &m.ptdescs[m.index]
+cdef inline void _mm_reset(mm *m, uint32_t pgd) noexcept nogil:
+    m.pgd = &m.ptdescs[pgd]
     m.pgd.mm = m
     m.pgd.level = m.geo.levels - 1
-    m.pgd.addr = 0
+    m.pgd.addr = m.first_page << PAGE_SHIFT
     m.pgd.detached = 0
     memset(m.pgd.entries, 0, <size_t>geo_fanout(&m.geo, m.pgd.level) * 8)
     spin_lock_init(&m.pgd.lock)
@@ -150,6 +152,10 @@ cdef inline void _mm_reset(mm *m) noexcept nogil:
     m.pgtables_bytes = 0
     mm_rss_reset(m)
     m.tlb_flush_pending = 0
+
+# The mm of a global page number. A page of an mm that does not exist lies behind the end of the first one.
+cdef inline mm *machine_mm(machine *x, uint64_t page) noexcept nogil:
+    return &x.mms[page >> MM_SHIFT if page >> MM_SHIFT < x.nr_mms else 0]
 
 # pte, pmd and pud tables of all mms. Context: a hint while workers run.
 cdef inline uint64_t machine_table_bytes(machine *x) noexcept nogil:
@@ -178,7 +184,8 @@ cdef inline void _cpu_reset(machine *x, cpu *c, uint32_t id) noexcept nogil:
     c.frames_next.nr = 0
     c.frames_wait.nr = 0
     c.flush_gen = <uint64_t>-5
-    c.full_flushes = <uint64_t>-5
+    for i in range(x.nr_mms):
+        c.full_flushes[i] = <uint64_t>-5
     rcu_cpu_init(&c.rcu[RCU_TABLES])
     rcu_cpu_init(&c.rcu[RCU_HW])
     memset(c.tlb, 0, sizeof(c.tlb))

@@ -3,7 +3,7 @@
 cdef str _table_name(mm *m, uint64_t i):
     if i >= m.tables.nr:
         return f"table {i}"
-    if i == 0:
+    if m.ptdescs[i].level == m.geo.levels - 1:
         return "pgd"
     return f"{('pte_table', 'pmd_table', 'pud_table', 'p4d_table')[m.ptdescs[i].level]} {i}"
 
@@ -38,10 +38,11 @@ cdef str _mm_field(uint64_t offset):
     ]))
 
 
-cdef str _machine_field(uint64_t offset):
+cdef str _machine_field(machine *machine_, uint64_t offset):
     cdef machine *x = NULL
     if offset < <uint64_t><uintptr_t>&x.nr_mms:
-        return _mm_field(offset % sizeof(mm))
+        which = f" of m{offset // sizeof(mm)}" if machine_.nr_mms > 1 else ""
+        return _mm_field(offset % sizeof(mm)) + which
     return _field(offset, sorted([
         (0, "machine"), (<uint64_t><uintptr_t>&x.frames, "arena"),
         (<uint64_t><uintptr_t>&x.rcu[0], "rcu_domain tables"), (<uint64_t><uintptr_t>&x.rcu[1], "rcu_domain hardware"),

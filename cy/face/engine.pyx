@@ -17,7 +17,7 @@ from cy.base.clock cimport now_ns, pt_clock_begin, pt_clock_end
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu
 from cy.base.explorable cimport explorable
-from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_init
+from cy.base.geometry cimport MAX_MMS, PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_init
 from cy.base.hook cimport pt_current_slot, pt_hook, pt_set_current
 from cy.base.shm cimport (
     C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_DONTNEED, VERB_READ, VERB_SYNC, event, op, report, shm_header,

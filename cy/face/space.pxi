@@ -52,11 +52,11 @@ cdef class Space:
         memset(&scratch, 0, sizeof(scratch))
         fill_mm(&scratch, self.config)
         workers = _count_in(self.config, "workers", 1, MAX_CPUS)
-        tables = _count_in(self.config, "tables", 2, 1 << 28)
+        scratch.nr_mms = _count_in(self.config, "mms", 1, MAX_MMS)
+        tables = _count_in(self.config, "tables", 2 if scratch.nr_mms == 1 else scratch.nr_mms + 2, 1 << 28)
         frames = _count_in(self.config, "frames", 2, 1 << 31)
         vmas = _count_in(self.config, "vmas", 2, 1 << 24)
         ring = _count_in(self.config, "ring_events", 4, 1 << 24)
-        scratch.nr_mms = 1
         machine_layout_fill(&self.where, scratch.nr_mms, workers, frames, tables, vmas, scratch.mms[0].geo.max_fanout)
         self.region = _Region(self.where.total)
         self._map_shared(shared, workers, ring)
@@ -259,23 +259,27 @@ cdef class Space:
     # ---- looking at the state ----------------------------------------------------------------
 
     def snapshot(self) -> dict:
-        """Pages, tables, VMAs, table bytes and rss of the quiescent machine; see ptstress/machines.py."""
-        cdef mm *m = &self.x.mms[0]
-        cdef uint32_t i
+        """Pages, tables, VMAs, table bytes and rss of all mms of the quiescent machine; page numbers are global."""
+        cdef uint32_t i, k
+        cdef uint64_t rss = 0
+        cdef mm *m
         cdef vma *v
         pages = []
         tables = []
-        self._snapshot_table(m.pgd, pages, tables)
         vmas = []
-        for i in range(m.set.nr):
-            v = vma_at(&m.set, i)
-            vmas.append((v.vm_start >> PAGE_SHIFT, v.vm_end >> PAGE_SHIFT, v.writable, v.anon_vma))
+        for i in range(self.x.nr_mms):
+            m = &self.x.mms[i]
+            self._snapshot_table(m.pgd, pages, tables)
+            for k in range(m.set.nr):
+                v = vma_at(&m.set, k)
+                vmas.append((v.vm_start >> PAGE_SHIFT, v.vm_end >> PAGE_SHIFT, v.writable, v.anon_vma))
+            rss += mm_rss(m)
         return {
             "pages": np.array(pages, dtype=[("page", "u8"), ("state", "u1"), ("incarnation", "u8"), ("value", "u8")]),
             "tables": np.array(tables, dtype=[("level", "u1"), ("page", "u8"), ("present", "u4")]),
             "vmas": np.array(vmas, dtype=[("start", "u8"), ("end", "u8"), ("writable", "u1"), ("anon_vma", "u4")]),
             "table_bytes": machine_table_bytes(self.x),
-            "rss": mm_rss(m),
+            "rss": rss,
         }
 
     cdef int _snapshot_table(self, ptdesc *t, list pages, list tables) except -1:
@@ -295,7 +299,7 @@ cdef class Space:
             else:
                 pages.append(((t.addr >> PAGE_SHIFT) + i, 2, m.pages[pte_pfn(entry)].incarnation,
                               m.pages[pte_pfn(entry)].stamp))
-        if t != m.pgd:
+        if t.level != m.geo.levels - 1:
             tables.append((t.level, t.addr >> PAGE_SHIFT, present))
         return 0
 
@@ -320,4 +324,4 @@ cdef class Space:
         if offset >= self.where.cpus:
             i = (offset - self.where.cpus) // sizeof(cpu)
             return f"cpu {i}.{_cpu_field(offset - self.where.cpus - i * sizeof(cpu))}"
-        return _machine_field(offset)
+        return _machine_field(self.x, offset)

@@ -15,21 +15,22 @@ from cy.mm.types cimport (
 from cy.sync.lockclass cimport LOCK_ARENA
 from cy.sync.spinlock cimport spin_lock, spin_lock_init, spin_unlock
 
-# Every item free but the first `reserved`, which are kept back: no entry ever holds number 0.
-cdef inline void arena_reset(arena *a, uint32_t reserved) noexcept nogil:
-    cdef uint32_t i
+# Every item free but the first `reserved`, which are never handed out, so that no entry holds number 0, and the `live`
+# ones behind them, which are in use.
+cdef inline void arena_reset(arena *a, uint32_t reserved, uint32_t live) noexcept nogil:
+    cdef uint32_t i, kept = reserved + live
     spin_lock_init(&a.lock)
     for i in range(a.nr):
         a.items[i].next = i + 1 if i + 1 < a.nr else ARENA_NONE
         a.items[i].gen = <uint32_t>-3
         a.items[i].state = ITEM_FREE
         a.items[i].owner = 0
-        if i < reserved:
+        if i < kept:
             a.items[i].state = ITEM_LIVE
     a.reserved = reserved
-    a.head = reserved if reserved < a.nr else ARENA_NONE
+    a.head = kept if kept < a.nr else ARENA_NONE
     a.tail = a.nr - 1
-    a.nr_free = a.nr - reserved
+    a.nr_free = a.nr - kept
     # A small arena is not left in one cpu's magazine; all magazines together hold at most half of a large one.
     if a.nr < 64 * MAGAZINE:
         a.batch = 1

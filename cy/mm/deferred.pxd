@@ -8,6 +8,7 @@ from cy.base.atomics cimport peek, plain_store, smp_rmb
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, TLB_ENTRIES, cpu, frame_chain, pt_report, tlb_entry
 from cy.base.entry cimport PT_POISON
+from cy.base.geometry cimport MM_SHIFT
 from cy.base.shm cimport ORACLE_STALE_TLB
 from cy.mm.arena cimport arena_free
 from cy.mm.types cimport mm, page
@@ -85,7 +86,7 @@ cdef inline void _check_no_translation(cpu *c, mm *m, uint32_t pfn) noexcept nog
         fills = peek(&e.fills)
         smp_rmb()
         if (fills & 1) == 0 and peek(&e.tag) == p.vpn + 1 and peek(&e.incarnation) == peek(&p.incarnation) \
-                and peek(&e.gen) == peek(&m.cpus[i].full_flushes) \
+                and peek(&e.gen) == peek(&m.cpus[i].full_flushes[p.vpn >> MM_SHIFT]) \
                 and peek(&e.tag) == p.vpn + 1 and peek(&e.fills) == fills:
             pt_report(c, ORACLE_STALE_TLB, 22, b"frame a is freed while the TLB of cpu b translates to it",
                       p.vpn << 12, pfn, i)

@@ -1,7 +1,7 @@
 # Software TLB: one direct-mapped array per cpu, filled by its owner, flushed by anyone.
 #
-# An entry caches frame, RW and D. It is valid while `tag` matches and `gen` is the cpu's current
-# full_flushes. Flushing does not wait for the owner: it bumps flush_gen and clears tags; an access
+# An entry caches frame, RW and D. Its tag is a global page number, which tells the mm as a PCID does. It is valid
+# while `tag` matches and `gen` is the cpu's current full_flushes of that mm. Flushing does not wait for the owner: it bumps flush_gen and clears tags; an access
 # that already holds a translation is covered by the hardware grace period.
 #
 # [PT-020] store buffering: the filler stores the tag, then loads flush_gen; the flusher bumps
@@ -9,13 +9,13 @@
 # began after its walk. Both sides are full barriers.
 # [PT-021] pairs with: the flush follows the store that cleared the entry (ptep_get_and_clear, a full
 # barrier), so a fill that starts after the bump walks the cleared table.
-# Source: arch/x86/mm/tlb.c. Not modelled: paging-structure cache, ASIDs, lazy mode; every cpu of
-# the machine is in mm_cpumask.
+# Source: arch/x86/mm/tlb.c. Not modelled: paging-structure cache, PCIDs that run out, lazy mode;
+# every cpu of the machine is in the mm_cpumask of every mm.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, atomic_add_return, cmpxchg, peek, peek32, smp_load_acquire, smp_rmb, smp_wmb, xchg
 from cy.base.cpu cimport TLB_ENTRIES, count, cpu, delay_point, pt_report, tlb_entry
 from cy.base.entry cimport pte_pfn
-from cy.base.geometry cimport PAGE_SHIFT
+from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT
 from cy.base.shm cimport C_FILL_DROPPED, C_FLUSHES, C_FULL_FLUSHES, ORACLE_STALE_TLB
 from cy.mm.arena cimport zap_owner
 from cy.mm.types cimport ITEM_FREE, ITEM_ZAPPED, mm
@@ -26,7 +26,7 @@ cdef inline tlb_entry *tlb_slot(cpu *c, uint64_t vpn) noexcept nogil:
 # The cached translation of `vpn`, or 0. Context: in a hardware section of cpu c.
 cdef inline uint64_t tlb_lookup(cpu *c, uint64_t vpn) noexcept nogil:
     cdef tlb_entry *e = tlb_slot(c, vpn)
-    if READ_ONCE(&e.tag) == vpn + 1 and READ_ONCE(&e.gen) == READ_ONCE(&c.full_flushes):
+    if READ_ONCE(&e.tag) == vpn + 1 and READ_ONCE(&e.gen) == READ_ONCE(&c.full_flushes[vpn >> MM_SHIFT]):
         return READ_ONCE(&e.val)
     return 0
 
@@ -42,7 +42,7 @@ cdef inline void tlb_fill(cpu *c, uint64_t vpn, uint64_t val, uint64_t incarnati
     smp_wmb()                                # before the rest, for oracles: pairs with smp_rmb in _check_entry
     WRITE_ONCE(&e.val, val)
     WRITE_ONCE(&e.incarnation, incarnation)
-    WRITE_ONCE(&e.gen, READ_ONCE(&c.full_flushes))
+    WRITE_ONCE(&e.gen, READ_ONCE(&c.full_flushes[vpn >> MM_SHIFT]))
     xchg(&e.tag, vpn + 1)                    # [PT-020] pairs with: flush_tlb_range.
     if READ_ONCE(&c.flush_gen) != walk_gen:
         WRITE_ONCE(&e.tag, 0)
@@ -69,7 +69,7 @@ cdef inline void flush_tlb_range(cpu *c, mm *m, uint64_t start, uint64_t end) no
             if READ_ONCE(&e.tag) == vpn + 1:
                 cmpxchg(&e.tag, vpn + 1, 0)
 
-# The same for the whole address space.
+# The same for the whole address space; translations of other mms stay.
 cdef inline void flush_tlb_mm(cpu *c, mm *m) noexcept nogil:
     cdef uint32_t i
     count(c, C_FULL_FLUSHES)
@@ -77,7 +77,7 @@ cdef inline void flush_tlb_mm(cpu *c, mm *m) noexcept nogil:
         # In this order: a fill that takes the new full_flushes also sees the new flush_gen. The other
         # way round it could take the new one with an old entry, and stay valid after the flush.
         atomic_add_return(&m.cpus[i].flush_gen, 1)       # [PT-020] pairs with: tlb_fill.
-        atomic_add_return(&m.cpus[i].full_flushes, 1)    # entries filled before are invalid now
+        atomic_add_return(&m.cpus[i].full_flushes[m.index], 1)    # entries filled before are invalid now
 
 # Oracle stale-tlb at operation return (I22, I32): no TLB reaches what this operation of cpu c
 # unmapped in [start, end), nor a frame that is free. Checking builds only.
@@ -111,7 +111,7 @@ cdef inline void _check_entry(cpu *c, mm *m, cpu *target, tlb_entry *e, uint64_t
     stale = state == ITEM_FREE or peek(&m.pages[pfn].incarnation) != incarnation \
         or (state == ITEM_ZAPPED and peek32(&m.frames.items[pfn].owner) == zap_owner(c))
     smp_rmb()
-    if stale and peek(&e.gen) == peek(&target.full_flushes) \
+    if stale and peek(&e.gen) == peek(&target.full_flushes[m.index]) \
             and peek(&e.tag) == tag and peek(&e.fills) == fills:
         pt_report(c, ORACLE_STALE_TLB, 32, b"after the flush the TLB of cpu b still translates to frame a",
                   (tag - 1) << PAGE_SHIFT, pfn, target.id)

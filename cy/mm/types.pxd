@@ -31,7 +31,7 @@ cdef struct magazine:
 cdef struct arena:
     arena_item *items
     uint32_t nr
-    uint32_t reserved       # items [0, reserved) are never handed out: the zero page, the pgds
+    uint32_t reserved       # items [0, reserved) are never handed out: the zero page, the first pgd
     uint32_t fifo           # 1: reuse the item that was freed longest ago
     uint32_t batch          # free items that a cpu takes from or gives to the common list at once
     uint32_t high           # a cpu that has so many gives some back
@@ -52,7 +52,7 @@ cdef struct page:
     # Written: hardware accesses, marked; allocation and poison, plain. Read: hardware accesses.
     uint64_t stamp
     uint64_t incarnation    # unique for this allocation; the stamp of a frame never written
-    uint64_t vpn            # page number it was mapped at
+    uint64_t vpn            # global page number it was mapped at
     uint64_t pad
 
 # ---- table.pxd ------------------------------------------------------------------------------
@@ -141,6 +141,8 @@ cdef struct mm:
     cpu *cpus
     uint32_t nr_cpus
     uint32_t index                      # of this mm in its machine
+    uint64_t first_page                 # its global page numbers are [first_page, end_page)
+    uint64_t end_page
     ptdesc *pgd
     uint64_t pad2[8]        # what every access reads does not share a cache line with the locks
     # Guards entries of all tables above the pmd_table, and the first setting of vma.anon_vma.

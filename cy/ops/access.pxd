@@ -6,7 +6,7 @@ from libc.errno cimport EFAULT
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.build cimport likely
 from cy.base.cpu cimport cpu, pt_report
-from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
+from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport ORACLE_PROGRESS
 from cy.core.fault cimport handle_mm_fault
 from cy.mm.hw cimport hw_access
@@ -18,7 +18,7 @@ cdef enum:
 # Context: no lock, no RCU. Returns 0, -EFAULT (no VMA, or not writable) or -ENOMEM.
 # *value: to store, or what was loaded. *incarnation: the frame's; 0 for the zero page.
 cdef inline int do_access(cpu *c, mm *m, uint64_t vpn, bint write, uint64_t *value, uint64_t *incarnation) noexcept nogil:
-    if vpn >= geo_task_size(&m.geo) >> PAGE_SHIFT:
+    if vpn >= m.end_page:
         return -EFAULT
     if likely(hw_access(c, m, vpn << PAGE_SHIFT, write, value, incarnation)):
         return 0

@@ -8,7 +8,7 @@
 from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint64_t
 from cy.base.cpu cimport cpu
-from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
+from cy.base.geometry cimport PAGE_SHIFT
 from cy.core.zap cimport zap_page_range
 from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
@@ -22,7 +22,7 @@ cdef inline int do_dontneed(cpu *c, mm *m, uint64_t first, uint64_t last) noexce
     cdef cursor cur
     cdef mmu_gather tlb
     cdef int rc
-    if first > last or last > geo_task_size(&m.geo) >> PAGE_SHIFT:
+    if first > last or last > m.end_page:
         return -EINVAL
     if first == last:
         return 0

@@ -8,7 +8,7 @@ from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32
 from cy.base.cpu cimport cpu
-from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
+from cy.base.geometry cimport PAGE_SHIFT
 from cy.mm.types cimport ARENA_NONE, mm, vma
 from cy.mm.vma cimport (
     anon_vma_compatible, can_vma_merge, vm_area_alloc, vm_area_free, vm_area_free_unused, vm_area_init, vm_end,
@@ -29,7 +29,7 @@ cdef inline int do_mmap(cpu *c, mm *m, uint64_t first, uint64_t last, uint32_t w
     cdef int rc
     if first >= last:
         return -EINVAL
-    if last > geo_task_size(&m.geo) >> PAGE_SHIFT:
+    if last > m.end_page:
         return -ENOMEM
     mmap_write_lock(c, m)
     # All that can fail comes before the old mapping goes. At most two splits and the new VMA are needed; like

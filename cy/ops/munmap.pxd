@@ -9,7 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32
 from cy.base.bugs cimport BUG, BUG_P21
 from cy.base.cpu cimport cpu, delay_point
-from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
+from cy.base.geometry cimport PAGE_SHIFT
 from cy.core.free_pgtables cimport free_pgtables
 from cy.core.zap cimport zap_page_range
 from cy.mm.cursor cimport cursor_begin, cursor_end
@@ -35,7 +35,7 @@ cdef struct unmap_state:
 cdef inline int do_munmap(cpu *c, mm *m, uint64_t first, uint64_t last) noexcept nogil:
     cdef unmap_state u
     cdef int rc
-    if first >= last or last > geo_task_size(&m.geo) >> PAGE_SHIFT:
+    if first >= last or last > m.end_page:
         return -EINVAL
     mmap_write_lock(c, m)
     rc = unmap_gather(c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, &u)

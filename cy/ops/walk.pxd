@@ -2,7 +2,7 @@
 from libc.errno cimport EINVAL
 from libc.stdint cimport uint64_t
 from cy.base.cpu cimport cpu
-from cy.base.geometry cimport PAGE_SHIFT, geo_task_size
+from cy.base.geometry cimport PAGE_SHIFT
 from cy.core.walk cimport walk_page_range
 from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.types cimport INTENT_WALK, cursor, mm
@@ -12,7 +12,7 @@ from cy.mm.types cimport INTENT_WALK, cursor, mm
 cdef inline int do_walk(cpu *c, mm *m, uint64_t first, uint64_t last, uint64_t *bits, uint64_t nr_bits,
                         uint64_t *present) noexcept nogil:
     cdef cursor cur
-    if first > last or last > geo_task_size(&m.geo) >> PAGE_SHIFT:
+    if first > last or last > m.end_page:
         return -EINVAL
     cursor_begin(&cur, c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, INTENT_WALK)
     present[0] = walk_page_range(&cur, first << PAGE_SHIFT, last << PAGE_SHIFT, bits, nr_bits)

@@ -66,7 +66,7 @@ cdef void fill_without_recheck(cpu *c, uint64_t pte) noexcept nogil:
     cdef tlb_entry *e = tlb_slot(c, 0)
     xchg(&e.tag, 0)
     WRITE_ONCE(&e.val, pte)
-    WRITE_ONCE(&e.gen, READ_ONCE(&c.full_flushes))
+    WRITE_ONCE(&e.gen, READ_ONCE(&c.full_flushes[0]))
     xchg(&e.tag, 1)
 
 
