@@ -37,7 +37,7 @@ CARRIERS = ("fibres", "threads", "both")
 KNOBS: tuple[tuple[str, int | str], ...] = (
     ("need_resched", 2), ("gather_batch", 2), ("trylock_fail", 8), ("reuse", "lifo"),
 )
-ARENA = (("tables", 64), ("frames", 256), ("vmas", 64))
+ARENA = (("tables", 128), ("frames", 256), ("vmas", 64))
 _OUTCOMES = (
     ("deadlock", "deadlock: no worker can run"),
     ("livelock", "livelock: the workers go on for ever"),
@@ -121,7 +121,7 @@ class Lab:
             "bugs": list(bugs), "knobs": knobs, **dict(ARENA),
         }
         self.geometry = geometry
-        self.workers = 0
+        self.shape = (0, 0)
 
     def load(self, program: Program) -> None:
         """Make ``program`` what is explored. Raises ``UsageError`` if it does not fit."""
@@ -134,8 +134,9 @@ class Lab:
                 f"ends at p{pages_of(self.geometry) - 1}"
             )
         self.explorer = None
-        if len(branches) != self.workers:
-            self._make_machine(len(branches))
+        shape = (len(branches), program.mms())
+        if shape != self.shape:
+            self._make_machine(*shape)
         self.machine.program(prefix, branches)
         self.explorer = self.explorer_module.Explorer(self.machine.explorable())
 
@@ -143,21 +144,21 @@ class Lab:
         """Run a failure once more: its oracle, what it is, and its story."""
         result = self.explorer.replay(replay.choices, replay.seed, max_steps=replay.max_steps)
         oracle, what = judge(result["outcome"], self.view.reports())
-        operations = [operations_of(self.view.recorded(w)) for w in range(self.workers)]
+        operations = [operations_of(self.view.recorded(w)) for w in range(self.shape[0])]
         # The first worker did the prefix too, before there was a schedule.
         operations[0] = operations[0][len(parse(replay.program).prefix) :]
         return oracle, what, tell(result["trace"], operations, self.machine.describe, f"{oracle}: {what}")
 
-    def _make_machine(self, workers: int) -> None:
+    def _make_machine(self, workers: int, mms: int) -> None:
         memory = bytearray(shared_bytes(workers, RING_EVENTS))
         try:
-            self.machine = self.engine.Machine({**self.config, "workers": workers}, memory)
+            self.machine = self.engine.Machine({**self.config, "workers": workers, "mms": mms}, memory)
         except ValueError as error:
             raise UsageError(f"engine: {error}") from None
         except MemoryError as error:
             raise ResourceError(f"engine: {error or 'out of memory'}") from None
         self.view = SharedView(memory, workers, RING_EVENTS)
-        self.workers = workers
+        self.shape = (workers, mms)
 
 
 def explore(request: ExploreRequest, on_progress: Callable[[str], None]) -> ExploreSummary:

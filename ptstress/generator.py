@@ -4,7 +4,7 @@ A program works on one pte_table or on a few neighbouring ones: a prefix maps th
 their pages, then two or three branches of several operations race. Accesses go to a handful of pages, so
 that they meet; ranges are pieces of tables, whole tables, or everything. Operations that fill tables and
 operations that empty them are drawn equally often: the others only look, or change the VMAs that
-everything stands on. For Hypothesis see ``strategies``.
+everything stands on. Some programs do all that in two or three mms. For Hypothesis see ``strategies``.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,8 @@ from ptstress.vocabulary import Verb
 
 #: How many tables; the more operations meet on one, the more can go wrong there.
 TABLES = (1, 1, 1, 2, 3)
+#: How many mms: frames, tables and VMA objects move from one to another.
+MMS = (1, 1, 1, 2, 3)
 BRANCHES = (2, 3)
 OPERATIONS_PER_BRANCH = (4, 8)
 HOT_PAGES = 6
@@ -41,17 +43,23 @@ class _Generator:
         first = min(rng.choice((0, (1 << geometry.bits[1]) - 1)), in_all - tables)
         self.tables = range(first, first + tables)
         self.start, self.end = first * self.table_pages, (first + tables) * self.table_pages
+        self.mms = rng.choice(MMS)
         self.hot = [rng.randrange(self.start, self.end) for _ in range(HOT_PAGES)]
 
     def program(self, branches: tuple[int, int]) -> Program:
         """Draws are made in a fixed order; the seed decides them."""
-        prefix = [mmap(self.start, self.end)]
-        prefix += [self.rng.choice((write, write, read))(page) for page in sorted(set(self.hot)) if self.rng.random() < 0.5]
+        prefix = [mmap(self.start, self.end).moved(mm) for mm in range(self.mms)]
+        touched = [page for page in sorted(set(self.hot)) if self.rng.random() < 0.5]
+        prefix += [self._somewhere(self.rng.choice((write, write, read))(page)) for page in touched]
         count = self.rng.randint(*branches)
         return Program(branches=tuple(self._branch() for _ in range(count)), prefix=tuple(prefix))
 
     def _branch(self) -> tuple[Op, ...]:
-        return tuple(self._operation() for _ in range(self.rng.randint(*OPERATIONS_PER_BRANCH)))
+        return tuple(self._somewhere(self._operation()) for _ in range(self.rng.randint(*OPERATIONS_PER_BRANCH)))
+
+    def _somewhere(self, op: Op) -> Op:
+        """The operation in one of the mms."""
+        return op.moved(self.rng.randrange(self.mms))
 
     def _operation(self) -> Op:
         verbs, weights = zip(*WEIGHTS, strict=True)

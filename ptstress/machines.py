@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ptstress.model import AddressSpace, Follower, compare
+from ptstress.model import AddressSpaces, Follower, compare
 from ptstress.model.geometry import Geometry
 from ptstress.observe import observations
 from ptstress.operation import Op, dontneed, mmap, munmap, op_array, read, walk, write
@@ -14,12 +14,13 @@ from ptstress.strategies import page_ranges, pages
 
 
 def address_space_machine(
-    make_machine: Callable[[], Any], bits: tuple[int, ...], reclaim: str
+    make_machine: Callable[[], Any], bits: tuple[int, ...], reclaim: str, mms: int = 1
 ) -> type[RuleBasedStateMachine]:
     """One rule for each verb, one invariant that compares everything.
 
     ``make_machine``: gives the engine's ``Machine`` with an empty address space of geometry ``bits`` whose
-    reclaim policy is ``reclaim``; it may be the same one each time. Allocations must not fail.
+    reclaim policy is ``reclaim``; it may be the same one each time. Allocations must not fail. It has ``mms`` mms; one
+    rule says in which of them the next operations are done.
     """
     space_pages = Geometry.of(bits).pages
     any_page = st.one_of([pages(bits)] * 4 + [st.just(space_pages)])
@@ -34,13 +35,22 @@ def address_space_machine(
         def __init__(self) -> None:
             super().__init__()
             self.machine = make_machine()
-            self.space = AddressSpace(bits, reclaim)
+            self.space = AddressSpaces(bits, reclaim, mms)
             self.follower = Follower(self.space)
+            self.mm = 0
 
         @initialize(pages=most_pages)
         def map_most(self, pages: tuple[int, int]) -> None:
             """In an empty address space most operations have no effect."""
-            self._do(mmap(*pages))
+            for mm in reversed(range(mms)):
+                self.mm = mm
+                self._do(mmap(*pages))
+
+        @precondition(lambda self: mms > 1)
+        @rule(mm=st.integers(0, mms - 1))
+        def switch_mm(self, mm: int) -> None:
+            """The next operations are done in ``mm``."""
+            self.mm = mm
 
         @rule(page=any_page)
         def read(self, page: int) -> None:
@@ -80,6 +90,7 @@ def address_space_machine(
             assert self.machine.check() == 0, self.machine.reports()
 
         def _do(self, op: Op) -> None:
+            op = op.moved(self.mm)
             events, table_bytes = self.machine.serial(op_array([op]))
             (seen,) = observations(events)
             difference = self.follower.follow(op, seen)

@@ -1,7 +1,7 @@
 """One operation on an address space, as every part of the project passes it around.
 
 Pages are half-open, ``[start, end)``, in pages of 4 KiB. ``read`` and ``write`` concern one page. The
-engine gets operations as arrays of ``OP_DTYPE``.
+engine gets operations as arrays of ``OP_DTYPE``. Page numbers are global: see ``ptstress.pages``.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ptstress.vocabulary import OP_DTYPE, Verb
+from ptstress.pages import mm_of, page_text, range_text
+from ptstress.vocabulary import MM_SHIFT, OP_DTYPE, Verb
 
 #: Value of ``arg`` for ``mmap``.
 READ_ONLY, WRITABLE = 0, 1
@@ -24,9 +25,18 @@ class Op(NamedTuple):
     arg: int = 0
 
     def __str__(self) -> str:
-        """As in a program: ``write(p3)``, ``mmap(p0..p8, ro)``."""
-        where = f"p{self.start}" if self.end == self.start + 1 else f"p{self.start}..p{self.end}"
+        """As in a program: ``write(p3)``, ``mmap(m1:p0..p8, ro)``."""
+        where = page_text(self.start) if self.end == self.start + 1 else range_text(self.start, self.end)
         return f"{self.verb.label}({where}{', ro' if self.verb is Verb.MMAP and not self.arg else ''})"
+
+    @property
+    def mm(self) -> int:
+        """The mm that it works on."""
+        return mm_of(self.start)
+
+    def moved(self, mms: int) -> "Op":
+        """The same, ``mms`` mms further on; back for a negative number."""
+        return self._replace(start=self.start + (mms << MM_SHIFT), end=self.end + (mms << MM_SHIFT))
 
 
 def read(page: int) -> Op:

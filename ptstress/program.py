@@ -11,6 +11,7 @@ empty.
     read(p3) write(p3)                                  one page
     walk munmap dontneed mmap (p0..p8) or (p3)          pages from p0 up to, without, p8; or one page
     mmap(p0..p8, ro)                                    read-only; writable otherwise
+    write(m1:p3) dontneed(m1:p0..p8)                    of mm 1 instead of mm 0
     # up to the end of the line is a comment
 """
 
@@ -23,15 +24,16 @@ import numpy as np
 
 from ptstress.errors import UsageError
 from ptstress.operation import READ_ONLY, WRITABLE, Op, op_array
-from ptstress.vocabulary import OPERATIONS, PAGE_SHIFT, Verb
+from ptstress.pages import global_page, local_page
+from ptstress.vocabulary import MAX_MMS, MM_SHIFT, OPERATIONS, Verb
 
 MAX_BRANCHES = 64
-MAX_PAGE = 1 << (64 - PAGE_SHIFT)
+MAX_PAGE = 1 << MM_SHIFT
 
 _VERBS = {verb.label: verb for verb in OPERATIONS}
 _LABEL = re.compile(r"\s*([A-Za-z_]\w*)\s*:")
 _OPERATION = re.compile(r"([A-Za-z_]\w*)\s*\(([^()]*)\)")
-_PAGES = re.compile(r"p(\d{1,20})(?:\s*\.\.\s*p(\d{1,20}))?")
+_PAGES = re.compile(r"(?:m(\d{1,3}):)?p(\d{1,20})(?:\s*\.\.\s*(?:m(\d{1,3}):)?p(\d{1,20}))?")
 _OPERATION_FORM = "an operation such as write(p3), dontneed(p0..p8) or mmap(p0..p8, ro)"
 _VERB_FORM = f"one of {', '.join(_VERBS)}"
 
@@ -68,8 +70,13 @@ class Program:
         yield from self.suffix
 
     def end_page(self) -> int:
-        """The first page behind all pages that the program names."""
-        return max((max(op.start + 1, op.end) for op in self.operations()), default=0)
+        """The first page behind all pages that the program names, whatever their mms."""
+        ends = ((op.start, max(op.start + 1, op.end)) for op in self.operations())
+        return max((end - start + local_page(start) for start, end in ends), default=0)
+
+    def mms(self) -> int:
+        """How many mms it needs."""
+        return max((op.mm for op in self.operations()), default=0) + 1
 
 
 def parse(text: str, source: str = "<program>") -> Program:
@@ -145,13 +152,15 @@ class _Parser:
     def _pages(self, verb: Verb, text: str) -> tuple[int, int]:
         match = _PAGES.fullmatch(text)
         one_page = verb in (Verb.READ, Verb.WRITE)
-        if match is None or (one_page and match[2] is not None):
+        if match is None or (one_page and match[4] is not None):
             self._refuse(f"{text!r} in {verb.label}()", "one page such as p3" if one_page else "pages such as p0..p8 or p3")
-        start = int(match[1])
-        end = int(match[2]) if match[2] is not None else start + 1
+        mm, start = int(match[1] or 0), int(match[2])
+        end_mm, end = int(match[3] or mm), int(match[4]) if match[4] is not None else start + 1
         if max(start, end) > MAX_PAGE:
             self._refuse(f"page p{max(start, end)}", f"pages below p{MAX_PAGE}")
-        return start, end
+        if max(mm, end_mm) >= MAX_MMS:
+            self._refuse(f"mm m{max(mm, end_mm)}", f"m0 to m{MAX_MMS - 1}")
+        return global_page(mm, start), global_page(end_mm, end)
 
     def _arg(self, verb: Verb, modes: list[str]) -> int:
         if verb is not Verb.MMAP:

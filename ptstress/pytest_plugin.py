@@ -50,7 +50,7 @@ class Laboratory:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._machines: dict[int, SmallMachine] = {}
+        self._machines: dict[tuple[int, int], SmallMachine] = {}
 
     def check(self, program: str | Program) -> None:
         """Explore, then race."""
@@ -73,7 +73,7 @@ class Laboratory:
     def race(self, program: str | Program) -> None:
         """Run the program on real threads, ``rounds`` times."""
         parsed = read_program(program) if isinstance(program, str) else program
-        machine = self._machine(len(parsed.branches))
+        machine = self._machine(len(parsed.branches), parsed.mms())
         for seed in range(self.settings.seed, self.settings.seed + self.settings.rounds):
             verdict = machine.race(parsed, seed)
             if verdict.verdict != "ok":
@@ -86,13 +86,13 @@ class Laboratory:
         for machine in self._machines.values():
             machine.machine.stop()
 
-    def _machine(self, workers: int) -> SmallMachine:
-        if workers not in self._machines:
+    def _machine(self, workers: int, mms: int) -> SmallMachine:
+        if (workers, mms) not in self._machines:
             s = self.settings
-            self._machines[workers] = SmallMachine(
-                "stress", s.scheme, parse_geometry(s.geometry), workers, bugs=s.bugs
+            self._machines[workers, mms] = SmallMachine(
+                "stress", s.scheme, parse_geometry(s.geometry), workers, bugs=s.bugs, mms=mms
             )
-        return self._machines[workers]
+        return self._machines[workers, mms]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -67,11 +67,11 @@ def operations(
     return st.one_of([_operation(verb, bits, window, invalid) for verb in verbs])
 
 
-def sequences(bits: Bits, max_size: int, invalid: bool = True) -> st.SearchStrategy[list[Op]]:
-    """Operations for one thread, after an mmap."""
-    mapped = page_ranges(bits).map(lambda pair: mmap(*pair))
-    rest = st.lists(operations(bits, invalid=invalid), max_size=max_size - 1)
-    return st.tuples(mapped, rest).map(lambda parts: [parts[0], *parts[1]])
+def sequences(bits: Bits, max_size: int, invalid: bool = True, mms: int = 1) -> st.SearchStrategy[list[Op]]:
+    """Operations for one thread, after an mmap in each mm."""
+    mapped = page_ranges(bits).map(lambda pair: [mmap(*pair).moved(mm) for mm in range(mms)])
+    rest = st.lists(_somewhere(operations(bits, invalid=invalid), mms), max_size=max_size - mms)
+    return st.tuples(mapped, rest).map(lambda parts: [*parts[0], *parts[1]])
 
 
 @st.composite
@@ -81,8 +81,9 @@ def programs(
     branches: tuple[int, int] = (2, 4),
     max_ops: int = 3,
     touches: bool = True,
+    mms: int = 1,
 ) -> Program:
-    """A whole concurrent program. ``branches``: fewest, most. ``touches``: the prefix may touch pages.
+    """A whole concurrent program. ``branches``: fewest, most. ``touches``: the prefix may touch pages. ``mms``: at most.
 
     Swarm testing: each program uses a part of the verbs only, so that some have no munmap, some no
     dontneed, and so on.
@@ -93,13 +94,14 @@ def programs(
     hot = draw(st.lists(pages(bits, window), min_size=1, max_size=3, unique=True))
     access = st.sampled_from(hot)
     kinds = [_operation(verb, bits, window, False, access) for verb in verbs]
-    branch = st.lists(st.one_of(kinds), min_size=1, max_size=max_ops).map(tuple)
+    mms = draw(st.integers(1, mms))
+    branch = st.lists(_somewhere(st.one_of(kinds), mms), min_size=1, max_size=max_ops).map(tuple)
     raced = draw(st.lists(branch, min_size=branches[0], max_size=branches[1]))
-    prefix = [mmap(*window)]
+    prefix = [mmap(*window).moved(mm) for mm in range(mms)]
     if draw(st.booleans()):
         prefix.append(mmap(*draw(page_ranges(bits, window)), writable=draw(st.booleans())))
     if touches:
-        prefix += draw(st.lists(access.map(write) | access.map(read), max_size=3))
+        prefix += draw(st.lists(_somewhere(access.map(write) | access.map(read), mms), max_size=3))
     return Program(branches=tuple(raced), prefix=tuple(prefix))
 
 
@@ -127,6 +129,11 @@ def _operation(
     if verb is Verb.MMAP:
         return st.tuples(ranges, st.booleans()).map(lambda drawn: mmap(*drawn[0], writable=not drawn[1]))
     return ranges.map(lambda pair: Op(verb, *pair))
+
+
+def _somewhere(ops: st.SearchStrategy[Op], mms: int) -> st.SearchStrategy[Op]:
+    """The operations, each in one of ``mms`` mms."""
+    return ops if mms == 1 else st.builds(Op.moved, ops, st.integers(0, mms - 1))
 
 
 @st.composite

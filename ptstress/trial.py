@@ -11,7 +11,7 @@ import numpy as np
 from ptstress.engine import load_engine
 from ptstress.errors import ResourceError, UsageError
 from ptstress.layout import SharedView, report_text, shared_bytes
-from ptstress.model import AddressSpace, Explanation, Follower, Observation, explain
+from ptstress.model import AddressSpaces, Explanation, Follower, Observation, explain
 from ptstress.observe import observations
 from ptstress.operation import op_array
 from ptstress.program import Program
@@ -37,16 +37,17 @@ class SmallMachine:
 
     def __init__(
         self, build: str, scheme: str, bits: tuple[int, ...], workers: int = 1,
-        knobs: Mapping[str, int | str] | None = None, bugs: Sequence[str] = (),
+        knobs: Mapping[str, int | str] | None = None, bugs: Sequence[str] = (), mms: int = 1,
     ) -> None:
         memory = bytearray(shared_bytes(workers, RING_EVENTS))
         config = {
-            **find_scheme(scheme).config(), "geometry": bits, "workers": workers, "ring_events": RING_EVENTS,
+            **find_scheme(scheme).config(), "geometry": bits, "workers": workers, "mms": mms, "ring_events": RING_EVENTS,
             "seed": 1, "bugs": list(bugs), "knobs": dict(RARE if knobs is None else knobs), **dict(ARENA),
         }
         self.bits = bits
         self.reclaim = find_scheme(scheme).reclaim
         self.workers = workers
+        self.mms = mms
         try:
             self.machine: Any = load_engine(build).Machine(config, memory)
         except ValueError as error:
@@ -54,6 +55,10 @@ class SmallMachine:
         except MemoryError as error:
             raise ResourceError(f"engine: {error or 'out of memory'}") from None
         self.view = SharedView(memory, workers, RING_EVENTS)
+
+    def space(self) -> AddressSpaces:
+        """The model of the empty machine."""
+        return AddressSpaces(self.bits, self.reclaim, self.mms)
 
     def emptied(self, seed: int = 1) -> Any:
         """The machine, with an empty address space and no threads: those of a race stay until then."""
@@ -67,7 +72,7 @@ class SmallMachine:
         ``may_fail``: allocations fail, as the knobs say.
         """
         machine = self.emptied(seed)
-        follower = Follower(AddressSpace(self.bits, self.reclaim))
+        follower = Follower(self.space())
         events, _ = machine.serial(op_array(program.prefix))
         for op, seen in zip(program.prefix, observations(events), strict=True):
             if difference := follower.follow(op, seen):
@@ -84,7 +89,7 @@ class SmallMachine:
 
     def judge_recorded(self, program: Program) -> Verdict:
         """Does the model explain the execution of ``program`` that was recorded last?"""
-        space = AddressSpace(self.bits, self.reclaim)
+        space = self.space()
         for op in program.prefix:
             space.apply(op)
         seen = [self._recorded(worker, len(ops)) for worker, ops in enumerate(program.branches)]

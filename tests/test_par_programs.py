@@ -19,26 +19,26 @@ FAILING = {**dict(RARE), "alloc_fail": 4}
 @pytest.fixture(scope="module")
 def machine():
     """Gives a machine of scheme and number of workers; threads and memory are kept for the next program."""
-    failing = cache(lambda scheme, workers: SmallMachine("stress", scheme, BITS, workers, FAILING))
-    sound = cache(lambda scheme, workers: SmallMachine("stress", scheme, BITS, workers, RARE))
-    return lambda scheme, workers, may_fail=False: (failing if may_fail else sound)(scheme, workers)
+    failing = cache(lambda scheme, workers, mms: SmallMachine("stress", scheme, BITS, workers, FAILING, mms=mms))
+    sound = cache(lambda scheme, workers, mms: SmallMachine("stress", scheme, BITS, workers, RARE, mms=mms))
+    return lambda scheme, program, may_fail=False: (failing if may_fail else sound)(scheme, len(program.branches), program.mms())
 
 
 @pytest.mark.parametrize("scheme", NAMES)
-@given(program=programs(BITS))
+@given(program=programs(BITS, mms=3))
 @settings(max_examples=25, deadline=None)
 def test_programs_on_threads_are_explained(machine, scheme, program):
-    small = machine(scheme, len(program.branches))
+    small = machine(scheme, program)
     for seed in range(REPEATS):
         verdict = small.race(program, seed)
         assert verdict.verdict == "ok", f"{program.text()}\n{verdict.detail}"
 
 
 @pytest.mark.parametrize("scheme", ["linux-6.12", "linux-6.18"])
-@given(program=programs(BITS, touches=False))
+@given(program=programs(BITS, touches=False, mms=3))
 @settings(max_examples=15, deadline=None)
 def test_failing_allocations_have_no_other_effect(machine, scheme, program):
-    small = machine(scheme, len(program.branches), may_fail=True)
+    small = machine(scheme, program, may_fail=True)
     for seed in range(REPEATS):
         verdict = small.race(program, seed, may_fail=True)
         assert verdict.verdict == "ok", f"{program.text()}\n{verdict.detail}"
@@ -48,5 +48,5 @@ def test_failing_allocations_have_no_other_effect(machine, scheme, program):
 def test_common_programs_on_threads_are_explained(machine, scheme):
     for index in range(60):
         program = generate(index, BITS)
-        verdict = machine(scheme, len(program.branches)).race(program, index)
+        verdict = machine(scheme, program).race(program, index)
         assert verdict.verdict == "ok", f"{program.text()}\n{verdict.detail}"

@@ -20,11 +20,11 @@ EXPLORED = 200
 @pytest.fixture(scope="module")
 def explore():
     """Gives machine and explorer for a program under a scheme; machines are kept for the next program."""
-    machine = cache(lambda scheme, workers: SmallMachine("sched", scheme, BITS, workers, RARE))
+    machine = cache(lambda scheme, workers, mms: SmallMachine("sched", scheme, BITS, workers, RARE, mms=mms))
     explorer = load_explorer().Explorer
 
     def load(scheme, program):
-        small = machine(scheme, len(program.branches))
+        small = machine(scheme, len(program.branches), program.mms())
         small.machine.program(*program.arrays())
         return small, explorer(small.machine.explorable())
 
@@ -42,7 +42,7 @@ def check(small, explorer, program, seed):
 
 
 @pytest.mark.parametrize("scheme", NAMES)
-@given(program=programs(BITS))
+@given(program=programs(BITS, mms=3))
 @settings(max_examples=20, deadline=None)
 def test_programs_under_explored_schedules_are_explained(explore, scheme, program):
     check(*explore(scheme, program), program, seed=1)

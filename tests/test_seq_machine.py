@@ -25,6 +25,12 @@ def test_engine_equals_model_after_every_operation(scheme, bits):
     run_state_machine_as_test(address_space_machine(small.emptied, bits, small.reclaim), settings=STEPS)
 
 
+@pytest.mark.parametrize("scheme", NAMES)
+def test_several_mms_equal_the_model(scheme):
+    small = SmallMachine("stress", scheme, (2, 1, 1), knobs=RARE, mms=3)
+    run_state_machine_as_test(address_space_machine(small.emptied, small.bits, small.reclaim, 3), settings=STEPS)
+
+
 @pytest.mark.parametrize("build", ["fast", "sched"])
 def test_other_builds_equal_the_model_too(build):
     small = SmallMachine(build, "linux-6.18", (2, 1, 1))
@@ -36,10 +42,11 @@ def test_other_builds_equal_the_model_too(build):
 @settings(max_examples=25, deadline=None)
 def test_sequences_in_any_geometry_and_with_any_knobs_equal_the_model(scheme, data):
     bits = data.draw(geometries())
-    small = SmallMachine("stress", scheme, bits, knobs=data.draw(knobs()))
-    ops = data.draw(sequences(bits, 40))
+    mms = data.draw(st.integers(1, 3))
+    small = SmallMachine("stress", scheme, bits, knobs=data.draw(knobs()), mms=mms)
+    ops = data.draw(sequences(bits, 40, mms=mms))
     events, table_bytes = small.machine.serial(op_array(ops))
-    follower = Follower(AddressSpace(bits, small.reclaim))
+    follower = Follower(small.space())
     for op, seen, found in zip(ops, observations(events), table_bytes, strict=True):
         assert follower.follow(op, seen) is None
         assert int(found) == follower.space.table_bytes, op

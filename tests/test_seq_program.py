@@ -5,12 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptstress.errors import UsageError
-from ptstress.generator import BRANCHES, OPERATIONS_PER_BRANCH, TABLES, generate
+from ptstress.generator import BRANCHES, MMS, OPERATIONS_PER_BRANCH, TABLES, generate
 from ptstress.operation import Op, dontneed, mmap, munmap, op_array, ops_of, read, walk, write
 from ptstress.program import Program, parse
 from ptstress.strategies import TINY, operations, programs
 from ptstress.vocabulary import OPERATIONS, Verb
 
+M1 = 1 << 48
 EXAMPLE = "prefix: mmap(p0..p8); write(p3); t0: write(p3); dontneed(p0..p8) | t1: read(p3); suffix: walk(p0..p8)"
 
 
@@ -51,6 +52,11 @@ def test_lines_comments_and_spaces_mean_what_separators_mean():
         ("mmap(p0..p8)", mmap(0, 8)),
         ("mmap(p0..p8, rw)", mmap(0, 8)),
         ("mmap(p3, ro)", mmap(3, 4, writable=False)),
+        ("write(m1:p3)", write(M1 + 3)),
+        ("read(m0:p3)", read(3)),
+        ("mmap(m1:p0..p8, ro)", mmap(M1, M1 + 8, writable=False)),
+        ("walk(m1:p5..p2)", walk(M1 + 5, M1 + 2)),
+        ("walk(m1:p5..m0:p2)", walk(M1 + 5, 2)),
     ],
 )
 def test_operations(text, op):
@@ -84,6 +90,8 @@ def test_operations(text, op):
         ("t0: mmap(p0..p8, rx)", 1, "'rx' in mmap()", "'ro', 'rw' or nothing"),
         ("t0: mmap(p0, ro, rw)", 1, "'ro, rw' in mmap()", "'ro', 'rw' or nothing"),
         (f"t0: write(p{1 << 60})", 1, f"page p{(1 << 60) + 1}", "pages below"),
+        ("t0: write(m8:p0)", 1, "mm m8", "m0 to m7"),
+        ("t0: write(m1:p0..p2)", 1, "'m1:p0..p2' in write()", "one page such as p3"),
         ("\n".join(f"t{i}: read(p0)" for i in range(65)), 65, "more than 64 branches", "at most t63"),
     ],
 )
@@ -106,13 +114,14 @@ def test_arrays_are_what_the_engine_takes():
     assert [branch["worker"].tolist() for branch in branches] == [[0, 0], [1]]
     assert ops_of(branches[0]) == [write(3), dontneed(0, 8)]
     assert ops_of(parse(EXAMPLE).suffix_array()) == [walk(0, 8)]
-    assert parse(EXAMPLE).end_page() == 8
+    assert (parse(EXAMPLE).end_page(), parse(EXAMPLE).mms()) == (8, 1)
+    assert (parse("t0: walk(m2:p1..p9)").end_page(), parse("t0: walk(m2:p1..p9)").mms()) == (9, 3)
 
 
 @given(data=st.data(), bits=st.sampled_from(TINY))
 @settings(deadline=None)
 def test_programs_round_trip(data, bits):
-    program = data.draw(programs(bits))
+    program = data.draw(programs(bits, mms=3))
     suffix = data.draw(st.lists(operations(bits, invalid=True), max_size=2))
     program = Program(program.branches, program.prefix, tuple(suffix))
     assert parse(program.text()) == program
@@ -121,7 +130,7 @@ def test_programs_round_trip(data, bits):
 
 
 @given(
-    verb=st.sampled_from(OPERATIONS), start=st.integers(0, (1 << 52) - 1), end=st.integers(0, 1 << 52), arg=st.integers(0, 1))
+    verb=st.sampled_from(OPERATIONS), start=st.integers(0, (8 << 48) - 1), end=st.integers(0, (8 << 48) - 1), arg=st.integers(0, 1))
 def test_any_operation_round_trips(verb, start, end, arg):
     one_page = verb in (Verb.READ, Verb.WRITE)
     op = Op(verb, start, start + 1 if one_page else end, arg if verb is Verb.MMAP else 0)
@@ -137,11 +146,13 @@ def test_the_common_generator_makes_small_programs_that_share_tables(bits):
     assert [generate(seed, bits) for seed in range(300)] == generated
     verbs = {op.verb for program in generated for branch in program.branches for op in branch}
     assert verbs == set(OPERATIONS)
+    assert {program.mms() for program in generated} == set(MMS)
     for program in generated:
         assert len(program.branches) in between(BRANCHES)
         assert all(len(branch) in between(OPERATIONS_PER_BRANCH) for branch in program.branches)
         region = program.prefix[0]
         assert region.end <= 1 << sum(bits)
         assert (region.end - region.start) >> bits[0] in TABLES
-        assert all(region.start <= op.start < op.end <= region.end for op in program.operations())
+        local = [op.moved(-op.mm) for op in program.operations()]
+        assert all(region.start <= op.start < op.end <= region.end for op in local)
         assert parse(program.text()) == program

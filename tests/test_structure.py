@@ -33,7 +33,7 @@ CY_FLOORS = {
 
 #: Modules of ptstress from the lowest floor up: a module imports from its own floor, without circles, and below.
 PY_FLOORS = (
-    ("__init__", "errors", "vocabulary", "ranges"),
+    ("__init__", "errors", "vocabulary", "pages", "ranges"),
     ("units", "tomlfile", "schemes", "bugs", "operation", "program", "schedule", "layout"),
     ("tracefile", "trace", "workload", "job", "plan"),
     ("model", "durable", "results", "observe", "story"),

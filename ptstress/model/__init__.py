@@ -8,5 +8,9 @@ from ptstress.model.compare import Follower, compare
 from ptstress.model.explain import Explanation, explain
 from ptstress.model.result import Observation, Result, agree
 from ptstress.model.space import AddressSpace, run, step
+from ptstress.model.spaces import AddressSpaces
 
-__all__ = ["AddressSpace", "Explanation", "Follower", "Observation", "Result", "agree", "compare", "explain", "run", "step"]
+__all__ = [
+    "AddressSpace", "AddressSpaces", "Explanation", "Follower", "Observation", "Result", "agree", "compare", "explain", "run",
+    "step",
+]

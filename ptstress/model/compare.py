@@ -7,7 +7,9 @@ import numpy as np
 
 from ptstress.model.result import Observation, agree
 from ptstress.model.space import AddressSpace
+from ptstress.model.spaces import AddressSpaces
 from ptstress.operation import Op
+from ptstress.pages import mm_of, page_text
 from ptstress.vocabulary import LEVEL_NAMES, Verb
 
 PAGE_ZERO, PAGE_ANON = 1, 2
@@ -16,7 +18,7 @@ PAGE_ZERO, PAGE_ANON = 1, 2
 class Follower:
     """Does in the model what was done elsewhere, compares results, and learns the stamps chosen there."""
 
-    def __init__(self, space: AddressSpace) -> None:
+    def __init__(self, space: AddressSpace | AddressSpaces) -> None:
         self.space = space
         self._stamps: set[int] = set()
 
@@ -34,13 +36,14 @@ class Follower:
         return why
 
 
-def compare(space: AddressSpace, snapshot: Mapping[str, Any]) -> str | None:
+def compare(space: AddressSpace | AddressSpaces, snapshot: Mapping[str, Any]) -> str | None:
     """Compare with ``Machine.snapshot()``. Returns ``None`` if equal, or the first difference."""
+    parts = list(space.parts())
     return (
-        _compare_vmas(space, snapshot["vmas"])
-        or _compare_pages(space, snapshot["pages"])
-        or _compare_tables(space, snapshot["tables"])
-        or _compare_number("rss", "pages", int(snapshot["rss"]), space.rss)
+        next(filter(None, (_compare_vmas(first, part, snapshot["vmas"]) for first, part in parts)), None)
+        or _compare_pages(parts, snapshot["pages"])
+        or _compare_tables(parts, snapshot["tables"])
+        or _compare_number("rss", "pages", int(snapshot["rss"]), sum(part.rss for _, part in parts))
         or _compare_number("page tables", "bytes", int(snapshot["table_bytes"]), space.table_bytes)
     )
 
@@ -49,15 +52,18 @@ def _compare_number(what: str, unit: str, found: int, expected: int) -> str | No
     return None if found == expected else f"{what}: {found} {unit}, expected {expected}"
 
 
-def _compare_vmas(space: AddressSpace, rows: np.ndarray) -> str | None:
-    found = sorted((int(r["start"]), int(r["end"]), bool(r["writable"]), int(r["anon_vma"])) for r in rows)
+def _compare_vmas(first: int, space: AddressSpace, rows: np.ndarray) -> str | None:
+    """``first``: the first global page of the mm."""
+    mine = [r for r in rows if mm_of(int(r["start"])) == mm_of(first)]
+    found = sorted((int(r["start"]) - first, int(r["end"]) - first, bool(r["writable"]), int(r["anon_vma"])) for r in mine)
     expected = [vma.row() for vma in space.vmas.vmas]
+    name = f" of m{mm_of(first)}" if first else ""
     if [row[:3] for row in found] != [row[:3] for row in expected]:
-        return f"VMAs: {_vma_text(found)}, expected {_vma_text(expected)}"
+        return f"VMAs{name}: {_vma_text(found)}, expected {_vma_text(expected)}"
     # Only which VMAs share an anon_vma has a meaning, not its number.
     pairs = {(f[3], e[3]) for f, e in zip(found, expected, strict=True)} | {(0, 0)}
     if len({f for f, _ in pairs}) != len(pairs) or len({e for _, e in pairs}) != len(pairs):
-        return f"anon_vmas: {_vma_text(found)}, expected {_vma_text(expected)}"
+        return f"anon_vmas{name}: {_vma_text(found)}, expected {_vma_text(expected)}"
     return None
 
 
@@ -66,12 +72,14 @@ def _vma_text(rows: list[tuple[int, int, bool, int]]) -> str:
     return f"[{', '.join(texts)}]"
 
 
-def _compare_pages(space: AddressSpace, rows: np.ndarray) -> str | None:
+def _compare_pages(parts: list[tuple[int, AddressSpace]], rows: np.ndarray) -> str | None:
     found = {int(r["page"]): (int(r["state"]), int(r["incarnation"]), int(r["value"])) for r in rows if r["state"]}
-    expected = {p: (PAGE_ANON if i else PAGE_ZERO, i, v) for p, (i, v) in space.tables.pages()}
+    expected = {
+        first + p: (PAGE_ANON if i else PAGE_ZERO, i, v) for first, part in parts for p, (i, v) in part.tables.pages()
+    }
     for page in sorted(found.keys() | expected.keys()):
         if found.get(page) != expected.get(page):
-            return f"p{page}: {_page_text(found.get(page))}, expected {_page_text(expected.get(page))}"
+            return f"{page_text(page)}: {_page_text(found.get(page))}, expected {_page_text(expected.get(page))}"
     return None
 
 
@@ -81,12 +89,12 @@ def _page_text(page: tuple[int, int, int] | None) -> str:
     return "zero page" if page[0] == PAGE_ZERO else f"incarnation {page[1]:#x} value {page[2]:#x}"
 
 
-def _compare_tables(space: AddressSpace, rows: np.ndarray) -> str | None:
+def _compare_tables(parts: list[tuple[int, AddressSpace]], rows: np.ndarray) -> str | None:
     found = {(int(r["level"]), int(r["page"])): int(r["present"]) for r in rows}
-    expected = {(level, page): present for level, page, present in space.tables.rows()}
+    expected = {(level, first + page): present for first, part in parts for level, page, present in part.tables.rows()}
     for key in sorted(found.keys() | expected.keys()):
-        if found.get(key) != expected.get(key) and key[0] < space.geometry.table_levels:
-            name = f"{LEVEL_NAMES[key[0]]} of p{key[1]}"
+        if found.get(key) != expected.get(key) and key[0] < parts[0][1].geometry.table_levels:
+            name = f"{LEVEL_NAMES[key[0]]} of {page_text(key[1])}"
             return f"{name}: {_table_text(found.get(key))}, expected {_table_text(expected.get(key))}"
     return None
 

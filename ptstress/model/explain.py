@@ -19,7 +19,9 @@ from ptstress.model.explain_case import FRESH, UNBOUND, Case, Task
 from ptstress.model.explain_moves import Moves, State, Step
 from ptstress.model.result import Observation, is_incarnation, is_value
 from ptstress.model.space import AddressSpace
+from ptstress.model.spaces import AddressSpaces
 from ptstress.operation import Op
+from ptstress.pages import page_text
 from ptstress.vocabulary import Verb
 
 BUDGET_STATES = 50_000
@@ -35,7 +37,7 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    space: AddressSpace,
+    space: AddressSpace | AddressSpaces,
     branches: Sequence[Sequence[Op]],
     seen: Sequence[Sequence[Observation]],
     final: Mapping[int, tuple[int, int]] | None = None,
@@ -110,7 +112,7 @@ class _Search:
         for page, frame, expected in zip(self.case.pages, state.cells, self.case.final, strict=True):
             if not self._is_final(state, frame, expected):
                 found = "none" if expected is None else f"incarnation {expected[0]:#x} value {expected[1]:#x}"
-                self.mismatch = f"every result fits, but not that p{page} is {found} at the end"
+                self.mismatch = f"every result fits, but not that {page_text(page)} is {found} at the end"
                 return False
         return True
 
@@ -130,7 +132,7 @@ class _Search:
 
     def _step_text(self, step: Step) -> str:
         b, index, words, cell = step
-        where = f" p{self.case.pages[cell]}" if cell >= 0 else ""
+        where = f" {page_text(self.case.pages[cell])}" if cell >= 0 else ""
         return f"t{b}: {self.case.branches[b][index].op} {words}{where}"
 
     def _where_stuck(self) -> str:

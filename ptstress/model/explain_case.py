@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from ptstress.model.result import Observation
 from ptstress.model.space import AddressSpace
+from ptstress.model.spaces import AddressSpaces
 from ptstress.operation import WRITABLE, Op
+from ptstress.pages import local_page, page_text
 from ptstress.vocabulary import Verb
 
 # What a segment allows.
@@ -47,7 +49,7 @@ class Case:
 
     def __init__(
         self,
-        space: AddressSpace,
+        space: AddressSpace | AddressSpaces,
         known: bool,
         branches: Sequence[Sequence[Op]],
         seen: Sequence[Sequence[Observation]],
@@ -58,10 +60,11 @@ class Case:
         self.limit = space.geometry.pages
         self.may_fail = may_fail
         self.contradiction: str | None = None
-        present = dict(space.tables.pages())
+        self._parts = dict(space.parts())
+        present = {first + page: entry for first, part in self._parts.items() for page, entry in part.tables.pages()}
         touched = {op.start for ops in branches for op in ops if op.verb in _ACCESSES}
         self.pages = sorted(present.keys() | touched)
-        self._edges = self._segment_edges(space, branches)
+        self._edges = self._segment_edges(branches)
         self.segment_of = [self._segment(page) for page in self.pages]
         self.branches = [
             tuple(self._task(op, o, b, i, seen, realtime) for i, (op, o) in enumerate(zip(ops, seen[b], strict=True)))
@@ -69,7 +72,7 @@ class Case:
         ]
         self.all_branches = (1 << len(branches)) - 1
         self.start_cells = tuple(self._frame(present.get(page), known) for page in self.pages)
-        self.start_segments = tuple(self._allows(space, page) for page in self._edges[:-1])
+        self.start_segments = tuple(self._allows(page) for page in self._edges[:-1])
         self.start_labels = {entry[0] for entry in present.values()} if known else set()
         self.seen_by: dict[int, list[tuple[int, int]]] = {}
         for b, tasks in enumerate(self.branches):
@@ -86,9 +89,9 @@ class Case:
         """Whether a branch other than ``but`` still has an operation of the kind that ``last`` lists."""
         return any(at <= i for b, (at, i) in enumerate(zip(pos, last[cell], strict=True)) if b != but)
 
-    def _segment_edges(self, space: AddressSpace, branches: Sequence[Sequence[Op]]) -> list[int]:
-        edges = {0, self.limit}
-        edges.update(edge for vma in space.vmas.vmas for edge in (vma.start, vma.end))
+    def _segment_edges(self, branches: Sequence[Sequence[Op]]) -> list[int]:
+        edges = {edge for first in self._parts for edge in (first, first + self.limit)}
+        edges.update(first + edge for first, part in self._parts.items() for vma in part.vmas.vmas for edge in (vma.start, vma.end))
         edges.update(edge for ops in branches for op in ops if op.verb is not Verb.WALK for edge in (op.start, op.end))
         return sorted(edges) + [1 << 64]
 
@@ -129,7 +132,7 @@ class Case:
 
     def _static_status(self, op: Op) -> int | None:
         """The status of an operation that does nothing, whatever the others do; ``None`` if it does something."""
-        if op.verb in _ACCESSES or (op.start < op.end <= self.limit):
+        if op.verb in _ACCESSES or (op.start < op.end and op.end - (op.start - local_page(op.start)) <= self.limit):
             return None
         if op.verb is Verb.MMAP and op.start < op.end:
             return -ENOMEM
@@ -141,9 +144,9 @@ class Case:
         incarnation, value = entry
         return (incarnation, value, self.all_branches) if known or not incarnation else (UNBOUND, UNKNOWN, self.all_branches)
 
-    @staticmethod
-    def _allows(space: AddressSpace, page: int) -> int:
-        vma = space.vmas.find(page)
+    def _allows(self, page: int) -> int:
+        part = self._parts.get(page - local_page(page))
+        vma = part.vmas.find(local_page(page)) if part is not None else None
         return UNMAPPED if vma is None else READ_WRITE if vma.writable else READABLE
 
     def _last_by_cell(self, verbs: tuple[Verb, ...]) -> list[tuple[int, ...]]:
@@ -161,7 +164,7 @@ class Case:
             return None
         stray = sorted(final.keys() - set(self.pages))
         if stray:
-            self._contradict(f"p{stray[0]} is present at the end, but nobody touched it")
+            self._contradict(f"{page_text(stray[0])} is present at the end, but nobody touched it")
         return tuple(final.get(page) for page in self.pages)
 
     def _contradict(self, why: str) -> None:

@@ -8,6 +8,7 @@ zero page reads as value 0, incarnation 0.
 from typing import NamedTuple
 
 from ptstress.operation import Op
+from ptstress.pages import page_text
 from ptstress.vocabulary import Verb
 
 STAMP_BIT = 1 << 63
@@ -72,7 +73,7 @@ def _agree_walk(op: Op, predicted: Result, seen: Observation) -> str | None:
         wrong = seen.bits ^ predicted.bits
         page = (wrong & -wrong).bit_length() - 1
         found = "present" if seen.bits >> page & 1 else "absent"
-        return f"{op}: saw p{op.start + page} {found}, expected the opposite"
+        return f"{op}: saw {page_text(op.start + page)} {found}, expected the opposite"
     if seen.present != predicted.bits.bit_count():
         return f"{op}: counted {seen.present} pages, expected {predicted.bits.bit_count()}"
     return None

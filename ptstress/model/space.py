@@ -13,6 +13,7 @@ Not modelled: reverse mappings, swap, file mappings, failing allocations, addres
 ``max_vmas``.
 """
 
+from collections.abc import Iterator
 from errno import EFAULT, EINVAL, ENOMEM
 
 import numpy as np
@@ -60,6 +61,10 @@ class AddressSpace:
         other.tables = self.tables.copy()
         other._writes, other._frames = self._writes, self._frames
         return other
+
+    def parts(self) -> Iterator[tuple[int, "AddressSpace"]]:
+        """``(first global page, address space)`` of each mm: of the only one."""
+        yield 0, self
 
     @property
     def table_bytes(self) -> int:
