@@ -8,18 +8,21 @@ from ptstress.operation import Op
 from ptstress.vocabulary import Verb
 
 class Mix(Struct, frozen=True):
-    """What one synthetic worker does: weights by verb over pages ``[start, end)``."""
+    """What one synthetic worker does: weights by verb over pages ``[start, end)``, there and in the next ``mms - 1`` mms."""
 
     weights: dict[str, int]
     start: int
     end: int
     unit: dict[str, int]
     aligned: bool
+    mms: int = 1
 
     def stream(self) -> tuple[str, dict[str, object]]:
         """The engine's form of this worker: verbs as numbers."""
         weights, unit = ({int(Verb[verb.upper()]): n for verb, n in d.items()} for d in (self.weights, self.unit))
-        return "mix", {"weights": weights, "start": self.start, "end": self.end, "unit": unit, "aligned": self.aligned}
+        return "mix", {
+            "weights": weights, "start": self.start, "end": self.end, "unit": unit, "aligned": self.aligned, "mms": self.mms,
+        }
 
 
 class Job(Struct, frozen=True):

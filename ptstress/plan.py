@@ -9,12 +9,14 @@ from msgspec import structs
 from ptstress.errors import ResourceError, UsageError
 from ptstress.job import Job, Mix
 from ptstress.operation import Op
+from ptstress.pages import global_page
 from ptstress.schemes import Scheme, find_scheme
 from ptstress.trace import Trace, load_trace
 from ptstress.units import format_geometry, pages_of, parse_duration, parse_extent, parse_geometry
 from ptstress.vocabulary import Verb
 from ptstress.workload import (
-    KNOBS_IN_PAGES, Group, Source, Stage, Step, check_geometry, find_trace, knob_pages, parse_pair, region_pages,
+    KNOBS_IN_PAGES, Group, Source, Stage, Step, check_geometry, find_trace, knob_pages, mms_of, parse_pair,
+    region_pages,
 )
 
 RING_EVENTS = 1 << 14
@@ -73,7 +75,7 @@ def _plan_stage(source: Source, stage: Stage, bits: tuple[int, ...], overrides: 
     else:
         per_group = share_threads(groups, threads)
         trace_workers = 0
-    usage = _Usage(bits)
+    usage = _Usage(bits, source.workload.mms)
     window = None
     if trace is not None:
         usage.add_trace(trace)
@@ -92,8 +94,8 @@ def _plan_stage(source: Source, stage: Stage, bits: tuple[int, ...], overrides: 
         ring_events=source.workload.arena.ring_events or RING_EVENTS,
         duration_s=parse_duration(overrides.duration or stage.duration or ""),
         seed=overrides.seed + index,
-        setup=[_serial(step, bits) for step in stage.setup or []],
-        closing=[_serial(step, bits) for step in stage.closing or []],
+        setup=[op for step in stage.setup or [] for op in _serial(step, bits)],
+        closing=[op for step in stage.closing or [] for op in _serial(step, bits)],
         mixes=mixes,
         trace=str(trace_path) if trace_path else None,
         trace_workers=trace_workers,
@@ -139,26 +141,30 @@ def _mix(group: Group, bits: tuple[int, ...], window: tuple[int, int] | None) ->
         raise UsageError(f"workers {group.name!r}: beside_trace expects a trace with faults")
     room = span[1] - span[0]
     unit = {verb: min(room, parse_extent(length, 1 << bits[0])) for verb, length in group.unit.items()}
-    return Mix(weights=dict(group.mix), start=span[0], end=span[1], unit=unit, aligned=group.aligned)
+    mms = mms_of(group)
+    start, end = (global_page(mms[0], page) for page in span)
+    return Mix(weights=dict(group.mix), start=start, end=end, unit=unit, aligned=group.aligned, mms=len(mms))
 
 
-def _serial(step: Step, bits: tuple[int, ...]) -> Op:
+def _serial(step: Step, bits: tuple[int, ...]) -> list[Op]:
     verb = Verb[step.verb.upper()]
     start, end = region_pages(step, bits) or (0, 0)
-    return Op(verb, start, end, int(step.writable) if verb is Verb.MMAP else 0)
+    op = Op(verb, start, end, int(step.writable) if verb is Verb.MMAP else 0)
+    return [op.moved(mm) for mm in mms_of(step)]
 
 
 class _Usage:
     """Tables, frames and VMAs that a stage can have in use at once, at most."""
 
-    def __init__(self, bits: tuple[int, ...]) -> None:
+    def __init__(self, bits: tuple[int, ...], mms: int) -> None:
         self.bits = bits
+        self.mms = mms
         self.spans: list[tuple[int, int]] = []
         self.trace = {"frames": 0, "tables": 0, "vmas": 0}
 
     def add_mix(self, mix: Mix) -> None:
         if mix.weights.get("read") or mix.weights.get("write"):
-            self.spans.append((mix.start, mix.end))
+            self.spans += [(global_page(i, mix.start), global_page(i, mix.end)) for i in range(mix.mms)]
 
     def add_trace(self, trace: Trace) -> None:
         self.trace = trace.footprint(self.bits)
@@ -167,7 +173,7 @@ class _Usage:
     def tables(self) -> int:
         """Tables of all levels with every page of every region present."""
         spans = merge_spans(self.spans)
-        total, shift = 1 + self.trace["tables"], 0
+        total, shift = self.mms + self.trace["tables"], 0
         for level_bits in self.bits[:-1]:
             shift += level_bits
             tables = merge_spans([(start >> shift, ((end - 1) >> shift) + 1) for start, end in spans])
@@ -216,6 +222,7 @@ def _config(
         **scheme.config(),
         "geometry": list(bits),
         "workers": threads,
+        "mms": source.workload.mms,
         "tables": arena.tables or 2 * usage.tables + TABLES_IN_FLIGHT,
         "frames": arena.frames or usage.frames + usage.frames // 4 + FRAMES_IN_FLIGHT,
         "vmas": arena.vmas or 1024 + 2 * usage.trace["vmas"],

@@ -16,7 +16,7 @@ from ptstress.errors import UsageError
 from ptstress.schemes import find_scheme
 from ptstress.tomlfile import Key, find_line, load_toml
 from ptstress.units import format_geometry, pages_of, parse_duration, parse_extent, parse_geometry
-from ptstress.vocabulary import OPERATIONS
+from ptstress.vocabulary import MAX_MMS, OPERATIONS
 
 Natural = Annotated[int, Meta(ge=0, le=1 << 32)]
 Positive = Annotated[int, Meta(ge=1, le=1 << 32)]
@@ -34,10 +34,13 @@ class Step(Strict):
     """One operation done by one thread before (``setup``) or after (``closing``) the race.
 
     Its region is one of ``pages``, ``tables`` (both ``[start, end)``), and ``pmd_border``: so many tables on
-    each side of the border between the first two pmd_tables, at most all that these have.
+    each side of the border between the first two pmd_tables, at most all that these have. It is done in
+    ``mm``, or in each of ``mms``, ``[first, end)``.
     """
 
     verb: str
+    mm: Natural = 0
+    mms: Span | None = None
     pages: Span | None = None
     tables: Span | None = None
     pmd_border: Positive | None = None
@@ -45,9 +48,14 @@ class Step(Strict):
 
 
 class Group(Strict):
-    """Workers that do the same. ``count`` of them exactly, or a ``share`` of the threads left over."""
+    """Workers that do the same. ``count`` of them exactly, or a ``share`` of the threads left over.
+
+    They work in ``mm``; or each operation takes one of ``mms``, ``[first, end)``.
+    """
 
     mix: dict[str, Natural]
+    mm: Natural = 0
+    mms: Span | None = None
     name: str = ""
     share: Positive = 1
     count: Natural = 0
@@ -111,6 +119,7 @@ class Workload(Strict):
     geometry: str = "x86-64-4"
     threads: Annotated[int, Meta(ge=1, le=MAX_THREADS)] = 4
     duration: str = "20s"
+    mms: Annotated[int, Meta(ge=1, le=MAX_MMS)] = 1
     trace: str | None = None
     setup: list[Step] = []
     closing: list[Step] = []
@@ -220,6 +229,11 @@ def region_pages(item: Step | Group, bits: tuple[int, ...]) -> tuple[int, int] |
     return item.pages
 
 
+def mms_of(item: Step | Group) -> range:
+    """The mms that it works in."""
+    return range(item.mm, item.mm + 1) if item.mms is None else range(*item.mms)
+
+
 def knob_pages(value: int | str | None, table_pages: int) -> int | None:
     """Pages of a knob that may be written as a length; 0 stays 0. Raises ``UsageError``."""
     return parse_extent(value, table_pages) if isinstance(value, str) else value
@@ -296,6 +310,13 @@ def _check_item(source: Source, key: tuple[Key, ...], item: Step | Group, bits: 
         more = " or beside_trace = true" if isinstance(item, Group) else ""
         forms = f"pages = [start, end] or tables = [start, end] or pmd_border = tables{more}"
         source.refuse(key, f"a region is needed, exactly one of {forms}")
+    mms = mms_of(item)
+    if not mms or mms[-1] >= source.workload.mms:
+        found = f"mm = {item.mm}" if item.mms is None else f"mms = {list(item.mms)}"
+        source.refuse(
+            (*key, "mm" if item.mms is None else "mms"),
+            f"{found}: expected an mm, or mms = [first, end], of the workload's mms = {source.workload.mms}",
+        )
     if isinstance(item, Step):
         _check_verb(source, (*key, "verb"), item.verb)
         return

@@ -2,6 +2,7 @@
 # Hypothesis program) or a mix of random operations.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.cpu cimport cpu
+from cy.base.geometry cimport MM_SHIFT
 from cy.base.rng cimport rng_below
 from cy.base.shm cimport VERB_MMAP, VERB_READ, VERB_WRITE, op
 
@@ -11,14 +12,15 @@ cdef enum:
     STREAM_MIX = 2
 
 # Random operations: verb by weight, then a range of `unit[verb]` pages in [start, end). With `aligned`
-# it begins at a multiple of its length, else anywhere.
+# it begins at a multiple of its length, else anywhere. The range lies in one of `mms` mms, all equally often.
 cdef struct mix:
     uint32_t weight_sum
     uint32_t upto[24]           # sum of the weights of this verb and those before it
     uint32_t unit[24]
     uint32_t aligned[24]
-    uint64_t start
+    uint64_t start              # in the first mm
     uint64_t end
+    uint32_t mms
 
 cdef struct stream:
     uint32_t kind
@@ -57,5 +59,9 @@ cdef inline void _mix_next(cpu *c, mix *x, op *o) noexcept nogil:
     else:
         o.start = x.start + rng_below(&c.rng, <uint32_t>(pages - unit + 1))
         o.end = o.start + unit
+    if x.mms > 1:
+        pages = <uint64_t>rng_below(&c.rng, x.mms) << MM_SHIFT
+        o.start += pages
+        o.end += pages
     o.arg = 1 if verb == VERB_MMAP else 0
     o.verb = verb

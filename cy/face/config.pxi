@@ -98,11 +98,12 @@ cdef object checked_ops(ops, uint32_t nr_workers, bint syncs):
 
 
 cdef int fill_mix(mix *out, dict spec) except -1:
-    """A mix: {"weights": {verb: n}, "start": page, "end": page, "unit": {verb: pages}, "aligned": bool}."""
+    """A mix: {"weights": {verb: n}, "start": page, "end": page, "unit": {verb: pages}, "aligned": bool, "mms": n}."""
     cdef uint32_t verb
     memset(out, 0, sizeof(mix))
     out.start = spec["start"]
     out.end = spec["end"]
+    out.mms = spec.get("mms", 1)
     if out.start >= out.end:
         raise ValueError(f"a mix needs a region; got pages {out.start} to {out.end}")
     weights = spec["weights"]
