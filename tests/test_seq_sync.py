@@ -146,7 +146,6 @@ def test_a_stalled_reader_is_named_with_age_cpu_and_verb(kit):
     bench = kit.SyncBench(cpus=3, stall_ns=0)
     bench.set_verb(2, Verb.WALK)
     bench.read_lock(2)
-    bench.set_verb(2, Verb.READ)    # what counts is the verb at entry
     bench.call(0, 0)
     poll(bench)
     assert bench.counter(0, Counter.RCU_STALL_NS) > 0

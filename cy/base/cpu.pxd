@@ -28,8 +28,7 @@ cdef struct rcu_head:
 cdef struct rcu_cpu:
     # Written: own cpu. Read: grace periods. 0 outside; else the grace-period number at entry.
     uint64_t slot
-    uint32_t nesting            # own cpu only
-    uint32_t entry_verb         # own cpu writes; stall reports read it as a hint
+    uint64_t nested             # sections inside the outermost; own cpu only
     # Callbacks, own cpu only: `next` wait for a grace period to be chosen, `wait` for `wait_gp`.
     rcu_head *next_head
     rcu_head **next_tail
@@ -85,6 +84,10 @@ cdef struct cpu:
     rcu_cpu rcu[2]
     tlb_entry tlb[64]
     uint64_t pad1[8]
+
+# Read sections of one domain that this cpu is in, nested ones counted. Context: own cpu, or nobody runs.
+cdef inline uint64_t rcu_sections(cpu *c, uint32_t which) noexcept nogil:
+    return c.rcu[which].nested + 1 if c.rcu[which].slot != 0 else 0
 
 cdef inline void count(cpu *c, int counter) noexcept nogil:
     c.shared.counter[counter] += 1

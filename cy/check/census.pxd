@@ -9,7 +9,7 @@
 # Source: mm/vma.c validate_mm, kernel/fork.c check_mm. Online checks stand where the step is made.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
-from cy.base.cpu cimport TLB_ENTRIES, cpu, pt_report, tlb_entry
+from cy.base.cpu cimport RCU_HW, RCU_TABLES, TLB_ENTRIES, cpu, pt_report, rcu_sections, tlb_entry
 from cy.base.entry cimport (
     PT_DIRTY, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special, pte_write)
 from cy.base.geometry cimport (
@@ -163,9 +163,9 @@ cdef inline void _check_cpus(cpu *reporter, machine *x) noexcept nogil:
     cdef tlb_entry *e
     for i in range(x.nr_workers):
         c = &x.cpus[i]
-        if c.nr_held != 0 or c.rcu[0].nesting != 0 or c.rcu[1].nesting != 0:
+        if c.nr_held != 0 or rcu_sections(c, RCU_TABLES) != 0 or rcu_sections(c, RCU_HW) != 0:
             pt_report(reporter, ORACLE_PROGRESS, 13, b"a cpu ended an operation with a locks held and b read sections", 0,
-                      c.nr_held, c.rcu[0].nesting + c.rcu[1].nesting)
+                      c.nr_held, rcu_sections(c, RCU_TABLES) + rcu_sections(c, RCU_HW))
         for slot in range(TLB_ENTRIES):
             e = &c.tlb[slot]
             if e.tag != 0 and e.gen == c.full_flushes[(e.tag - 1) >> MM_SHIFT] and not _tlb_agrees(x, e):

@@ -25,7 +25,7 @@ cdef inline event *record_begin(cpu *c, uint32_t verb, uint64_t start, uint64_t 
     cdef event *e = &c.events[c.shared.nr_events]
     c.verb = verb
     c.seq += 1
-    c.shared.counter[C_VERB_NOW] = verb
+    pt_rel(&c.shared.counter[C_VERB_NOW], verb)      # whoever waits for its read section reads it
     e.t1 = 0
     e.start = start
     e.end = end
@@ -48,5 +48,5 @@ cdef inline void record_end(cpu *c, event *e, int status) noexcept nogil:
     e.t1 = stamp_end(&c.hook)
     c.shared.counter[C_OPS + c.verb] += 1
     c.shared.counter[C_EVENTS] += 1
-    c.shared.counter[C_VERB_NOW] = 0
+    pt_rel(&c.shared.counter[C_VERB_NOW], 0)
     c.verb = 0

@@ -12,7 +12,7 @@
 # The same table is in cy/LOCKING.md; a test compares them. Source: head comment of mm/rmap.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.build cimport PT_CHECKS
-from cy.base.cpu cimport MAX_HELD, RCU_HW, RCU_TABLES, cpu, pt_report
+from cy.base.cpu cimport MAX_HELD, RCU_HW, RCU_TABLES, cpu, pt_report, rcu_sections
 from cy.base.shm cimport C_HELD, C_HELD_NR, MAX_HELD_SHOWN, ORACLE_LOCK_ORDER, ORACLE_SLEEP_IN_RCU
 
 cdef enum:
@@ -78,9 +78,9 @@ cdef inline void might_sleep(cpu *c) noexcept nogil:
     cdef uint32_t i
     if not PT_CHECKS:
         return
-    if c.rcu[RCU_TABLES].nesting != 0 or c.rcu[RCU_HW].nesting != 0:
+    if rcu_sections(c, RCU_TABLES) != 0 or rcu_sections(c, RCU_HW) != 0:
         pt_report(c, ORACLE_SLEEP_IN_RCU, 12, b"may sleep inside a read section: a of tables, b of hardware", 0,
-                  c.rcu[RCU_TABLES].nesting, c.rcu[RCU_HW].nesting)
+                  rcu_sections(c, RCU_TABLES), rcu_sections(c, RCU_HW))
     for i in range(c.nr_held):
         if c.held[i].lock_class >= LOCK_PGL:
             pt_report(c, ORACLE_SLEEP_IN_RCU, 12, b"may sleep while holding a spinlock of class a", 0,

@@ -20,13 +20,14 @@
 # Not modelled: per-cpu quiescent states by context switch, lazy callbacks, offloading.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE, READ_ONCE32, WRITE_ONCE, WRITE_ONCE32, barrier, sched_wait, smp_load_acquire, smp_mb, smp_store_release, xchg)
+    READ_ONCE, WRITE_ONCE, barrier, sched_wait, smp_load_acquire, smp_mb, smp_store_release, xchg)
 from cy.base.build cimport PT_RCU_XCHG, likely
 from cy.base.clock cimport now_ns, sched_yield
+from cy.base.coordination cimport pt_acq
 from cy.base.cpu cimport count, count_max, cpu, pt_report, rcu_cpu, rcu_head
 from cy.base.shm cimport (
     C_GRACE_PERIODS, C_RCU_BACKLOG_MAX, C_RCU_BACKPRESSURE, C_RCU_CALLBACKS, C_RCU_GP_MAX_NS,
-    C_RCU_STALL_CPU, C_RCU_STALL_NS, C_RCU_STALL_SITE, ORACLE_PROGRESS)
+    C_RCU_STALL_CPU, C_RCU_STALL_NS, C_RCU_STALL_SITE, C_VERB_NOW, ORACLE_PROGRESS)
 from cy.sync.lockclass cimport LOCK_RCU, might_sleep
 from cy.sync.spinlock cimport spin_lock_init, spin_trylock, spin_unlock, spinlock_t
 
@@ -75,7 +76,7 @@ cdef inline void rcu_domain_init(rcu_domain *d, uint32_t which, cpu *cpus, uint3
 
 cdef inline void rcu_cpu_init(rcu_cpu *r) noexcept nogil:
     r.slot = 0
-    r.nesting = 0
+    r.nested = 0
     r.next_head = NULL
     r.next_tail = &r.next_head
     r.wait_head = NULL
@@ -86,29 +87,26 @@ cdef inline void rcu_cpu_init(rcu_cpu *r) noexcept nogil:
 cdef inline void rcu_read_lock(cpu *c, rcu_domain *d) noexcept nogil:
     cdef rcu_cpu *r = &c.rcu[d.which]
     cdef uint64_t seq
-    # The common case stores constants: what is stored then does not wait for what the last section stored.
-    if likely(r.nesting == 0):
+    # The slot says whether this is the outermost section; the common case stores nothing else.
+    if likely(r.slot == 0):
         # [PT-011] pairs with: the release of gp_seq in _rcu_gp_start. A reader that saw number s
         # also sees every unlink made before s began.
         seq = smp_load_acquire(&d.gp_seq)
-        WRITE_ONCE32(&r.entry_verb, c.verb)
         if PT_RCU_XCHG or not d.membarrier:
             xchg(&r.slot, seq)               # [PT-010] pairs with: _rcu_gp_start.
         else:
             WRITE_ONCE(&r.slot, seq)
             barrier()                        # [PT-010] pairs with: membarrier() in _rcu_gp_start.
-        r.nesting = 1
     else:
-        r.nesting += 1
+        r.nested += 1
 
 # Leave it. Everything done inside is visible to callbacks that waited for it.
 cdef inline void rcu_read_unlock(cpu *c, rcu_domain *d) noexcept nogil:
     cdef rcu_cpu *r = &c.rcu[d.which]
-    if likely(r.nesting == 1):
-        r.nesting = 0
+    if likely(r.nested == 0):
         smp_store_release(&r.slot, 0)        # [PT-012] pairs with: the acquire load in _rcu_gp_done.
     else:
-        r.nesting -= 1
+        r.nested -= 1
 
 # Run func(c, head) on this cpu after a grace period. Context: any, also inside a read section.
 # The object must already be unlinked. Does not wait; see rcu_backpressure.
@@ -162,7 +160,7 @@ cdef inline bint _rcu_gp_done(cpu *c, rcu_domain *d) noexcept nogil:
             if age > d.stall_ns and age > c.shared.counter[C_RCU_STALL_NS]:
                 c.shared.counter[C_RCU_STALL_NS] = age
                 c.shared.counter[C_RCU_STALL_CPU] = i
-                c.shared.counter[C_RCU_STALL_SITE] = READ_ONCE32(&d.cpus[i].rcu[d.which].entry_verb)
+                c.shared.counter[C_RCU_STALL_SITE] = pt_acq(&d.cpus[i].shared.counter[C_VERB_NOW])
             return False
     return True
 

@@ -57,7 +57,7 @@ cdef class SyncBench(Rig):
 
     def set_verb(self, cpu: int, verb: int) -> None:
         """What the cpu is said to be doing."""
-        self.at(cpu).verb = verb
+        pt_rel(&self.at(cpu).shared.counter[C_VERB_NOW], verb)
 
     # -- locks -------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from cy.base.atomics cimport (
     peek, plain_load, plain_store, sched_wait, smp_store_release, xchg, xchg_acquire32)
 from cy.base.bugs cimport BUG_M07_TABLE, BUG_M10_FRAME
 from cy.base.clock cimport sched_yield
+from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, delay_point, rcu_head, tlb_entry
 from cy.base.entry cimport (
     PT_ACCESSED, PT_DIRTY, PT_POISON, PT_PRESENT, PT_RW, PT_USER, mk_pte, mk_table, pte_none, pte_pfn)
@@ -23,7 +24,7 @@ from cy.base.explorable cimport explorable
 from cy.base.geometry cimport PAGE_SHIFT, PMD_LEVEL, PTE_LEVEL, geo_fanout, geo_init
 from cy.base.hook cimport pt_current_slot, pt_hook, pt_set_current
 from cy.base.shm cimport (
-    C_RCU_BACKLOG_MAX, C_RCU_BACKPRESSURE, C_RCU_CALLBACKS, MAX_REPORTS, NR_COUNTERS, report, shm_header, shm_worker)
+    C_RCU_BACKLOG_MAX, C_RCU_BACKPRESSURE, C_RCU_CALLBACKS, C_VERB_NOW, MAX_REPORTS, NR_COUNTERS, report, shm_header, shm_worker)
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_wire
 from cy.core.populate cimport pmd_alloc, pte_alloc
 from cy.core.table_empty cimport pmd_clear_table

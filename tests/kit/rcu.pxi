@@ -67,7 +67,6 @@ cdef void unlink_read(rig *r, cpu *c) noexcept nogil:
     cdef parcel *p
     cdef uint32_t i
     if r.busted == UNORDERED_READER:
-        c.rcu[RCU_TABLES].nesting = 1
         WRITE_ONCE(&c.rcu[RCU_TABLES].slot, READ_ONCE(&d.gp_seq))
     elif r.busted != SILENT_READER:
         rcu_read_lock(c, d)
