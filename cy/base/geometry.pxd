@@ -26,6 +26,7 @@ cdef struct geometry:
     uint32_t mask[5]            # the same as a mask: fan-out - 1
     uint32_t shift[6]           # shift[levels] is the width of an address
     uint32_t max_fanout         # entries of the widest table
+    uint32_t max_bits           # its index bits
     uint64_t task_size          # bytes of an address space
 
 cdef inline uint32_t geo_fanout(const geometry *geo, uint32_t level) noexcept nogil:
@@ -57,6 +58,7 @@ cdef inline int geo_init(geometry *geo, const uint32_t *bits, uint32_t levels) n
         return -1
     geo.levels = levels
     geo.max_fanout = 0
+    geo.max_bits = 0
     geo.shift[0] = PAGE_SHIFT
     for level in range(levels):
         if bits[level] < 1 or bits[level] > 9:
@@ -66,5 +68,6 @@ cdef inline int geo_init(geometry *geo, const uint32_t *bits, uint32_t levels) n
         geo.shift[level + 1] = geo.shift[level] + bits[level]
         if geo_fanout(geo, level) > geo.max_fanout:
             geo.max_fanout = geo_fanout(geo, level)
+            geo.max_bits = bits[level]
     geo.task_size = <uint64_t>1 << geo.shift[levels]
     return 0

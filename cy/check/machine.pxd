@@ -11,6 +11,7 @@ from cy.base.rng cimport rng_seed
 from cy.base.shm cimport event, shm_header, shm_worker
 from cy.mm.arena cimport arena_reset
 from cy.mm.rss cimport mm_rss_reset
+from cy.mm.table cimport table_entries
 from cy.mm.types cimport arena, arena_item, mm, page, protect_ops, ptdesc, reclaim_ops, vma
 from cy.sync.rcu cimport rcu_cpu_init, rcu_domain, rcu_domain_init
 from cy.sync.seqcount cimport seqcount_init
@@ -98,6 +99,7 @@ cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t fram
     first.rcu = x.rcu
     first.pages = <page *>(base + l.pages)
     first.ptdescs = <ptdesc *>(base + l.ptdescs)
+    first.entries = x.entries
     first.vma_objects = <vma *>(base + l.vmas)
     first.protect = &x.protect
     first.set.capacity = vmas - 1
@@ -111,7 +113,7 @@ cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t fram
         m.end_page = m.first_page + (geo_task_size(&m.geo) >> PAGE_SHIFT)
         m.set.slots = <uint64_t *>(base + l.slots) + <uint64_t>i * vmas
     for i in range(tables):
-        first.ptdescs[i].entries = x.entries + <uint64_t>i * first.geo.max_fanout
+        first.ptdescs[i].entries = table_entries(first, &first.ptdescs[i])
         first.ptdescs[i].index = i
 
 # Empty address spaces, idle cpus. Context: no worker runs. Makes no schedule points.

@@ -20,7 +20,7 @@ from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.entry cimport PT_POISON, pmd_none, pte_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end, geo_index
 from cy.base.shm cimport C_RECHECK_LOST, ORACLE_LOCK_ORDER, ORACLE_UAF
-from cy.mm.table cimport table_check_live, table_of
+from cy.mm.table cimport table_check_live, table_entries, table_of
 from cy.mm.types cimport mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PTL, lock_is_held
 from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
@@ -35,7 +35,7 @@ cdef inline uint64_t *entry_offset(cpu *c, mm *m, uint64_t addr, uint32_t level,
     cdef uint32_t l = m.geo.levels - 1
     cdef uint64_t *entryp
     while True:
-        entryp = &t.entries[geo_index(&m.geo, l, addr)]
+        entryp = table_entries(m, t) + geo_index(&m.geo, l, addr)
         if l == level:
             table[0] = t
             return entryp
@@ -60,7 +60,7 @@ cdef inline uint64_t *pmd_offset_next(cpu *c, mm *m, uint64_t *addrp, uint64_t e
     return NULL
 
 cdef inline uint64_t *pte_index(mm *m, ptdesc *table, uint64_t addr) noexcept nogil:
-    return &table.entries[geo_index(&m.geo, PTE_LEVEL, addr)]
+    return table_entries(m, table) + geo_index(&m.geo, PTE_LEVEL, addr)
 
 # Enter RCU and map the pte_table at *pmdp. Context: any. Does not sleep.
 # Returns its descriptor and in *pmdvalp the value of the entry, or NULL with nothing held: none, or

@@ -77,6 +77,10 @@ cdef inline uint64_t _pgtables_add(cpu *c, mm *m, uint64_t bytes) noexcept nogil
         return v
     return atomic_add(&m.pgtables_bytes, bytes)
 
+# The entries of a table by its number. A walk goes from entry to entry by it, without a load of the descriptor between.
+cdef inline uint64_t *table_entries(mm *m, ptdesc *t) noexcept nogil:
+    return m.entries + (<uint64_t>(t - m.ptdescs) << m.geo.max_bits)
+
 # The table that a parent entry refers to, or NULL if it refers to none.
 # Context: RCU, or the table cannot go away. Oracle use-after-free: the table is in use (I01, I11).
 cdef inline ptdesc *table_of(cpu *c, mm *m, uint64_t entry) noexcept nogil:

@@ -61,7 +61,7 @@ cdef struct page:
 # the table does: a walker that found the table under RCU may still take it after the detach.
 cdef struct ptdesc:
     rcu_head rcu            # first: callbacks get it back by a cast
-    uint64_t *entries
+    uint64_t *entries       # table_entries() of it; never changes
     spinlock_t lock
     uint32_t level
     uint32_t index          # number in the table arena; never changes
@@ -136,6 +136,7 @@ cdef struct mm:
     arena *vmas
     page *pages
     ptdesc *ptdescs
+    uint64_t *entries                   # payload of all tables, by number; see table_entries()
     vma *vma_objects
     rcu_domain *rcu                     # RCU_TABLES, RCU_HW
     cpu *cpus
