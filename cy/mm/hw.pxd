@@ -7,7 +7,7 @@
 # Source: Intel SDM 3A 4.8, 4.10. Not modelled: speculation, torn accesses, paging-structure cache.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, cmpxchg
-from cy.base.build cimport PT_CHECKS
+from cy.base.build cimport PT_CHECKS, unlikely
 from cy.base.cpu cimport RCU_HW, count, cpu, delay_point, pt_report
 from cy.base.entry cimport (
     PT_ACCESSED, PT_DIRTY, PT_POISON, PT_RW, pte_pfn, pte_present, pte_write)
@@ -22,15 +22,33 @@ from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
 # Context: no lock, no RCU. Returns True when done: for a load *value is what was read; *incarnation is
 # the frame's, 0 for the zero page. False: page fault.
 cdef inline bint hw_access(cpu *c, mm *m, uint64_t addr, bint write, uint64_t *value, uint64_t *incarnation) noexcept nogil:
-    cdef uint64_t vpn = addr >> PAGE_SHIFT, val
-    cdef page *p
+    cdef uint64_t val
     rcu_read_lock(c, &m.rcu[RCU_HW])
-    val = tlb_lookup(c, vpn)
-    if val == 0 or (write and (val & (PT_RW | PT_DIRTY)) != (PT_RW | PT_DIRTY)):
-        val = _hw_walk(c, m, addr, write)
-        if val == 0:
-            rcu_read_unlock(c, &m.rcu[RCU_HW])
-            return False
+    val = tlb_lookup(c, addr >> PAGE_SHIFT)
+    if unlikely(val == 0 or (write and (val & (PT_RW | PT_DIRTY)) != (PT_RW | PT_DIRTY))):
+        return _hw_access_walk(c, m, addr, write, value, incarnation)
+    _hw_transfer(c, m, addr, val, write, value, incarnation)
+    rcu_read_unlock(c, &m.rcu[RCU_HW])
+    return True
+
+# The same after a fault, which says that the TLB has no translation that will do: only the own cpu fills it.
+cdef inline bint hw_access_again(cpu *c, mm *m, uint64_t addr, bint write, uint64_t *value, uint64_t *incarnation) noexcept nogil:
+    rcu_read_lock(c, &m.rcu[RCU_HW])
+    return _hw_access_walk(c, m, addr, write, value, incarnation)
+
+# The TLB has no translation that will do. Apart from the above, so that a hit is short enough for every caller to inline.
+# Context: in the hardware section, which ends here.
+cdef inline bint _hw_access_walk(cpu *c, mm *m, uint64_t addr, bint write, uint64_t *value, uint64_t *incarnation) noexcept nogil:
+    cdef uint64_t val = _hw_walk(c, m, addr, write)
+    if val != 0:
+        _hw_transfer(c, m, addr, val, write, value, incarnation)
+    rcu_read_unlock(c, &m.rcu[RCU_HW])
+    return val != 0
+
+# Load or store through the translation `val`. Context: in the hardware section.
+cdef inline void _hw_transfer(cpu *c, mm *m, uint64_t addr, uint64_t val, bint write, uint64_t *value,
+                              uint64_t *incarnation) noexcept nogil:
+    cdef page *p
     delay_point(c)
     if pte_pfn(val) == 0:
         value[0] = 0
@@ -44,8 +62,6 @@ cdef inline bint hw_access(cpu *c, mm *m, uint64_t addr, bint write, uint64_t *v
             value[0] = READ_ONCE(&p.stamp)
             if PT_CHECKS and value[0] == PT_POISON:
                 pt_report(c, ORACLE_UAF, 22, b"an access read frame a after it was freed", addr, pte_pfn(val), 0)
-    rcu_read_unlock(c, &m.rcu[RCU_HW])
-    return True
 
 # Walk the tables, set A (and D for a store), fill the TLB. Returns the leaf entry, or 0: fault.
 cdef inline uint64_t _hw_walk(cpu *c, mm *m, uint64_t addr, bint write) noexcept nogil:

@@ -9,7 +9,7 @@ from cy.base.cpu cimport cpu, pt_report
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport ORACLE_PROGRESS
 from cy.core.fault cimport handle_mm_fault
-from cy.mm.hw cimport hw_access
+from cy.mm.hw cimport hw_access, hw_access_again
 from cy.mm.types cimport mm
 
 cdef enum:
@@ -33,7 +33,7 @@ cdef inline int _fault_and_access(cpu *c, mm *m, uint64_t addr, bint write, uint
         rc = handle_mm_fault(c, m, addr, write)
         if rc != 0:
             return rc
-        if hw_access(c, m, addr, write, value, incarnation):
+        if hw_access_again(c, m, addr, write, value, incarnation):
             return 0
     pt_report(c, ORACLE_PROGRESS, 47, b"an access faulted a times and never went through", addr, MAX_RETRIES, 0)
     return -EFAULT
