@@ -18,7 +18,7 @@ FRAMES, TABLES = 1 << 17, 4096
 VMA_PAGES = 1 << 16
 SECOND_VMA = 1 << 18
 #: Fewer pages than TLB entries; many more, in an order that meets each entry again and again with another page.
-HIT_PAGES, WALK_PAGES = 16, 4096
+HIT_PAGES, WALK_PAGES = 16, 512
 CYCLE_PAGES, TABLE_PAGES = 8192, 512
 REPEATS, QUICK_REPEATS = 15, 5
 TURNS, QUICK_TURNS = 400_000, 100_000

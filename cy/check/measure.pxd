@@ -65,28 +65,31 @@ cdef inline void _measure_rcu(cpu *c, mm *m, measure_share *s) noexcept nogil:
         rcu_read_unlock(c, &m.rcu[RCU_TABLES])
 
 cdef inline void _measure_read(cpu *c, mm *m, measure_share *s) noexcept nogil:
-    cdef uint64_t i, value = 0, incarnation = 0
+    cdef uint64_t i, value = 0, incarnation = 0, failed = 0
     for i in range(s.turns):
-        s.failed += do_access(c, m, s.first + ((i * MEASURE_STRIDE) & (s.pages - 1)), False, &value, &incarnation) != 0
+        failed += do_access(c, m, s.first + ((i * MEASURE_STRIDE) & (s.pages - 1)), False, &value, &incarnation) != 0
+    s.failed = failed
 
 cdef inline void _measure_write(cpu *c, mm *m, measure_share *s) noexcept nogil:
-    cdef uint64_t i, value = 1, incarnation = 0
+    cdef uint64_t i, value = 1, incarnation = 0, failed = 0
     for i in range(s.turns):
-        s.failed += do_access(c, m, s.first + i, True, &value, &incarnation) != 0
+        failed += do_access(c, m, s.first + i, True, &value, &incarnation) != 0
+    s.failed = failed
 
 # Discards free the frames and tables of earlier ones as they go, and at the end all that are left.
 cdef inline void _measure_cycle(cpu *c, mm *m, measure_share *s, uint32_t unit) noexcept nogil:
-    cdef uint64_t i, at, value = 1, incarnation = 0, begin
+    cdef uint64_t i, at, value = 1, incarnation = 0, failed = 0, begin
     for i in range(s.turns):
         begin = thread_cpu_ns()
         for at in range(s.first, s.first + s.pages):
-            s.failed += do_access(c, m, at, True, &value, &incarnation) != 0
+            failed += do_access(c, m, at, True, &value, &incarnation) != 0
         s.fault_ns += thread_cpu_ns() - begin
         at = s.first
         while at < s.first + s.pages:
-            s.failed += do_dontneed(c, m, at, at + unit) != 0
+            failed += do_dontneed(c, m, at, at + unit) != 0
             poll(c, m)
             at += unit
+    s.failed = failed
     drain(c, m)
 
 cdef inline void _measure_record(cpu *c, measure_share *s) noexcept nogil:

@@ -62,7 +62,7 @@ struct cpu;
 struct rcu_head { struct rcu_head *next; void (*func)(struct cpu *, struct rcu_head *); };
 struct rcu_cpu {
 	uint64_t slot;
-	uint32_t nesting, entry_verb;
+	uint64_t nested;
 	struct rcu_head *next_head, **next_tail, *wait_head;
 	uint64_t wait_gp;
 	uint32_t nr_next, nr_wait;
@@ -111,13 +111,14 @@ struct vma {
 	uint64_t pad0[10];
 	uint32_t vm_refcnt, pad1[15];
 };
-struct geometry { uint32_t levels, mask[5], shift[6]; uint64_t task_size; };
+struct geometry { uint32_t levels, mask[5], shift[6], max_bits; uint64_t task_size; };
 struct counter { uint64_t n, pad[7]; };
 struct mm {
 	struct geometry geo;
 	struct arena *frames, *tables;
 	struct page *pages;
 	struct ptdesc *ptdescs;
+	uint64_t *entries;
 	struct domain *rcu;
 	struct cpu *cpus;
 	uint32_t nr_cpus;
@@ -191,29 +192,26 @@ static inline void spin_unlock(uint32_t *lock) { smp_store_release(lock, 0); }
 static inline void rcu_read_lock(struct cpu *c, struct domain *d)
 {
 	struct rcu_cpu *r = &c->rcu[d->which];
-	if (likely(r->nesting == 0)) {
+	if (likely(r->slot == 0)) {
 		uint64_t seq = smp_load_acquire(&d->gp_seq);
-		WRITE_ONCE(r->entry_verb, c->verb);
 		if (!d->membarrier) {
 			xchg(&r->slot, seq);
 		} else {
 			WRITE_ONCE(r->slot, seq);
 			barrier();
 		}
-		r->nesting = 1;
 	} else {
-		r->nesting++;
+		r->nested++;
 	}
 }
 
 static inline void rcu_read_unlock(struct cpu *c, struct domain *d)
 {
 	struct rcu_cpu *r = &c->rcu[d->which];
-	if (likely(r->nesting == 1)) {
-		r->nesting = 0;
+	if (likely(r->nested == 0)) {
 		smp_store_release(&r->slot, 0);
 	} else {
-		r->nesting--;
+		r->nested--;
 	}
 }
 
@@ -463,6 +461,11 @@ static void table_gp_over(struct cpu *c, struct rcu_head *head)
 	call_rcu(c, &((struct mm *)((struct ptdesc *)head)->mm)->rcu[RCU_HW], head, table_hw_gp_over);
 }
 
+static inline uint64_t *table_entries(struct mm *m, struct ptdesc *t)
+{
+	return m->entries + ((uint64_t)(t - m->ptdescs) << m->geo.max_bits);
+}
+
 static inline struct ptdesc *table_of(struct mm *m, uint64_t entry)
 {
 	if ((entry & (PT_TABLE | PT_SPECIAL)) != PT_TABLE)
@@ -476,7 +479,7 @@ static inline uint64_t *entry_offset(struct mm *m, uint64_t addr, uint32_t level
 {
 	struct ptdesc *t = m->pgd;
 	for (uint32_t l = m->geo.levels - 1;; l--) {
-		uint64_t *entryp = &t->entries[geo_index(&m->geo, l, addr)];
+		uint64_t *entryp = table_entries(m, t) + geo_index(&m->geo, l, addr);
 		if (l == level) {
 			*table = t;
 			return entryp;
@@ -672,7 +675,7 @@ static int fault_locked(struct cpu *c, struct mm *m, struct vma *v, uint64_t add
 	pmdp = entry_offset(m, addr, PMD_LEVEL, &pmd_table, &missing);
 	table = pmdp ? pte_offset_map(c, m, pmdp, &pmdval) : NULL;
 	if (table) {
-		pte = smp_load_acquire(&table->entries[geo_index(&m->geo, PTE_LEVEL, addr)]);
+		pte = smp_load_acquire(table_entries(m, table) + geo_index(&m->geo, PTE_LEVEL, addr));
 		rcu_read_unlock(c, &m->rcu[RCU_TABLES]);
 	} else if (install(c, m, addr)) {
 		return -1;
@@ -685,7 +688,7 @@ static int fault_locked(struct cpu *c, struct mm *m, struct vma *v, uint64_t add
 	pmdp = entry_offset(m, addr, PMD_LEVEL, &pmd_table, &missing);
 	table = pmdp ? pte_offset_map_lock(c, m, pmdp, &pmdval) : NULL;
 	if (table) {
-		ptep = &table->entries[geo_index(&m->geo, PTE_LEVEL, addr)];
+		ptep = table_entries(m, table) + geo_index(&m->geo, PTE_LEVEL, addr);
 		if (pte_none(READ_ONCE(*ptep))) {
 			atomic_add(&m->rss[c->id].n, 1);
 			smp_store_release(ptep, mk_pte(pfn, PT_ANON));
@@ -767,7 +770,7 @@ static void flush_tlb_range(struct cpu *c, struct mm *m, uint64_t start, uint64_
 static void zap_table(struct cpu *c, struct mm *m, struct gather *tlb, uint64_t *pmdp, struct ptdesc *pmd_table,
 		      struct ptdesc *table, uint64_t addr, uint64_t end)
 {
-	uint64_t *ptep = &table->entries[geo_index(&m->geo, PTE_LEVEL, addr)], pte;
+	uint64_t *ptep = table_entries(m, table) + geo_index(&m->geo, PTE_LEVEL, addr), pte;
 	int whole = end - addr == 1ull << m->geo.shift[1], detached = 0;
 	int64_t rss = 0;
 	for (; addr != end; addr += 1ull << PAGE_SHIFT, ptep++) {
@@ -881,6 +884,8 @@ struct twin *twin_make(uint32_t frames, uint32_t tables, uint64_t pages, int mem
 	m->tables = &t->tables;
 	m->pages = aligned_alloc(64, frames * sizeof(*m->pages));
 	m->ptdescs = calloc(tables, sizeof(*m->ptdescs));
+	m->entries = entries;
+	m->geo.max_bits = 9;
 	m->rcu = t->rcu;
 	m->cpus = t->cpu;
 	m->nr_cpus = 1;
