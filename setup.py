@@ -16,6 +16,7 @@ from setuptools.command.build_py import build_py
 
 ENGINE = "cy/face/engine.pyx"
 EXPLORER = "cy/explore/explore.pyx"
+HISTORY = "cy/history/history.pyx"
 OPTIMISE = ["-O3", "-g"]
 # A memset that gcc inlines is invisible to ThreadSanitizer: hence -fno-builtin.
 SANITIZE = ["-fsanitize=thread"]
@@ -32,8 +33,9 @@ BUILDS = {
         ["-O1", "-g", "-fno-builtin", *SANITIZE], SANITIZE,
     ),
     "explore": ("ptstress._explore", EXPLORER, {}, OPTIMISE, []),
+    "history": ("ptstress._history", HISTORY, {}, OPTIMISE, []),
 }
-RELEASED = ("fast", "stress", "sched", "explore")
+RELEASED = ("fast", "stress", "sched", "explore", "history")
 
 #: Compiler directives of every Cython file. No file sets its own.
 DIRECTIVES = {

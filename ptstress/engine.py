@@ -43,3 +43,11 @@ def load_explorer() -> ModuleType:
         return import_module("ptstress._explore")
     except ImportError as error:
         raise UnsupportedError(f"the explorer cannot be loaded: {error}") from None
+
+
+def load_history_checker() -> ModuleType:
+    """The history checker's extension. Raises ``UnsupportedError``."""
+    try:
+        return import_module("ptstress._history")
+    except ImportError as error:
+        raise UnsupportedError(f"the history checker cannot be loaded: {error}") from None

@@ -26,6 +26,8 @@ class Verb(IntEnum):
         return self.name.lower()
 
 
+#: Status of an operation of which nobody knows what became of it: -ECANCELED, which no operation returns.
+STATUS_UNKNOWN = -125
 #: Verbs that are operations on the address space.
 OPERATIONS = (Verb.READ, Verb.WRITE, Verb.WALK, Verb.MMAP, Verb.MUNMAP, Verb.DONTNEED)
 NR_VERBS = 24

@@ -29,6 +29,8 @@ CY_FLOORS = {
     "check": ("base", "sync", "mm", "core", "ops", "reclaim", "protect"),
     "face": ("base", "sync", "mm", "core", "ops", "reclaim", "protect", "check"),
     "explore": ("base",),
+    # The rules of the data oracle are those of histories too, and are not written twice; of the machine it knows nothing.
+    "history": ("base", "check"),
 }
 
 #: Modules of ptstress from the lowest floor up: a module imports from its own floor, without circles, and below.
@@ -36,13 +38,14 @@ PY_FLOORS = (
     ("__init__", "errors", "vocabulary", "pages", "ranges"),
     ("units", "tomlfile", "schemes", "bugs", "operation", "program", "schedule", "layout"),
     ("tracefile", "trace", "workload", "job", "plan"),
-    ("model", "durable", "results", "observe", "story"),
-    ("engine", "hang", "memory", "driver", "child", "generator", "strategies", "verdict", "doctor"),
+    ("model", "durable", "results", "observe", "story", "history", "history_json", "history_drawing"),
+    ("engine", "hang", "memory", "driver", "child", "generator", "strategies", "verdict", "doctor",
+     "history_window", "history_check"),
     ("canary", "exploring", "machines", "trial"),
     ("report", "failures", "statusline"),
     ("soak_rotation", "soak_evidence", "soak_state", "soak_checkpoint", "soak_journal", "soak_summary", "soak_report"),
     ("bench", "bench_twin", "bench_kernel", "bench_engine", "bench_runs"),
-    ("pytest_plugin", "bench_commands", "running", "soaking", "repeating", "soak_commands", "options", "listing", "commands", "cli", "__main__"),
+    ("pytest_plugin", "bench_commands", "running", "soaking", "repeating", "soak_commands", "options", "listing", "commands", "check_commands", "cli", "__main__"),
 )
 #: Only this floor and those above may import an extension.
 ENGINE_FLOOR = 4
@@ -318,6 +321,7 @@ def test_numbers_of_the_vocabulary_are_those_of_the_engine():
     sizes = enum_lines("base/shm.pxd", "NR_")
     assert sizes == {"COUNTERS": vocabulary.NR_COUNTERS, "VERBS": vocabulary.NR_VERBS}
     assert enum_lines("base/geometry.pxd", "PAGE_")["SHIFT"] == vocabulary.PAGE_SHIFT
+    assert f"STATUS_UNKNOWN = {vocabulary.STATUS_UNKNOWN}\n" in (ROOT / "cy" / "base" / "shm.pxd").read_text()
 
 
 def test_bugs_are_the_same_in_registry_and_engine():

@@ -24,6 +24,10 @@ cdef enum:
     VERB_DONTNEED = 6
     VERB_SYNC = 23       # not an operation: wait until another worker has done `end` operations
 
+# The status of an operation of which nobody knows what became of it (-ECANCELED, which no operation returns).
+cdef enum:
+    STATUS_UNKNOWN = -125
+
 # Oracles: who found a violation.
 cdef enum:
     ORACLE_NONE = 0

@@ -24,6 +24,8 @@
 # The quiescent page is one more observation at the end of a burst. It shows what was lost, and makes
 # the state that is carried to the next burst a single one.
 #
+# An operation of which nobody knows what became of it (STATUS_UNKNOWN) only excuses others.
+#
 # Costs: near-linear in the history, except that a page rebuilds the list of its group's discards if
 # these do not cover the whole group. Memory: one burst, plus the pages in use.
 #

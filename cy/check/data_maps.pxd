@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.shm cimport event
 from cy.check.data_scan cimport data_kind
 from cy.check.data_types cimport (
-    DISCARD_SURE, MAKES_HOLE, MAP_HOLE, MAP_RO, MAP_RW, MAPS, data_oracle, data_report, data_room, mapping)
+    DISCARD_SURE, MAKES_HOLE, MAKES_RO, MAKES_RW, MAP_HOLE, MAP_RO, MAP_RW, MAPS, data_oracle, data_report, data_room, mapping)
 from cy.check.sort cimport span, span_sort, upper_bound
 
 # The set of MAP_* that a page may have at the start of the burst.
@@ -44,7 +44,7 @@ cdef inline void data_dontneeds_check(data_oracle *o) noexcept nogil:
         kind = data_kind(e)
         if kind & MAKES_HOLE:
             unmapped = e.t0 if e.t0 < unmapped else unmapped
-        else:
+        if kind & (MAKES_RO | MAKES_RW):
             mapped = e.t0 if e.t0 < mapped else mapped
     for i in range(o.nr_dontneeds):
         e = o.dontneeds[i]

@@ -4,23 +4,23 @@
 # page's own entries) and o.gwalks, both by t0.
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.shm cimport VERB_READ, VERB_WRITE, event
+from cy.base.shm cimport STATUS_UNKNOWN, VERB_READ, VERB_WRITE, event
 from cy.check.data_discards cimport (
     discards_add, discards_any, discards_begin, discards_finish, discards_may_map,
     discards_select, discards_since)
 from cy.check.data_maps cimport data_maps_at
 from cy.check.data_presence cimport presence_check, presence_fill
-from cy.check.data_register cimport register_begin, register_carry, register_check, register_op
+from cy.check.data_register cimport register_attempt, register_begin, register_carry, register_check, register_op
 from cy.check.data_scan cimport data_kind
 from cy.check.data_succession cimport succession_check
 from cy.check.data_types cimport (
     DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON,
-    PAGE_ZERO, data_oracle, data_page, data_report, data_room, discards)
+    PAGE_UNSEEN, PAGE_ZERO, data_oracle, data_page, data_report, data_room, discards)
 
 # Check the page and carry its state on. Context: data_place; pages of a group in ascending order.
 cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
     cdef const discards *d
-    cdef uint64_t incarnation = 0, value = 0, nr_e
+    cdef uint64_t incarnation = 0, value = 0, nr_e, violations = o.violations
     cdef uint32_t state = PAGE_ABSENT
     cdef bint lost
     o.states = data_maps_at(o, p.page)
@@ -52,6 +52,8 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
     if o.nr_gwalks != 0 or p.nr > nr_e:
         presence_fill(o, p, d, nr_e)
         presence_check(o, p)
+    if o.decide != NULL and o.violations == violations:
+        o.decide(o, p, d, state if o.observe != NULL else PAGE_UNSEEN, incarnation)
     p.state = state if o.observe != NULL else PAGE_ABSENT
     p.incarnation = incarnation
     p.value = value
@@ -147,6 +149,8 @@ cdef inline uint64_t _take_accesses(data_oracle *o, const data_page *p, const di
             o.nr_w += 1
         mapped = mapped and _check_mapped(o, p.page, d, e, write)
         if e.status != 0:
+            if write and e.status == STATUS_UNKNOWN and e.incarnation != 0:
+                register_attempt(o, e.incarnation, e.value, e.t0)
             continue
         o.e0[n] = e.t0
         o.e1[n] = e.t1
@@ -167,6 +171,8 @@ cdef inline void _take_zero(data_oracle *o, uint64_t t0, uint64_t t1) noexcept n
 # Rule E. Returns False after a report.
 cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d, const event *e, bint write) noexcept nogil:
     cdef uint32_t wanted = MAP_RW if write else MAP_RO | MAP_RW
+    if e.status == STATUS_UNKNOWN:
+        return True
     if e.status == 0 or e.status == -ENOMEM:
         if not discards_may_map(d, o.states, wanted, e.t0, e.t1):
             data_report(o, 34, b"an access (verb a, status b) went to a hole or to a read-only mapping", page,

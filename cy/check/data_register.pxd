@@ -68,6 +68,17 @@ cdef inline void register_op(data_oracle *o, uint64_t incarnation, uint64_t valu
     if t0 > l.last:
         l.last = t0
 
+# A write of which nobody knows whether it was done.
+cdef inline void register_attempt(data_oracle *o, uint64_t incarnation, uint64_t value, uint64_t t0) noexcept nogil:
+    cdef cluster *c = &o.clusters[_cluster(o, incarnation, value)]
+    c.written = 1
+    if t0 < c.write_t0:
+        c.write_t0 = t0
+
+# The number of an incarnation that the page used or held.
+cdef inline uint32_t register_life(data_oracle *o, uint64_t incarnation) noexcept nogil:
+    return o.clusters[_cluster(o, incarnation, incarnation)].owner
+
 # Find or make. A new incarnation comes with the cluster of its stamp.
 cdef inline uint32_t _cluster(data_oracle *o, uint64_t incarnation, uint64_t value) noexcept nogil:
     cdef uint64_t h = ((incarnation ^ (value * <uint64_t>0x9E3779B97F4A7C15ULL)) * <uint64_t>0xD6E8FEB86659FD93ULL) >> 32

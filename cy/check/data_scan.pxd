@@ -7,30 +7,39 @@ from libc.errno cimport EFAULT, EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.shm cimport (
-    VERB_DONTNEED, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE, event)
+    STATUS_UNKNOWN, VERB_DONTNEED, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE, event)
 from cy.check.record cimport BITS_PER_LINE
 from cy.check.data_table cimport data_group_get, data_page_get
 from cy.check.data_types cimport (
     DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, GROUP_SHIFT, GROUP_WORDS, MAKES_HOLE, MAKES_RO, MAKES_RW, MAPS,
-    NARROW_GROUPS, SMALL_PAGES, data_entry, data_group, data_oracle, data_owns, data_page, data_report, data_room)
+    MET_HOLE, NARROW_GROUPS, SMALL_PAGES, data_entry, data_group, data_oracle, data_owns, data_page, data_report, data_room)
 
 cdef struct ring:
     const event *at
     const event *end
 
-# What the operation may do to each page of its range: DISCARD.., MAKES..
+# What the operation may do to each page of its range: DISCARD.., MAKES.. STATUS_UNKNOWN: it may have been done, or a
+# part of it, or nothing.
 cdef inline uint32_t data_kind(const event *e) noexcept nogil:
+    cdef uint32_t made
     if e.verb == VERB_DONTNEED:
         if e.status == 0:
             return DISCARD | DISCARD_SURE
-        return DISCARD | DISCARD_IF_MAPPED if e.status == -ENOMEM else 0
+        if e.status == -ENOMEM:
+            return DISCARD | DISCARD_IF_MAPPED | (MET_HOLE if e.end - e.start == 1 else 0)
+        return DISCARD if e.status == STATUS_UNKNOWN else 0
     if e.verb == VERB_MUNMAP:
-        return DISCARD | DISCARD_SURE | MAKES_HOLE if e.status == 0 else 0
-    if e.verb == VERB_MMAP:
         if e.status == 0:
-            return DISCARD | DISCARD_SURE | (MAKES_RW if e.aux == 1 else MAKES_RO)
+            return DISCARD | DISCARD_SURE | MAKES_HOLE
+        return DISCARD | MAKES_HOLE if e.status == STATUS_UNKNOWN else 0
+    if e.verb == VERB_MMAP:
+        made = MAKES_RW if e.aux == 1 else MAKES_RO
+        if e.status == 0:
+            return DISCARD | DISCARD_SURE | made
         # It may have unmapped what was there before it found no room for its own VMA.
-        return DISCARD | MAKES_HOLE if e.status == -ENOMEM else 0
+        if e.status == -ENOMEM:
+            return DISCARD | MAKES_HOLE
+        return DISCARD | MAKES_HOLE | made if e.status == STATUS_UNKNOWN else 0
     return 0
 
 # Bits of pages [page, page + 64) of a walk, those outside of it 0.
@@ -128,11 +137,11 @@ cdef inline bint _has_rule(const event *e) noexcept nogil:
     if _is_incomplete(e):
         return False
     if e.verb == VERB_READ or e.verb == VERB_WRITE:
-        return e.status == 0 or e.status == -EFAULT or e.status == -ENOMEM
+        return e.status == 0 or e.status == -EFAULT or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
     if e.verb == VERB_WALK:
-        return e.status == -EINVAL or (e.status == 0 and <uint64_t>e.lines * BITS_PER_LINE >= e.end - e.start)
+        return e.status == -EINVAL or e.status == STATUS_UNKNOWN or (e.status == 0 and <uint64_t>e.lines * BITS_PER_LINE >= e.end - e.start)
     if e.verb == VERB_MMAP or e.verb == VERB_MUNMAP or e.verb == VERB_DONTNEED:
-        return e.status == 0 or e.status == -EINVAL or e.status == -ENOMEM
+        return e.status == 0 or e.status == -EINVAL or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
     return False
 
 cdef inline bint _is_incomplete(const event *e) noexcept nogil:

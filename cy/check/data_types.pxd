@@ -22,6 +22,7 @@ cdef enum:
     PAGE_ABSENT = 0
     PAGE_ZERO = 1
     PAGE_ANON = 2
+    PAGE_UNSEEN = 3
 
 # What an operation may do to a page of its range.
 cdef enum:
@@ -32,6 +33,7 @@ cdef enum:
     MAKES_RO = 16
     MAKES_RW = 32
     MAPS = 56                   # any of the last three
+    MET_HOLE = 64               # it says that this very page lay in a hole
 
 # Sets of states that a mapping may have.
 cdef enum:
@@ -137,12 +139,21 @@ cdef struct stretch_list:
     uint64_t *lo
     uint64_t *hi
 
+cdef struct data_oracle
+
+# Looks closer at a page that no rule objected to. `state`, `incarnation`: what it holds at the end, PAGE_UNSEEN if
+# nobody looked. The page's entries, o.gwalks and o.lives are as the rules saw them.
+ctypedef void (*decide_t)(data_oracle *o, const data_page *p, const discards *d, uint32_t state,
+                          uint64_t incarnation) noexcept nogil
+
 cdef struct data_oracle:
     # Totals since init or reset.
     uint64_t checked            # operations
     uint64_t unchecked          # operations without a rule, or all of a burst for which there was no memory
     uint64_t violations
     uint64_t task_pages         # size of each address space, 0: unknown; set it after init
+    decide_t decide             # or NULL; set it after init
+    void *decide_ctx
     # The caller's, for one call.
     cpu *reporter
     observe_t observe

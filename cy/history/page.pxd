@@ -1,0 +1,165 @@
+# From a page of the data oracle to a search: its operations as the search wants them, and whether one is needed.
+#
+# The rules of cy/check/data.pxd come first. What they object to has no execution. What they let pass has one for
+# sure if the page only had accesses, was mapped in one way all the time, and showed frames or zeroes but not both:
+# then only rules A and E matter, and both are exact. All other pages are searched.
+from libc.errno cimport EFAULT, ENOMEM
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.shm cimport VERB_WRITE, event
+from cy.check.data_discards cimport discards_since
+from cy.check.data_register cimport register_life
+from cy.check.data_scan cimport data_is_walk, data_kind, walk_word
+from cy.check.data_types cimport (
+    DISCARD_IF_MAPPED, DISCARD_SURE, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MET_HOLE, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle,
+    data_page, data_report, discards)
+from cy.history.search cimport SEARCH_UNKNOWN, SEARCH_VIOLATION, search_run
+from cy.history.types cimport (
+    DOES_RANGE, ENTRY_FRAME, ENTRY_NONE, ENTRY_ZERO, MAY_FRAME, MAY_ZERO, NO_OP, SAW_ABSENT, SAW_ALLOWED, SAW_FORBIDDEN, SAW_FRAME,
+    SAW_NOTHING, SAW_PRESENT, SAW_ZERO, frame_span, page_op, page_search, search_room)
+
+# What a checker hands to its oracles, and what it gets back.
+cdef struct decider:
+    page_search search
+    uint64_t searched       # pages
+    uint64_t undecided
+    uint64_t undecided_page # the first one
+    uint64_t failed_page    # the first one without an execution, as `search` left it
+    uint64_t failed_t0      # the operation that cannot end; 0: the end of the history
+    uint64_t failed_t1
+    uint64_t entries        # what was possible there: set of ENTRY_*
+    uint32_t maps           # set of MAP_*
+    uint32_t nr_failed
+
+# The decide_t of data_oracle. Context: o.decide_ctx is a decider.
+cdef inline void page_decide(data_oracle *o, const data_page *p, const discards *d, uint32_t state,
+                             uint64_t incarnation) noexcept nogil:
+    cdef decider *x = <decider *>o.decide_ctx
+    cdef page_search *s = &x.search
+    cdef uint32_t entry = ENTRY_NONE, final = NO_OP
+    cdef int verdict
+    if _rules_suffice(o, p, d, state):
+        return
+    x.searched += 1
+    if p.state == PAGE_ZERO:
+        entry = ENTRY_ZERO
+    elif p.state == PAGE_ANON:
+        entry = ENTRY_FRAME + register_life(o, p.incarnation)
+    if state == PAGE_ABSENT:
+        final = ENTRY_NONE
+    elif state == PAGE_ZERO:
+        final = ENTRY_ZERO
+    elif state == PAGE_ANON:
+        final = ENTRY_FRAME + register_life(o, incarnation)
+    verdict = search_run(s, o.states, entry, final) if _fill(o, s, p, d) else SEARCH_UNKNOWN
+    if verdict == SEARCH_UNKNOWN:
+        x.undecided_page = p.page if x.undecided == 0 else x.undecided_page
+        x.undecided += 1
+    elif verdict == SEARCH_VIOLATION:
+        _report(o, x, p)
+
+cdef inline bint _rules_suffice(const data_oracle *o, const data_page *p, const discards *d, uint32_t state) noexcept nogil:
+    if d.n != 0 or o.nr_gwalks != 0 or p.nr != o.nr_a:
+        return False
+    if o.states & (o.states - 1):
+        return False
+    if o.nr_lives != 0:
+        return o.nr_lives == 1 and o.nr_z == 0
+    return state != PAGE_ZERO or p.state == PAGE_ZERO
+
+cdef inline void _report(data_oracle *o, decider *x, const data_page *p) noexcept nogil:
+    cdef uint64_t t0 = 0, t1 = 0
+    if x.search.failed != NO_OP:
+        t0 = x.search.ops[x.search.failed].t0
+        t1 = x.search.ops[x.search.failed].t1
+    if x.nr_failed == 0:
+        x.failed_page = p.page
+        x.failed_t0 = t0
+        x.failed_t1 = t1
+        x.entries = x.search.entries
+        x.maps = x.search.maps
+    x.nr_failed += 1
+    if t0 == 0:
+        data_report(o, 34, b"no execution leaves the page as it was found", p.page, 0, 0)
+    else:
+        data_report(o, 34, b"no execution explains the operation that began at a and ended at b", p.page, t0, t1)
+
+# The page's operations by t0: its own entries, what its group shares, and walks.
+cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const discards *d) noexcept nogil:
+    cdef uint64_t i = p.first, end = p.first + p.nr, k = 0, w = 0, t
+    cdef const event *e
+    s.nr_ops = 0
+    if not (search_room(s, <void **>&s.ops, &s.cap_ops, p.nr + d.n + o.nr_gwalks, sizeof(page_op))
+            and _fill_frames(o, s, d)):
+        return False
+    while True:
+        while i < end and data_kind(o.sorted[i]) != 0:
+            i += 1              # it is among the discards
+        t = o.sorted[i].t0 if i < end else <uint64_t>-1
+        if k < d.n and d.t0[k] <= t and (w == o.nr_gwalks or d.t0[k] <= o.gwalks[w].t0):
+            _add_range(s, d, k)
+            k += 1
+        elif w < o.nr_gwalks and o.gwalks[w].t0 <= t:
+            _add_walk(s, o.gwalks[w], p.page)
+            w += 1
+        elif i < end:
+            e = o.sorted[i]
+            if data_is_walk(e):
+                _add_walk(s, e, p.page)
+            else:
+                _add_access(o, s, e)
+            i += 1
+        else:
+            return True
+
+cdef inline bint _fill_frames(data_oracle *o, page_search *s, const discards *d) noexcept nogil:
+    cdef uint64_t i
+    cdef frame_span *f
+    if not search_room(s, <void **>&s.frames, &s.cap_frames, o.nr_lives, sizeof(frame_span)):
+        return False
+    s.nr_frames = o.nr_lives
+    for i in range(o.nr_lives):
+        f = &s.frames[i]
+        f.last = o.lives[i].last
+        f.since = discards_since(d, f.last)
+        f.ended = o.lives[i].carried
+    return True
+
+cdef inline page_op *_add(page_search *s, uint64_t t0, uint64_t t1, uint32_t what) noexcept nogil:
+    cdef page_op *op = &s.ops[s.nr_ops]
+    s.nr_ops += 1
+    op.t0 = t0
+    op.t1 = t1
+    op.what = what
+    op.entry = 0
+    op.kind = 0
+    op.may = 0
+    op.wanted = 0
+    op.optional = 0
+    return op
+
+cdef inline void _add_range(page_search *s, const discards *d, uint64_t k) noexcept nogil:
+    cdef page_op *op = _add(s, d.t0[k], d.t1[k], DOES_RANGE)
+    op.kind = <uint32_t>d.kind[k]
+    op.optional = op.kind & (DISCARD_SURE | DISCARD_IF_MAPPED) == 0
+    if op.kind & MET_HOLE:
+        op.wanted = MAP_HOLE
+    elif op.kind & (MAPS | DISCARD_IF_MAPPED) == 0:
+        op.wanted = MAP_RO | MAP_RW
+
+cdef inline void _add_walk(page_search *s, const event *e, uint64_t page) noexcept nogil:
+    if page >= e.start and page < e.end:
+        _add(s, e.t0, e.t1, SAW_PRESENT if walk_word(e, page) & 1 else SAW_ABSENT)
+
+cdef inline void _add_access(data_oracle *o, page_search *s, const event *e) noexcept nogil:
+    cdef bint write = e.verb == VERB_WRITE
+    cdef page_op *op = _add(s, e.t0, e.t1, SAW_NOTHING)
+    op.may = MAY_FRAME if write else MAY_ZERO
+    op.wanted = MAP_RW if write else MAP_RO | MAP_RW
+    if e.status == 0:
+        op.what = SAW_FRAME if e.incarnation else SAW_ZERO
+        op.entry = ENTRY_FRAME + register_life(o, e.incarnation) if e.incarnation else 0
+    elif e.status == -ENOMEM:
+        op.what = SAW_ALLOWED
+    elif e.status == -EFAULT:
+        op.what = SAW_FORBIDDEN
+        op.wanted ^= MAP_HOLE | MAP_RO | MAP_RW

@@ -1,0 +1,288 @@
+"""Every execution of one page, by brute force: what the history checker must agree with.
+
+Nothing here knows the engine or the checker. A history is a list of ``Op``; ``possible`` tries every order of every
+step of every operation: reads and writes, mmap, munmap, dontneed and walks, with their failures, holes, the zero page,
+fresh frames, and translations that live on until a discard returns.
+"""
+
+from collections.abc import Iterator
+from errno import EFAULT, ENOMEM
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+from page_histories import FRESH, event
+
+from ptstress.vocabulary import Verb
+
+PAGE = 7
+HOLE, READ_ONLY, WRITABLE = "hole", "ro", "rw"
+
+
+class Op(NamedTuple):
+    """One operation on the page. ``frame`` 0: the zero page. ``seen``: what a walk saw. ``worker``: who did it."""
+
+    t0: int
+    t1: int
+    verb: Verb
+    worker: int
+    status: int = 0
+    frame: int = 0
+    value: int = 0
+    seen: bool = False
+    writable: bool = True
+
+
+class State(NamedTuple):
+    """The page, and how far each operation is. ``living``: (translation, discard whose return ends it)."""
+
+    mapping: str
+    entry: tuple = ("none",)
+    living: frozenset = frozenset()
+    contents: frozenset = frozenset()       # (frame, value) of those that were installed
+    hooked: frozenset = frozenset()         # accesses that have their translation
+    done: frozenset = frozenset()
+
+
+Start = tuple[str, int | None, int]
+"""Mapping; frame, 0 for the zero page, or None for nothing; value."""
+
+
+def possible(ops: list[Op], start: Start = (WRITABLE, None, 0), final: tuple | None = None) -> bool:
+    """Is there an execution? ``final``: (frame, value), (0, 0) for the zero page, ("none",), or None: nobody looked."""
+    stamps = sorted([(op.t0, False, i) for i, op in enumerate(ops)] + [(op.t1, True, i) for i, op in enumerate(ops)])
+    mapping, frame, value = start
+    entry = ("none",) if frame is None else ("frame", frame) if frame else ("zero", -1)
+    first = State(mapping, entry, contents=frozenset({(frame, value)} if frame else ()))
+    stack, known = [(0, first)], set()
+    while stack:
+        at, state = stack.pop()
+        if (at, state) in known:
+            continue
+        known.add((at, state))
+        if at == len(stamps):
+            if _ends_as(state, final):
+                return True
+            continue
+        stamp, ends, i = stamps[at]
+        if not ends:
+            stack.append((at + 1, state))
+        elif i in state.done:
+            gone = {what for what, who in state.living if who == i}
+            stack.append((at + 1, state._replace(living=frozenset(x for x in state.living if x[0] not in gone))))
+        for k, op in enumerate(ops):
+            if op.t0 < stamp or (op.t0 == stamp and ends):
+                if op.t1 >= stamp:
+                    stack += [(at, after) for after in _steps(ops, k, state)]
+    return False
+
+
+def _ends_as(state: State, final: tuple | None) -> bool:
+    if final is None:
+        return True
+    if final == ("none",):
+        return state.entry == ("none",)
+    if final[0] == 0:
+        return state.entry[0] == "zero"
+    return state.entry == ("frame", final[0]) and (final[0], final[1]) in state.contents
+
+
+def _steps(ops: list[Op], i: int, state: State) -> Iterator[State]:
+    """Where operation i can take the page by one step of its own."""
+    op = ops[i]
+    if op.verb in (Verb.READ, Verb.WRITE):
+        yield from _access(ops, i, state)
+    elif i in state.done:
+        return
+    elif op.verb is Verb.WALK:
+        if op.seen == (state.entry != ("none",)):
+            yield _done(state, i)
+    elif op.verb is Verb.DONTNEED:
+        if (op.status == 0) == (state.mapping != HOLE):
+            yield _done(_visited(state, i) if op.status == 0 else state, i)
+    elif op.verb is Verb.MUNMAP:
+        yield _done(_visited(state, i), i)._replace(mapping=HOLE)
+    elif op.status == 0:
+        yield _done(_visited(state, i), i)._replace(mapping=WRITABLE if op.writable else READ_ONLY)
+    else:
+        yield _done(state, i)
+        yield _done(_visited(state, i), i)._replace(mapping=HOLE)
+
+
+def _done(state: State, i: int) -> State:
+    return state._replace(done=state.done | {i})
+
+
+def _visited(state: State, i: int) -> State:
+    """Discard i comes by; its flush will also end what others took away before."""
+    old = {(what, i) for what, _ in state.living}
+    new = {(state.entry, i)} if state.entry != ("none",) else set()
+    return state._replace(entry=("none",), living=state.living | old | new)
+
+
+def _access(ops: list[Op], i: int, state: State) -> Iterator[State]:
+    op = ops[i]
+    writes = op.verb is Verb.WRITE
+    if not writes and state.entry == ("none",) and state.mapping != HOLE:
+        # Each zero period is one of its own: what a discard ended may live beside the next one.
+        yield state._replace(entry=("zero", len(state.done) * 100 + len(state.living)))
+    if writes and state.entry[0] in ("none", "zero") and state.mapping == WRITABLE:
+        used = {frame for frame, _ in state.contents}
+        named = {o.frame for o in ops if o.frame} - used
+        yield state._replace(entry=("frame", -1))                   # one that no operation names
+        for frame in named:
+            yield state._replace(entry=("frame", frame), contents=state.contents | {(frame, FRESH | frame)})
+    if i in state.done:
+        return
+    if op.status == -EFAULT:
+        if state.mapping == HOLE or (writes and state.mapping == READ_ONLY):
+            yield _done(state, i)
+    elif op.status == -ENOMEM:
+        if state.mapping == WRITABLE or (not writes and state.mapping == READ_ONLY):
+            yield _done(state, i)
+    else:
+        usable = {what[0] if what[0] != "frame" else what[1] for what in (state.entry, *(x[0] for x in state.living))}
+        if i not in state.hooked and (op.frame or "zero") in usable:
+            yield state._replace(hooked=state.hooked | {i})
+        if i in state.hooked:
+            held = dict(state.contents)
+            if op.frame == 0 or (not writes and held[op.frame] == op.value):
+                yield _done(state, i)
+            elif writes:
+                held[op.frame] = op.value
+                yield _done(state, i)._replace(contents=frozenset(held.items()))
+
+
+#: Kinds of operations and how often they are drawn, by flavour of history.
+FLAVOURS = (
+    {"read": 5, "write": 5},
+    {"read": 4, "write": 4, "dontneed": 3},
+    {"read": 6, "write": 2, "dontneed": 3},
+    {"read": 3, "write": 3, "dontneed": 2, "walk": 3},
+    {"read": 3, "write": 4, "munmap": 1, "mmap": 2, "dontneed": 1},
+    {"read": 2, "write": 2, "munmap": 2, "mmap": 2, "walk": 1, "dontneed": 1, "faulting": 3},
+    {"read": 3, "write": 3, "dontneed": 2, "failing": 2, "hole": 1, "munmap": 1, "mmap": 1, "nomap": 1},
+)
+
+
+def random_history(rng: Random, most: int = 8) -> tuple[list[Op], Start, tuple | None]:
+    """Two to ``most`` operations of up to four workers, in any overlap; what is seen is mostly something that was there."""
+    flavour = rng.choice(FLAVOURS)
+    kinds = rng.choices(list(flavour), list(flavour.values()), k=rng.randint(2, most))
+    workers = rng.randint(1, 4)
+    owner = [rng.randrange(workers) for _ in kinds]
+    stamps = _stamps(rng, owner)
+    start: Start = rng.choice([(WRITABLE, None, 0)] * 4 + [(WRITABLE, 0, 0), (WRITABLE, 1, 90), (HOLE, None, 0), (READ_ONLY, 0, 0)])
+    frames = rng.randint(1, 3)
+    first = 2 if start[1] else 1
+    writes = {i: (rng.randint(1, first + frames - 1), 100 + i) for i, kind in enumerate(kinds) if kind == "write"}
+    seen = [*writes.values()] * 3 + [(frame, FRESH | frame) for frame, _ in writes.values()] + [(0, 0)] * 2
+    seen += [(1, 90)] * 2 if start[1] else []
+    ops = []
+    for i, kind in enumerate(kinds):
+        times = (*stamps[i],)
+        if kind == "write":
+            ops.append(Op(*times, Verb.WRITE, owner[i], 0, *writes[i]))
+        elif kind == "read":
+            ops.append(Op(*times, Verb.READ, owner[i], 0, *rng.choice(seen)))
+        elif kind == "walk":
+            ops.append(Op(*times, Verb.WALK, owner[i], seen=rng.random() < 0.5))
+        elif kind == "mmap":
+            ops.append(Op(*times, Verb.MMAP, owner[i], writable=rng.random() < 0.7))
+        elif kind == "nomap":
+            ops.append(Op(*times, Verb.MMAP, owner[i], -ENOMEM))
+        elif kind == "hole":
+            ops.append(Op(*times, Verb.DONTNEED, owner[i], -ENOMEM))
+        elif kind in ("faulting", "failing"):
+            status = -EFAULT if kind == "faulting" else -ENOMEM
+            ops.append(Op(*times, rng.choice((Verb.READ, Verb.WRITE)), owner[i], status))
+        else:
+            ops.append(Op(*times, Verb[kind.upper()], owner[i]))
+    ends = [None] * 3 + [("none",), (0, 0)] + list(writes.values())
+    return ops, start, rng.choice(ends)
+
+
+def lived_history(rng: Random, most: int = 8) -> tuple[list[Op], Start, tuple | None]:
+    """As ``random_history``, but what is seen was seen: operations act one after the other. Every other one is then damaged."""
+    ops, start, _ = random_history(rng, most)
+    mapping, frame, value = start
+    entry, made = (None if frame is None else (frame, value)), {1} if start[1] else set()
+    seen: list[tuple[int, int]] = [(0, 0)]
+    order = sorted(range(len(ops)), key=lambda i: rng.uniform(ops[i].t0, ops[i].t1))
+    for i in order:
+        op = ops[i]
+        if op.verb in (Verb.READ, Verb.WRITE):
+            writes = op.verb is Verb.WRITE
+            if mapping == HOLE or (writes and mapping == READ_ONLY):
+                ops[i] = op._replace(status=-EFAULT, frame=0, value=0)
+                continue
+            if writes and (entry is None or entry[0] == 0):
+                frame = next(f for f in (2, 3, 4, 5, 6, 7, 8, 9, 10) if f not in made)
+                made.add(frame)
+                entry = (frame, 100 + i)
+            entry = (entry[0], 100 + i) if writes else entry or (0, 0)
+            seen.append(entry)
+            ops[i] = op._replace(status=0, frame=entry[0], value=entry[1])
+        elif op.verb is Verb.WALK:
+            ops[i] = op._replace(seen=entry is not None)
+        elif op.verb is Verb.DONTNEED:
+            ops[i] = op._replace(status=0 if mapping != HOLE else -ENOMEM)
+            entry = None
+        else:
+            entry = None
+            mapping = HOLE if op.verb is Verb.MUNMAP or op.status else WRITABLE if op.writable else READ_ONLY
+    if rng.random() < 0.5:
+        i = rng.randrange(len(ops))
+        frame, value = rng.choice(seen)
+        damaged = {
+            Verb.READ: {"frame": frame, "value": value, "status": 0}, Verb.WRITE: {"frame": frame or 2, "status": 0},
+            Verb.WALK: {"seen": not ops[i].seen}}
+        ops[i] = ops[i]._replace(**damaged.get(ops[i].verb, {"status": 0}))
+        if ops[i].verb is Verb.WRITE:
+            ops[i] = ops[i]._replace(value=100 + i)
+    return ops, start, rng.choice([None, None, ("none",) if entry is None else entry])
+
+
+def _stamps(rng: Random, owner: list[int]) -> list[list[int]]:
+    """Intervals that do not overlap for one owner: a shuffle of everybody's begins and ends, each in its order."""
+    queues = {w: [i for i, o in enumerate(owner) if o == w for _ in range(2)] for w in set(owner)}
+    spans: list[list[int]] = [[] for _ in owner]
+    now, lazy = 1, rng.random() < 0.5
+    last = rng.choice(sorted(queues))
+    while queues:
+        w = last if lazy and last in queues and rng.random() < 0.6 else rng.choice(sorted(queues))
+        last = w
+        spans[queues[w].pop(0)].append(now)
+        now += rng.choice((1, 1, 1, 0))
+        if not queues[w]:
+            del queues[w]
+    return spans
+
+
+def rings_of(ops: list[Op]) -> list[np.ndarray]:
+    """The history as the engine would have recorded it: one ring for each worker."""
+    rings: dict[int, list[np.ndarray]] = {}
+    for op in sorted(ops, key=lambda op: (op.t0, op.t1)):
+        seen = None if op.verb is not Verb.WALK else [PAGE] * op.seen
+        access = op.verb in (Verb.READ, Verb.WRITE)
+        row = event(
+            op.verb, op.t0, op.t1, PAGE, inc=FRESH | op.frame if access and op.frame else 0, value=op.value, status=op.status,
+            aux=int(op.writable) if op.verb is Verb.MMAP else 0, present=seen)
+        rings.setdefault(op.worker, []).append(row)
+    return [np.concatenate(ring) for _, ring in sorted(rings.items())]
+
+
+def rows_of(start: Start) -> tuple[np.ndarray, np.ndarray]:
+    """The start as ``maps`` and ``pages`` of the checker."""
+    mapping, frame, value = start
+    states = {HOLE: [], READ_ONLY: [(0, 1024, 2)], WRITABLE: [(0, 1024, 4)]}[mapping]
+    pages = [] if frame is None else [(PAGE, FRESH | frame if frame else 0, value)]
+    return np.array(states, np.uint64).reshape(-1, 3), np.array(pages, np.uint64).reshape(-1, 3)
+
+
+def final_rows(final: tuple | None) -> np.ndarray | None:
+    """The end as ``final`` of the checker."""
+    if final is None:
+        return None
+    rows = [] if final == ("none",) else [(PAGE, FRESH | final[0] if final[0] else 0, final[1])]
+    return np.array(rows, np.uint64).reshape(-1, 3)
