@@ -11,10 +11,13 @@ BITS = (2, 1, 1, 1)
 NAMES = [scheme.name for scheme in SCHEMES]
 
 
-def explored(scheme, text, executions):
-    """The failure that exploring the program finds, or None."""
+def explored(scheme, text, executions, bits=BITS, before=()):
+    """The failure that exploring the program finds, or None. ``before``: programs that run once each, first."""
     program = parse(text)
-    small = SmallMachine("sched", scheme, BITS, len(program.branches), RARE)
+    small = SmallMachine("sched", scheme, bits, len(program.branches), RARE)
+    for earlier in before:
+        small.machine.program(*parse(earlier).arrays())
+        load_explorer().Explorer(small.machine.explorable()).explore(seed=1, executions=1)
     small.machine.program(*program.arrays())
     result = load_explorer().Explorer(small.machine.explorable()).explore(seed=1, executions=executions)
     return result["failure"] and small.view.reports()
@@ -31,3 +34,18 @@ def test_walk_does_not_enter_what_munmap_tears_down(scheme):
     Fix: the walk goes from VMA to VMA. Runs well under a second per scheme.
     """
     assert explored(scheme, "prefix: mmap(p0..p16); write(p1); write(p6); t0: walk(p0..p16) | t1: munmap(p0..p16)", 20_000) is None
+
+
+@pytest.mark.parametrize("scheme", NAMES)
+def test_a_new_table_is_accounted_by_its_own_level(scheme):
+    """A p4d_table was counted among the tables that VmPTE counts.
+
+    1. t0 takes a free descriptor that was a table of another level before, and stores level 3 into it.
+    2. The store waits in t0's buffer. t0 accounts by reading the level back from memory, and finds the old one.
+    3. pgtables_bytes is one table too high for ever: counters.
+    Fix: pmd_install is told the level. Found within 100 executions of a fuzz campaign's program on five levels;
+    runs well under a second per scheme.
+    """
+    filled = "t0: mmap(p0..p16); read(p0); read(p4); read(p8); read(p12); munmap(p0..p16) | t1: "
+    raced = "prefix: mmap(p0..p4); t0: read(p0) | t1: read(p0)"
+    assert explored(scheme, raced, 2000, (2, 1, 1, 1, 1), [filled, raced]) is None

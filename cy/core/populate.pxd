@@ -49,19 +49,20 @@ cdef inline int _table_alloc(cpu *c, mm *m, uint64_t *entryp, uint32_t level, ui
         return -ENOMEM
     delay_point(c)
     spin_lock(c, parent_lock, lock_class)
-    new = pmd_install(c, m, entryp, new)
+    new = pmd_install(c, m, entryp, new, level)
     spin_unlock(c, parent_lock)
     if new != NULL:
         count(c, C_INSTALL_LOST)
         pagetable_free_private(c, m, new)
     return 0
 
-# Publish `new` in *entryp if it is still none. Context: the parent's lock.
+# Publish `new`, a table of `level`, in *entryp if it is still none. Context: the parent's lock.
 # Returns NULL, or `new` if the entry was taken.
-cdef inline ptdesc *pmd_install(cpu *c, mm *m, uint64_t *entryp, ptdesc *new) noexcept nogil:
+cdef inline ptdesc *pmd_install(cpu *c, mm *m, uint64_t *entryp, ptdesc *new, uint32_t level) noexcept nogil:
     if not pmd_none(READ_ONCE(entryp)):
         return new
-    mm_inc_nr_tables(c, m, new.level)
+    # Not new.level: this cpu's own store to it may still be on its way.
+    mm_inc_nr_tables(c, m, level)
     # [PT-004] pairs with: the walkers' acquire loads [PT-005]; orders the zeroes and the lock of the
     # new table before it becomes reachable: a walker that sees the entry sees an empty table.
     smp_store_release(entryp, mk_table(new.index, m.tables.items[new.index].gen))
