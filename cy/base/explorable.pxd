@@ -10,6 +10,10 @@ cdef struct explorable:
     # the same in every process.
     const void *base
     uint64_t bytes
+    # Page tables lie in [tables, tables + tables_bytes), each 1 << table_shift bytes. Empty: there are none.
+    const void *tables
+    uint64_t tables_bytes
+    uint32_t table_shift
     # Bring the system to its initial state. `seed` feeds the random streams of all cpus.
     # Context: no fibre exists. Makes no schedule points.
     void (*reset)(void *self, uint64_t seed) noexcept nogil

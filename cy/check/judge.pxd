@@ -47,11 +47,16 @@ cdef inline void judge_destroy(judge *j) noexcept nogil:
     free(j.shares)
     j.nr_shares = 0
 
-# The machine was reset: history and counts begin again. Costs what was touched.
+# The machine was reset: history begins again. Costs what was touched.
 cdef inline void judge_reset(judge *j) noexcept nogil:
     cdef uint32_t i
     for i in range(j.nr_shares):
         data_oracle_reset(&j.shares[i].oracle)
+
+# The count of overlaps begins again.
+cdef inline void judge_forget_overlaps(judge *j) noexcept nogil:
+    cdef uint32_t i
+    for i in range(j.nr_shares):
         memset(j.shares[i].overlaps, 0, sizeof(j.shares[i].overlaps))
 
 # Judge one share of what the rings hold; shares beyond the last do nothing. Reports are made by `c`.

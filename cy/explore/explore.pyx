@@ -8,6 +8,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New
 from cy.base.clock cimport now_ns
 from cy.base.explorable cimport explorable
+from cy.base.hook cimport pt_site
 from cy.explore.campaign cimport (
     STOP_EXHAUSTED, STOP_NONE, campaign, campaign_slice)
 from cy.explore.distinct cimport distinct_fini, distinct_init
@@ -21,6 +22,7 @@ from cy.explore.policy cimport MAX_FIBRES, policy_knobs
 from cy.explore.replay cimport replay as replay_state, replay_left, replay_ops
 from cy.explore.scheduler cimport (
     NR_OUTCOMES, OUTCOME_DIVERGED, OUTCOME_PASS, sched_max_choices, sched_unbind, scheduler, trace_step)
+from cy.explore.site_pairs cimport site_pairs, site_pairs_enter, site_pairs_fini, site_pairs_init
 
 import operator
 import os
@@ -67,13 +69,15 @@ cdef class Explorer:
 
     def explore(self, policy: str = "random", seed: int = 0, executions: int | None = 1000,
                 seconds: float | None = None, max_steps: int = 20000, stickiness: float | None = None,
-                preemption_bound: int | None = 2, stop_on_failure: bool = True, progress=None) -> dict:
+                preemption_bound: int | None = 2, stop_on_failure: bool = True, progress=None,
+                pairs: SitePairs | None = None) -> dict:
         """Run many executions and return what was seen.
 
         ``executions`` and ``seconds`` limit the exploration (None: no limit), ``max_steps`` one execution.
         ``stickiness``: chance in [0, 1) that "random" stays on the running fibre; None draws it anew for
         each execution. ``preemption_bound``: of "dfs"; None: all schedules. ``progress`` is called about
-        every 50 ms with the result so far; a true answer ends the exploration ("stopped").
+        every 50 ms with the result so far; a true answer ends the exploration ("stopped"). ``pairs`` collects
+        which accesses of different fibres followed each other.
 
         ``failure["seed"]``, ``["choices"]`` and ``["max_steps"]`` are what replay() needs.
         """
@@ -98,6 +102,9 @@ cdef class Explorer:
         try:
             if not find_policy(policy.encode(), &self.sched.policy):
                 raise ValueError(f"unknown policy {policy!r}: expected one of {', '.join(POLICIES)}")
+            if pairs is not None:
+                site_pairs_enter(&pairs.set, self.system)
+                self.sched.pairs = &pairs.set
             self._start_policy(&knobs)
             c.failure.choices = <unsigned char *>malloc(knobs.max_choices)
             if c.failure.choices == NULL or distinct_init(&c.distinct, c.max_executions or 1 << 20) != 0:
@@ -243,6 +250,39 @@ cdef class Explorer:
             "outcomes": {OUTCOMES[i]: c.outcomes[i] for i in range(NR_OUTCOMES)},
             "exhausted": c.stop == STOP_EXHAUSTED, "stop_reason": stop_reason, "failure": failure,
         }
+
+
+cdef class SitePairs:
+    """Pairs of accesses, by two fibres, one after the other to one object; see ``site_pairs.pxd``.
+
+    Hand it to ``Explorer.explore``, of any number of Explorers over one build of the engine.
+    """
+
+    cdef site_pairs set
+
+    def __cinit__(self):
+        if site_pairs_init(&self.set) != 0:
+            raise MemoryError("no memory for a set of pairs")
+
+    def __dealloc__(self):
+        site_pairs_fini(&self.set)
+
+    def __len__(self) -> int:
+        return self.set.seen.count
+
+    @property
+    def saturated(self) -> bool:
+        """Full: there are more pairs than it can hold."""
+        return bool(self.set.seen.saturated)
+
+    def since(self, first: int) -> list[tuple[tuple[str, int, str], tuple[str, int, str]]]:
+        """Pairs from number ``first`` on, in the order in which they were seen; a place is file, line, kind."""
+        return [(_place(self.set.pairs[i].first), _place(self.set.pairs[i].second))
+                for i in range(_count("first", first, 0, self.set.seen.count), self.set.seen.count)]
+
+
+cdef tuple _place(const pt_site *site):
+    return site.file.decode(), site.line, KINDS[site.kind]
 
 
 def carrier() -> str:

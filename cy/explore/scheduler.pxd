@@ -34,6 +34,7 @@ from cy.base.explorable cimport explorable
 from cy.base.hook cimport PT_KIND_YIELD, pt_buffered, pt_hook, pt_site
 from cy.base.rng cimport rng_below, rng_seed
 from cy.explore.policy cimport MAX_FIBRES, NOBODY, access, lowest_bit, policy_ops
+from cy.explore.site_pairs cimport site_pairs, site_pairs_begin, site_pairs_note
 
 ctypedef int (*ready_t)(const void *) noexcept nogil
 
@@ -88,8 +89,10 @@ cdef struct scheduler:
     uint64_t stores_rng
     trace_step *trace           # NULL: not traced
     uint32_t max_trace
+    site_pairs *noted           # NULL: pairs of this execution are not looked at
     # Set by the caller before the first execution, then only read.
     explorable *system
+    site_pairs *pairs           # NULL: nobody wants to know
     policy_ops policy
     void *policy_state
     void *carrier
@@ -139,6 +142,7 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
         s.hook[i] = hook
         s.pending[i].site = NULL
         s.pending[i].addr = NULL
+    s.noted = s.pairs if s.pairs != NULL and site_pairs_begin(s.pairs) else NULL
     s.policy.begin(s.policy_state, seed)
     s.current = __next_fibre(s, 0)
     return s.current
@@ -260,6 +264,8 @@ cdef inline void __account(scheduler *s, uint32_t me) noexcept nogil:
     cdef uint64_t h
     if offset >= s.system.bytes:
         offset = 0
+    elif s.noted != NULL:
+        site_pairs_note(s.noted, me, site, offset)
     h = s.hash ^ (<uint64_t>me | (<uint64_t>site.kind << 6) | (<uint64_t>site.line << 10) | (offset << 30))
     h *= <uint64_t>0x9FB21C651E98DF25ULL
     s.hash = h ^ (h >> 29)

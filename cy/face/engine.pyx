@@ -26,7 +26,7 @@ from cy.check.census cimport check_quiescent
 from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init
 from cy.check.data_types cimport PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, observe_t
 from cy.check.execute cimport drain, execute
-from cy.check.judge cimport judge, judge_all, judge_destroy, judge_init, judge_reset, judge_share
+from cy.check.judge cimport judge, judge_all, judge_destroy, judge_forget_overlaps, judge_init, judge_reset, judge_share
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_table_bytes, machine_wire
 from cy.check.measure cimport (
     MEASURE_CYCLE, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_WRITE, measure, measure_run)

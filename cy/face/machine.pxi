@@ -166,7 +166,10 @@ cdef class Machine(Space):
     # ---- exploration -------------------------------------------------------------------------
 
     def program(self, prefix, branches) -> None:
-        """Set what ``explorable()`` runs: ``prefix`` alone, then one fibre per branch (OP arrays)."""
+        """Set what ``explorable()`` runs: ``prefix`` alone, then one fibre per branch (OP arrays).
+
+        ``overlaps()`` then counts over all executions of this program.
+        """
         cdef const op[::1] given
         if self.started:
             raise RuntimeError("workers are running; call stop() first")
@@ -179,6 +182,7 @@ cdef class Machine(Space):
         self.explore.x = self.x
         self.explore.judge = &self.judge
         self.explore.nr = len(branches)
+        judge_forget_overlaps(&self.judge)
         kept = [checked_ops(p, self.x.nr_workers, False) for p in [prefix, *branches]]
         for i, array in enumerate(kept):
             given = array
@@ -200,6 +204,10 @@ cdef class Machine(Space):
         self.explore.face.nr_fibres = self.explore.nr
         self.explore.face.base = self.x.region
         self.explore.face.bytes = self.x.region_bytes
+        self.explore.face.tables = self.x.entries
+        self.explore.face.tables_bytes = <uint64_t>self.x.tables.nr * self.x.mms[0].geo.max_fanout * sizeof(uint64_t)
+        while <uint64_t>1 << self.explore.face.table_shift < self.x.mms[0].geo.max_fanout * sizeof(uint64_t):
+            self.explore.face.table_shift += 1
         self.explore.face.reset = explore_reset
         self.explore.face.body = explore_body
         self.explore.face.finish = explore_finish

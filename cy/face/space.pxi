@@ -109,6 +109,7 @@ cdef class Space:
         cdef uint32_t i
         machine_reset(self.x, <uint64_t>(seed & 0xffffffffffffffff))
         judge_reset(&self.judge)
+        judge_forget_overlaps(&self.judge)
         for i in range(self.x.nr_workers):
             self.x.cpus[i].hook.clock = &self.x.clock if PT_SCHED else NULL
             self.x.cpus[i].hook.point = NULL
