@@ -1,8 +1,9 @@
 # Execute one operation on behalf of a worker: record it, do it, then let grace periods move.
 from libc.errno cimport EINVAL
+from libc.signal cimport SIGSEGV, raise_ as c_raise
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport plain_load, plain_store, sched_wait
-from cy.base.build cimport PT_TSAN
+from cy.base.atomics cimport cpu_relax, plain_load, plain_store, sched_wait
+from cy.base.build cimport PT_CHECKS, PT_TSAN
 from cy.base.clock cimport sched_yield
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, pt_report
@@ -70,10 +71,19 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
     record_end(c, e, status)
     if PT_TSAN and m.knobs.tsan_plant:
         plain_store(&m.planted, plain_load(&m.planted) + 1)      # BUSTED: must be found by the race detector
+    if PT_CHECKS:
+        _planted_failure(m, verb)
     # Release: who waits for this operation (VERB_SYNC) sees what it did.
     pt_rel(&c.shared.counter[C_STREAM_DONE], c.shared.counter[C_STREAM_DONE] + 1)
     poll(c, m)
     return True
+
+# BUSTED: who contains crashes and hangs must be seen to do so. Numbers of verbs, 0 is none of them.
+cdef inline void _planted_failure(mm *m, uint32_t verb) noexcept nogil:
+    if m.knobs.crash_plant == verb:
+        c_raise(SIGSEGV)
+    while m.knobs.hang_plant == verb:
+        cpu_relax()
 
 # Let what waits for grace periods move on. Context: between operations.
 cdef inline void poll(cpu *c, mm *m) noexcept nogil:

@@ -13,7 +13,7 @@ BUG_BITS = {
 KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
     "flush_ceiling": 33, "gp_batch": 32, "reuse": "lifo", "delay_interval": 0, "backlog_max": 512, "stall_ms": 1000,
-    "tsan_plant": 0,
+    "tsan_plant": 0, "crash_plant": 0, "hang_plant": 0,
 }
 CONFIG_DEFAULTS = {
     "geometry": (9, 9, 9, 9), "protection": "vma_lock", "reclaim": "sync", "dontneed_vma_lock": True,
@@ -71,6 +71,8 @@ cdef int fill_mm(machine *x, dict config) except -1:
     m.knobs.flush_ceiling = knobs["flush_ceiling"]
     m.knobs.gp_batch = 0 if PT_SCHED else knobs["gp_batch"]
     m.knobs.tsan_plant = knobs["tsan_plant"]
+    m.knobs.crash_plant = knobs["crash_plant"]
+    m.knobs.hang_plant = knobs["hang_plant"]
     x.delay_interval = knobs["delay_interval"]
     fifo = _choose("reuse", knobs["reuse"], {"lifo": 0, "fifo": 1})
     x.frames.fifo = fifo

@@ -121,6 +121,8 @@ cdef struct knobs:
     uint32_t flush_ceiling  # pages; larger ranges flush the whole TLB
     uint32_t gp_batch       # callbacks that a cpu queues before it drives a grace period
     uint32_t tsan_plant     # 1: a plain counter is raced on, to prove that the tsan lane is alive
+    uint32_t crash_plant    # number of a verb: an operation of that kind kills the process; 0: none
+    uint32_t hang_plant     # number of a verb: an operation of that kind never ends; 0: none
 
 cdef struct mm:
     geometry geo
