@@ -38,7 +38,7 @@ def main() -> int:
     """Run the job on stdin; the exit status is 0 if a result was written."""
     faulthandler.enable()
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    _die_with_parent(job.parent)
+    die_with_parent(job.parent)
     # The parent ends a run through the stop flag; a Ctrl-C reaches the whole foreground group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -51,7 +51,8 @@ def main() -> int:
     return 0
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends; end at once if it did. ``parent``: its pid."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if parent and os.getppid() != parent:
         os._exit(1)

@@ -153,7 +153,7 @@ class _Child:
             self.process = subprocess.Popen(
                 # -P: the package that runs here, not one that lies in the current folder.
                 [sys.executable, "-P", "-m", "ptstress.child", str(fd)],
-                stdin=stdin, stdout=self.stdout, stderr=self.stderr, pass_fds=(fd,), env=_environment(),
+                stdin=stdin, stdout=self.stdout, stderr=self.stderr, pass_fds=(fd,), env=child_environment(),
             )
         except OSError as error:
             raise ResourceError(f"a child process is needed: {error.strerror}") from None
@@ -254,7 +254,8 @@ def _memory_file(name: str, size: int) -> int:
     return fd
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
+    """Of a child that is to import the package that runs here."""
     package_parent = str(Path(__file__).parent.parent)
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (package_parent, os.environ.get("PYTHONPATH"))))}
 
