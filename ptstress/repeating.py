@@ -11,6 +11,8 @@ from ptstress import __version__
 from ptstress.driver import Outcome, Stopper, run_job
 from ptstress.engine import load_engine
 from ptstress.errors import ExitCode, PtstressError, UsageError
+from ptstress.fuzz_containment import Executor
+from ptstress.fuzz_example import EXAMPLE, read_example
 from ptstress.job import Job
 from ptstress.layout import report_text
 from ptstress.results import TESTID, flags_text
@@ -43,8 +45,8 @@ def read_testid(folder: Path) -> dict[str, str]:
 
 
 def is_failure(folder: Path) -> bool:
-    """Whether a folder is that of one failure of a run or a soak."""
-    return (folder / JOB).is_file()
+    """Whether a folder is that of one failure."""
+    return (folder / JOB).is_file() or (folder / EXAMPLE).is_file()
 
 
 def refuse_other_version(folder: Path, testid: dict[str, str]) -> None:
@@ -70,7 +72,9 @@ def command_of(folder: Path, testid: dict[str, str]) -> list[str]:
 
 
 def repeat_failure(folder: Path, times: int, tell: Callable[[str], None]) -> AgainSummary:
-    """Run the job of a failure until a failure comes, at most ``times``. Raises ``PtstressError``."""
+    """Run the job or the example of a failure until a failure comes, at most ``times``. Raises ``PtstressError``."""
+    if (folder / EXAMPLE).is_file():
+        return _repeat_example(folder, times, tell)
     try:
         job = msgspec.json.decode((folder / JOB).read_bytes(), type=Job)
     except (OSError, msgspec.DecodeError) as error:
@@ -87,6 +91,25 @@ def repeat_failure(folder: Path, times: int, tell: Callable[[str], None]) -> Aga
                 code = ExitCode.VIOLATION if outcome.reports or outcome.kind == "done" else ExitCode.KILLED
                 verdict = "violation" if code == ExitCode.VIOLATION else "killed"
                 return AgainSummary(verdict, code, str(folder), expected, oracle_of(outcome), what, attempt, times)
+    return AgainSummary("not reproduced", ExitCode.NOT_REPRODUCED, str(folder), expected, "", "", times, times)
+
+
+def _repeat_example(folder: Path, times: int, tell: Callable[[str], None]) -> AgainSummary:
+    """As ``repeat_failure``, of a fuzz campaign; contained, because it may kill or hang its process."""
+    try:
+        example = read_example((folder / EXAMPLE).read_bytes(), str(folder / EXAMPLE))
+    except OSError as error:
+        raise UsageError(f"{folder / EXAMPLE}: cannot be read: {error}") from None
+    expected = _expected(folder)
+    with Stopper() as stopper, Executor(stopped=lambda: stopper.requests > 0) as executor:
+        for attempt in range(1, times + 1):
+            tell(f"attempt {attempt} of {times}")
+            (trial,) = executor.run([example])
+            if trial.failure:
+                return AgainSummary(
+                    "violation", ExitCode.VIOLATION, str(folder), expected, trial.failure.signature.oracle,
+                    trial.failure.detail.partition(": ")[2], attempt, times,
+                )
     return AgainSummary("not reproduced", ExitCode.NOT_REPRODUCED, str(folder), expected, "", "", times, times)
 
 

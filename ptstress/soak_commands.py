@@ -95,7 +95,7 @@ def resume(
 def again(
     ctx: click.Context, results: str, times: int, force: bool, into: str, json_to: str | None, quiet: bool
 ) -> int:
-    """Repeat the run, soak or exploration in the folder RESULTS, or the job in one of its failure folders."""
+    """Repeat the run, soak, campaign or exploration in the folder RESULTS, or one of its failure folders."""
     from ptstress import repeating
 
     folder = Path(results)
@@ -112,7 +112,7 @@ def again(
     if not force:
         repeating.refuse_other_version(folder, testid)
     verb, *words = repeating.command_of(folder, testid)
-    words += ["--results", into] if verb in ("run", "soak") else []
+    words += ["--results", into] if verb in ("run", "soak", "fuzz") else []
     words += ["--json", json_to] if json_to else []
     words += ["--quiet"] if quiet else []
     _tell(quiet)(f"ptstress {verb} {shlex.join(words)}")

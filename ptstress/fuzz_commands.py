@@ -1,0 +1,57 @@
+"""The verb ``fuzz``: its flags, and what it calls."""
+
+import os
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from ptstress.errors import UsageError
+from ptstress.options import results_option, screen, shared, write_json
+from ptstress.units import parse_duration, parse_geometry
+
+MAX_WORKERS = 256
+
+
+@click.command()
+@click.option("--duration", metavar="TIME", help="45s 5m 3h 2d (default: the profile's).")
+@click.option("-n", "workers", default="auto", metavar="N", help="Workers, or auto: one for each core (default: auto).")
+@click.option("--scheme", "schemes", multiple=True, metavar="NAME", help="May be repeated (default: all, in turns).")
+@shared("geometry", "bug")
+@click.option("--profile", metavar="NAME", help="dev, ci or soak (default: HYPOTHESIS_PROFILE, or ci).")
+@shared("seed")
+@results_option()
+@click.option("--database", metavar="DIR", help="Examples shared with other campaigns (default: in the results).")
+@shared("json", "quiet", "verbose")
+def fuzz(
+    duration: str | None, workers: str, schemes: tuple[str, ...], geometry: str | None, bugs: tuple[str, ...],
+    profile: str | None, seed: int, results: str, database: str | None, json_to: str | None, quiet: bool, verbose: bool,
+) -> int:
+    """Run generated programs, each under many schedules and some on threads, steered by what was new; shrink what fails."""
+    from ptstress import fuzzing
+    from ptstress.fuzz_profiles import find_profile
+
+    chosen = find_profile(profile)
+    request = fuzzing.FuzzRequest(
+        workers=_workers(workers), seconds=parse_duration(duration or chosen.duration), seed=seed, profile=chosen,
+        results=Path(results), schemes=tuple(dict.fromkeys(schemes)), bugs=tuple(dict.fromkeys(bugs)),
+        geometry=parse_geometry(geometry) if geometry is not None else None,
+        database=Path(database) if database is not None else None,
+        command=shlex.join(["ptstress", *sys.argv[1:]]),
+    )
+    tell = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    summary = fuzzing.fuzz(request, tell)
+    for line in fuzzing.fuzz_lines(summary):
+        print(line, file=screen(json_to))
+    write_json(json_to, summary)
+    return summary.exit_code
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+    if not text.isdecimal() or len(text) > 4 or not 1 <= int(text) <= MAX_WORKERS:
+        raise UsageError(f"-n {text!r}: expected auto, or a number of workers from 1 to {MAX_WORKERS}")
+    return int(text)

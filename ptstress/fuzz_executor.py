@@ -1,0 +1,229 @@
+"""``python -m ptstress.fuzz_executor PARENT``: runs examples in a process of its own, which may crash or hang.
+
+Requests come on stdin, answers go to stdout. Whoever started it watches it, and starts another if it dies
+(``fuzz_containment``). It dies with its parent and leaves signals to it.
+"""
+
+import faulthandler
+import os
+import re
+import signal
+import sys
+from collections import OrderedDict
+
+import numpy as np
+from msgspec import structs
+
+from ptstress.child import die_with_parent
+from ptstress.errors import PtstressError
+from ptstress.exploring import MAX_STEPS, Lab, fingerprint, judge
+from ptstress.fuzz_example import Failure, FuzzExample, Signature, Trial, explored_signature
+from ptstress.fuzz_wire import Answer, Closed, Polish, Polished, Ran, Reader, Refused, Request, Run, send
+from ptstress.schedule import Replay, encode
+from ptstress.trial import SmallMachine
+
+#: Machines that are kept for the next example.
+KEPT = 8
+#: Something new was seen: so many times more schedules, for as long as there is more of it.
+DEEPER = 2
+MOST_DEEPER = 4
+#: Schedules with few preemptions are looked for under so many seeds, within each bound.
+FEW_PREEMPTIONS = (0, 1, 2, 3)
+SEEDS = 6
+BOUNDED_EXECUTIONS = 1500
+BOUNDED_S = 0.1
+REPEATS = 10
+RACE_ATTEMPTS = 2000
+ON_THREADS = "threads"
+
+
+class Trier:
+    """Runs examples on engines of this process."""
+
+    def __init__(self) -> None:
+        self._labs: OrderedDict[tuple, Lab] = OrderedDict()
+        self._threads: OrderedDict[tuple, SmallMachine] = OrderedDict()
+        self._pairs = None
+
+    def run(self, example: FuzzExample, deepen: bool = False) -> Trial:
+        """Explore the example; if nothing is found, race it on threads. Raises ``PtstressError``."""
+        trial = Trial()
+        lab = self._lab(example)
+        lab.load(example.program)
+        size = sum(1 for _ in example.program.operations())
+        seed, executions = example.seed, example.executions
+        for _ in range(1 + (MOST_DEEPER if deepen else 0)):
+            new = self._explore(lab, structs.replace(example, seed=seed, executions=executions), size, trial)
+            if trial.failure or not new:
+                break
+            seed, executions = seed + 1, DEEPER * example.executions
+        matrix = np.asarray(lab.machine.overlaps())
+        trial.overlaps = [(int(a), int(b), int(matrix[a, b])) for a, b in np.argwhere(matrix)]
+        if trial.failure is None and example.rounds:
+            self._race(example, size, trial)
+        return trial
+
+    def polish(self, failure: Failure) -> Failure:
+        """The failure with a schedule of few preemptions, its replay string and its story."""
+        example = failure.example
+        if example.rounds:
+            return self._polish_race(failure)
+        lab = self._lab(example)
+        lab.load(example.program)
+        found = self._few_preemptions(lab, failure) or self._found(lab, failure, "random", example.seed, example.executions)
+        if found is None:
+            return failure
+        record = Replay(
+            fingerprint=fingerprint(), program=example.program.text(), scheme=example.scheme, geometry=example.geometry,
+            bugs=example.bugs, knobs=example.knobs, seed=found["seed"], choices=found["choices"],
+            max_steps=found["max_steps"], outcome=found["outcome"], trace_hash=found["hash"],
+        )
+        oracle, what, story = lab.explain(record)
+        execution = {"choices": record.choices, "seed": record.seed, "max_steps": record.max_steps}
+        fibres = [lab.explorer.replay(**execution, trace=False) for _ in range(REPEATS)]
+        threads = [lab.explorer.replay_threads(**execution) for _ in range(REPEATS)]
+        counts = [sum(r["outcome"] == record.outcome for r in results) for results in (fibres, threads)]
+        return structs.replace(
+            failure, detail=f"{oracle}: {what}", replay=encode(record), story=tuple(story),
+            repeats=f"fibres {counts[0]}/{REPEATS}, threads {counts[1]}/{REPEATS}",
+        )
+
+    def _explore(self, lab: Lab, example: FuzzExample, size: int, trial: Trial) -> int:
+        """Adds what came to ``trial``; returns how many pairs were new here."""
+        if self._pairs is None:
+            self._pairs = lab.explorer_module.SitePairs()
+        before = len(self._pairs)
+        result = lab.explorer.explore(
+            seed=example.seed, executions=example.executions, max_steps=MAX_STEPS, pairs=self._pairs
+        )
+        trial.executions += result["executions"]
+        trial.operations += result["executions"] * size
+        trial.points += result["points"]
+        trial.pairs += [(_place(first), _place(second)) for first, second in self._pairs.since(before)]
+        if found := result["failure"]:
+            oracle, what = judge(found["outcome"], lab.view.reports())
+            signature = explored_signature(oracle, what, lab.view.reports(), found["outcome"])
+            exact = structs.replace(example, executions=found["index"] + 1, rounds=0)
+            trial.failure = Failure(signature, f"{oracle}: {what}", exact)
+        return len(self._pairs) - before
+
+    def _few_preemptions(self, lab: Lab, failure: Failure) -> dict | None:
+        for bound in FEW_PREEMPTIONS:
+            for salt in range(SEEDS):
+                found = self._found(lab, failure, "dfs", failure.example.seed + salt, BOUNDED_EXECUTIONS, bound)
+                if found is not None:
+                    return found
+        return None
+
+    def _found(
+        self, lab: Lab, failure: Failure, policy: str, seed: int, executions: int, bound: int | None = None
+    ) -> dict | None:
+        """An execution that fails in the same way."""
+        result = lab.explorer.explore(
+            policy=policy, seed=seed, executions=executions, max_steps=MAX_STEPS, preemption_bound=bound,
+            seconds=None if bound is None else BOUNDED_S,
+        )
+        if not (found := result["failure"]):
+            return None
+        oracle, what = judge(found["outcome"], lab.view.reports())
+        same = explored_signature(oracle, what, lab.view.reports(), found["outcome"]) == failure.signature
+        return found if same else None
+
+    def _race(self, example: FuzzExample, size: int, trial: Trial) -> None:
+        machine = self._thread_machine(example)
+        for number in range(example.rounds):
+            verdict = machine.race(example.program, example.seed + number)
+            trial.executions += 1
+            trial.operations += size
+            trial.unknown += verdict.verdict == "unknown"
+            if verdict.verdict == "violation":
+                signature = Signature(verdict.oracle, 0, ON_THREADS, _without_numbers(verdict.detail))
+                trial.failure = Failure(signature, f"{verdict.oracle}: {verdict.detail}", example)
+                return
+
+    def _polish_race(self, failure: Failure) -> Failure:
+        example = failure.example
+        machine = self._thread_machine(example)
+        for attempt in range(RACE_ATTEMPTS):
+            verdict = machine.race(example.program, example.seed + attempt)
+            if verdict.verdict == "violation":
+                lines = [f"CPU{w}: {line}" for w in range(machine.workers) for line in machine.view.last_operations(w, 16)]
+                return structs.replace(
+                    failure, detail=f"{verdict.oracle}: {verdict.detail}", story=tuple(lines),
+                    repeats=f"on threads after {attempt + 1} rounds",
+                )
+        return structs.replace(failure, repeats=f"on threads not in {RACE_ATTEMPTS} rounds")
+
+    def _lab(self, example: FuzzExample) -> Lab:
+        key = (example.scheme, example.geometry, example.bugs, tuple(example.knobs.items()))
+        if key not in self._labs:
+            self._labs[key] = Lab(example.scheme, example.geometry, example.bugs, dict(example.knobs), example.seed)
+        return _kept(self._labs, key)
+
+    def _thread_machine(self, example: FuzzExample) -> SmallMachine:
+        workers, mms = len(example.program.branches), example.program.mms()
+        key = (example.scheme, example.geometry, example.bugs, tuple(example.knobs.items()), workers, mms)
+        if key not in self._threads:
+            self._threads[key] = SmallMachine(
+                "stress", example.scheme, example.geometry, workers, example.knobs, example.bugs, mms
+            )
+        return _kept(self._threads, key)
+
+
+def main() -> int:
+    """Answer requests until stdin ends."""
+    faulthandler.enable()
+    die_with_parent(int(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    requests = Reader(sys.stdin.fileno(), Request)
+    answers = os.dup(sys.stdout.fileno())
+    trier = Trier()
+    try:
+        while True:
+            request = requests.wait(60.0, lambda: False)
+            _answer(trier, request, answers)
+    except Closed:
+        return 0
+
+
+def _answer(trier: Trier, request: Request, answers: int) -> None:
+    try:
+        if isinstance(request, Run):
+            for example in request.examples:
+                _say(answers, Ran(trier.run(example, request.deepen)))
+        elif isinstance(request, Polish):
+            _say(answers, Polished(trier.polish(request.failure)))
+    except PtstressError as error:
+        if isinstance(error, Closed):
+            raise
+        _say(answers, Refused(str(error), int(error.exit_code)))
+    except MemoryError as error:
+        _say(answers, Refused(f"engine: {error or 'out of memory'}", 3))
+
+
+def _say(answers: int, answer: Answer) -> None:
+    send(answers, answer)
+
+
+def _kept(cache: OrderedDict, key: tuple) -> object:
+    """The entry, which is now the youngest; the oldest goes when there are too many."""
+    cache.move_to_end(key)
+    if len(cache) > KEPT:
+        _, oldest = cache.popitem(last=False)
+        if isinstance(oldest, SmallMachine):
+            oldest.machine.stop()
+    return cache[key]
+
+
+def _place(site: tuple[str, int, str]) -> str:
+    file, line, kind = site
+    return f"{file}:{line} {kind}"
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\b(0x[0-9a-f]+|\d+)\b", "#", re.sub(r"\bp\d+", "p#", text)).partition("\n")[0][:96]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""The one property: no oracle objects to any execution of a program, whatever runs it.
+
+Hypothesis draws the whole example before anything starts (``examples``), or starts from one that a campaign
+found (``shrink``). Either way the example runs in another process, so that a crash and a hang shrink, too.
+"""
+
+import time
+from collections.abc import Sequence
+
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import strategies as st
+from hypothesis.database import InMemoryExampleDatabase, choices_to_bytes
+from hypothesis.errors import NoSuchExample
+from msgspec import structs
+
+from ptstress.errors import PtstressError
+from ptstress.fuzz_containment import Executor, Stopped
+from ptstress.fuzz_example import Failure, FuzzExample
+from ptstress.model.geometry import Geometry
+from ptstress.operation import Op
+from ptstress.pages import local_page
+from ptstress.program import Program
+from ptstress.schemes import SCHEMES
+from ptstress.strategies import TINY, Bits, knobs, programs
+from ptstress.vocabulary import OPERATIONS, Verb
+
+#: A smaller program meets in other schedules: it gets at least so many.
+SHRINK_EXECUTIONS = 800
+SHRINK_CALLS = 1500
+MAX_OPERATIONS = 64
+MAX_ARG = 3
+_KEY = b"shrink"
+#: What Hypothesis finds under the key itself it takes for shrunk already; what it finds here it shrinks.
+_TO_SHRINK = _KEY + b".secondary"
+
+
+class FuzzFailed(AssertionError):
+    """An example failed."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.signature}\nprogram: {failure.example.program.text()}\n{failure.detail}")
+        self.failure = failure
+
+
+def check(executor: Executor, example: FuzzExample) -> int:
+    """The property. Raises ``FuzzFailed``. Returns how many operations were executed."""
+    (trial,) = executor.run([example])
+    if trial.failure:
+        raise FuzzFailed(trial.failure)
+    return trial.operations
+
+
+@st.composite
+def examples(
+    draw: st.DrawFn, schedules: int, rounds: int = 0, schemes: Sequence[str] | None = None,
+    geometries: Sequence[Bits] = TINY, bugs: tuple[str, ...] = (),
+) -> FuzzExample:
+    """A program of the common strategies, and how it is run. One example in four also races on threads."""
+    scheme = draw(st.sampled_from(list(schemes) if schemes else [s.name for s in SCHEMES]))
+    bits = draw(st.sampled_from(list(geometries)))
+    return FuzzExample(
+        program=draw(programs(bits, mms=3)), scheme=scheme, geometry=bits, knobs=draw(knobs()),
+        seed=draw(st.integers(0, 2**32 - 1)), executions=schedules,
+        rounds=rounds if draw(st.integers(0, 3)) == 3 else 0, bugs=bugs,
+    )
+
+
+def shrink(executor: Executor, failure: Failure, seconds: float) -> Failure:
+    """The simplest example that Hypothesis finds in so much time, and which fails in the same way. Raises ``Stopped``."""
+    given = failure.example
+    alike = _Alike(executor, failure, time.monotonic() + seconds)
+    database = InMemoryExampleDatabase()
+    mms = given.program.mms()
+    database.save(_TO_SHRINK, choices_to_bytes(spelled_choices(given.program, given.geometry, given.knobs)))
+    how = settings(
+        database=database, phases=(Phase.reuse, Phase.shrink), max_examples=SHRINK_CALLS, deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        find(spelled(given.geometry, given.knobs, mms), alike.fails, settings=how, database_key=_KEY)
+    except (NoSuchExample, _Enough):
+        pass
+    if alike.stopped:
+        raise Stopped("stopped")
+    return alike.simplest
+
+
+class _Enough(KeyboardInterrupt):
+    """The time for shrinking is over. Hypothesis takes any other exception for the failure that it looks for."""
+
+
+class _Alike:
+    """Which simpler examples fail as ``failure`` does. Hypothesis asks about simpler ones than it has."""
+
+    def __init__(self, executor: Executor, failure: Failure, deadline: float) -> None:
+        self.executor, self.failure, self.deadline = executor, failure, deadline
+        self.seen: dict[tuple, bool] = {}
+        self.simplest = failure
+        self.stopped = False
+        executions = failure.example.executions if failure.example.rounds else SHRINK_EXECUTIONS
+        self.wide = structs.replace(failure.example, executions=max(failure.example.executions, executions))
+
+    def fails(self, drawn: tuple[Program, dict[str, int | str]]) -> bool:
+        """Run the example, if that was not done before and there is time."""
+        program, kept = drawn
+        key = (program, tuple(kept.items()))
+        if key not in self.seen:
+            if time.monotonic() > self.deadline:
+                raise _Enough
+            self.seen[key] = self._run(structs.replace(self.wide, program=program, knobs=kept))
+        return self.seen[key]
+
+    def _run(self, example: FuzzExample) -> bool:
+        try:
+            (trial,) = self.executor.run([example])
+        except Stopped:
+            self.stopped = True
+            raise _Enough from None
+        except PtstressError:
+            return False
+        if trial.failure is None or trial.failure.signature != self.failure.signature:
+            return False
+        self.simplest = trial.failure
+        return True
+
+
+@st.composite
+def spelled(
+    draw: st.DrawFn, bits: Bits, knobs_: dict[str, int | str], mms: int
+) -> tuple[Program, dict[str, int | str]]:
+    """Any program, drawn number by number, so that ``spelled_choices`` can say which numbers make a given one.
+
+    Simpler: fewer threads and operations, lower pages, shorter ranges, fewer of ``knobs_`` in effect.
+    """
+    kept = {name: value if draw(st.booleans()) else _off(value) for name, value in knobs_.items()}
+    pages = Geometry.of(bits).pages
+    prefix = _draw_section(draw, pages, mms)
+    branches = [_draw_section(draw, pages, mms)]
+    while draw(st.booleans()):
+        branches.append(_draw_section(draw, pages, mms))
+    return Program(branches=tuple(branches), prefix=prefix), kept
+
+
+def spelled_choices(program: Program, bits: Bits, knobs_: dict[str, int | str]) -> list[int | bool]:
+    """The draws of ``spelled`` that give this program with all of these knobs."""
+    first, *rest = program.branches
+    choices: list[int | bool] = [True] * len(knobs_)
+    pages = Geometry.of(bits).pages
+    choices += _section_choices(program.prefix, pages) + _section_choices(first, pages)
+    for ops in rest:
+        choices += [True, *_section_choices(ops, pages)]
+    return [*choices, False]
+
+
+def _off(value: int | str) -> int | str:
+    return 0 if isinstance(value, int) else value
+
+
+def _draw_section(draw: st.DrawFn, pages: int, mms: int) -> tuple[Op, ...]:
+    ops: list[Op] = []
+    while draw(st.booleans()) and len(ops) < MAX_OPERATIONS:
+        kind = draw(st.integers(0, len(OPERATIONS) * (MAX_ARG + 1) - 1))
+        verb, arg = OPERATIONS[kind // (MAX_ARG + 1)], kind % (MAX_ARG + 1)
+        place, length = draw(st.integers(0, mms * pages - 1)), draw(st.integers(0, pages))
+        length = 1 if verb in (Verb.READ, Verb.WRITE) else length
+        mm, start = divmod(place, pages)
+        ops.append(Op(verb, start, min(start + length, pages), arg).moved(mm))
+    return tuple(ops)
+
+
+def _section_choices(ops: Sequence[Op], pages: int) -> list[int | bool]:
+    choices: list[int | bool] = []
+    for op in ops:
+        kind = OPERATIONS.index(op.verb) * (MAX_ARG + 1) + op.arg
+        choices += [True, kind, op.mm * pages + local_page(op.start), op.end - op.start]
+    return [*choices, False]
+
