@@ -147,6 +147,13 @@ cdef extern from *:
     #define PT_SMP_MB() __atomic_thread_fence(__ATOMIC_SEQ_CST)
     #endif
 
+    /* Ask for a cache line that will be written. A hint: it touches nothing and orders nothing. */
+    #if defined(__x86_64__)
+    #define pt_prefetchw(p) __asm__ __volatile__("prefetchw %0" :: "m"(*(const char *)(p)))
+    #else
+    #define pt_prefetchw(p) __builtin_prefetch((p), 1)
+    #endif
+
     static inline void pt_plain_fill(uint64_t *p, uint64_t v, uint32_t n) {
     #if PT_SCHED
         struct pt_hook *h = pt_current;
@@ -204,6 +211,8 @@ cdef extern from *:
     # An oracle's look: bare, no schedule point, sees the own cpu's buffered stores.
     uint64_t peek "PT_PEEK"(uint64_t *p) noexcept nogil
     uint32_t peek32 "PT_PEEK"(uint32_t *p) noexcept nogil
+    # Ask for a cache line that will be written; makes no schedule point.
+    void prefetchw "pt_prefetchw"(const void *p) noexcept nogil
     void cpu_relax "pt_cpu_relax"() noexcept nogil
     # Stops the compiler only; the other half is a membarrier() of the waiting side.
     void barrier "pt_barrier"() noexcept nogil

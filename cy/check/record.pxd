@@ -4,7 +4,7 @@
 # Context: own cpu. The ring is private to the worker until it parks; its stores are bare.
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
-from cy.base.atomics cimport op_point
+from cy.base.atomics cimport op_point, prefetchw
 from cy.base.clock cimport stamp_begin, stamp_end
 from cy.base.cpu cimport cpu
 from cy.base.coordination cimport pt_rel
@@ -12,6 +12,7 @@ from cy.base.shm cimport C_EVENTS, C_OPS, C_VERB_NOW, event
 
 cdef enum:
     BITS_PER_LINE = 512
+    PREFETCH_LINES = 4          # the check phase left the ring's lines in other cpus' caches
 
 cdef inline uint32_t walk_lines(uint64_t nr_pages) noexcept nogil:
     return <uint32_t>((nr_pages + BITS_PER_LINE - 1) >> 9)
@@ -23,6 +24,7 @@ cdef inline bint record_room(cpu *c, uint32_t lines) noexcept nogil:
 # Context: record_room said yes.
 cdef inline event *record_begin(cpu *c, uint32_t verb, uint64_t start, uint64_t end, uint32_t lines) noexcept nogil:
     cdef event *e = &c.events[c.shared.nr_events]
+    prefetchw(e + PREFETCH_LINES)            # behind the end of the ring it asks for what it will not get
     c.verb = verb
     c.seq += 1
     pt_rel(&c.shared.counter[C_VERB_NOW], verb)      # whoever waits for its read section reads it
