@@ -1,6 +1,7 @@
 # Workers: native threads that wait at a gate, do one job together, and park again.
 #
-# Jobs: RACE runs each worker's stream until it ends, its ring is full, or the coordinator asks; CHECK
+# Jobs: RACE runs each worker's stream until it ends, its ring is full, or the burst ends: because the coordinator
+# asks, or because full rings have left fewer workers than there are cores, which would race less and less. CHECK
 # runs a share of the data oracle. Parking drains the worker's grace periods, so that the machine is
 # quiescent when all are parked. The coordinator waits with a time limit and returns to its caller,
 # so signals are seen; it never frees anything while a worker is inside a job.
@@ -14,7 +15,7 @@ from cy.base.hook cimport pt_set_current
 from cy.base.shm cimport C_PARKED, C_STREAM_DONE, VERB_SYNC, op
 from cy.check.execute cimport drain, execute
 from cy.check.machine cimport machine
-from cy.check.stream cimport STREAM_NONE, stream, stream_advance, stream_peek
+from cy.check.stream cimport STREAM_ARRAY, STREAM_NONE, stream, stream_advance, stream_peek
 
 cdef extern from "pthread.h" nogil:
     ctypedef struct pthread_t:
@@ -70,6 +71,8 @@ cdef struct crew:
     uint32_t nr_parked          # lock held
     uint64_t arrived            # workers at the start gate of this job
     uint64_t end_burst          # park after the operation in progress
+    uint64_t nr_full            # workers whose ring got full in this burst
+    uint32_t nr_cores           # that the process may use
     check_fn check
     void *check_ctx
 
@@ -86,10 +89,17 @@ cdef inline bint run_stream(worker *w) noexcept nogil:
             if not _sync(w, o):
                 return False
         elif not execute(w.cpu, x, o):
-            pt_rel(&w.crew.end_burst, 1)
+            _ring_full(w)
             return False
         stream_advance(&w.stream)
     return False
+
+# The workers of a recorded trace wait for each other: one that cannot go on stops all. Others park and leave the burst
+# to the rest, or else the first to get a long time slice would end it before the others have begun.
+cdef inline void _ring_full(worker *w) noexcept nogil:
+    cdef crew *g = w.crew
+    if w.stream.kind == STREAM_ARRAY or pt_inc(&g.nr_full) + g.nr_cores > g.nr:
+        pt_rel(&g.end_burst, 1)
 
 # Wait until another worker has done its share. False: the burst ended meanwhile; try again in the next.
 cdef inline bint _sync(worker *w, const op *o) noexcept nogil:
@@ -159,6 +169,7 @@ cdef inline void crew_post(crew *g, uint64_t job) noexcept nogil:
     g.nr_parked = 0
     g.arrived = 0
     pt_rel(&g.end_burst, 0)
+    g.nr_full = 0
     pthread_cond_broadcast(&g.gate)
     pthread_mutex_unlock(&g.lock)
 

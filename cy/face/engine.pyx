@@ -2,6 +2,8 @@
 
 The same source is compiled once per build; ``flags()`` tells which one this is.
 """
+import os
+
 import numpy as np
 
 cimport cython
@@ -29,7 +31,7 @@ from cy.check.execute cimport drain, execute
 from cy.check.judge cimport judge, judge_all, judge_destroy, judge_forget_overlaps, judge_init, judge_reset, judge_share
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_table_bytes, machine_wire
 from cy.check.measure cimport (
-    MEASURE_CYCLE, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_WRITE, measure, measure_run)
+    MEASURE_CYCLE, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_STAMPS, MEASURE_WRITE, measure, measure_run)
 from cy.check.overlap cimport overlaps_count
 from cy.check.sort cimport upper_bound
 from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, mix, stream

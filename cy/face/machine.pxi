@@ -50,6 +50,7 @@ cdef class Machine(Space):
         self.crew.machine = self.x
         self.crew.workers = self.workers
         self.crew.nr = self.x.nr_workers
+        self.crew.nr_cores = usable_cores()
         with nogil:
             self.started = crew_start(&self.crew)
         if self.started != self.x.nr_workers:

@@ -42,6 +42,10 @@ def clock_pair() -> tuple:
     return pt_clock_begin(), pt_clock_end()
 
 
+cdef uint32_t usable_cores():
+    return len(os.sched_getaffinity(0))
+
+
 # The same as OP_DTYPE and EVENT_DTYPE of ptstress/vocabulary.py; a test compares.
 OP_DTYPE_C = np.dtype(
     [("start", "u8"), ("end", "u8"), ("arg", "u8"), ("verb", "u2"), ("flags", "u2"), ("worker", "u4")])

@@ -73,7 +73,7 @@ cdef class Space:
         self.x.header.magic = SHM_MAGIC
         self.x.header.nr_workers = workers
         self.x.header.ring_events = ring
-        if not judge_init(&self.judge, self.x, 1 if PT_SCHED else min(workers, MAX_SHARES)):
+        if not judge_init(&self.judge, self.x, 1 if PT_SCHED else min(workers, MAX_SHARES, usable_cores())):
             raise MemoryError("cannot allocate the data oracle")
         self.reset(self.config["seed"])
 
