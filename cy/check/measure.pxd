@@ -3,7 +3,7 @@
 #
 # Not modelled: cold caches; a loop finds its tables and frames where the one before it left them.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.clock cimport thread_cpu_ns
+from cy.base.clock cimport stamp_begin, stamp_end, thread_cpu_ns
 from cy.base.cpu cimport RCU_TABLES, cpu
 from cy.base.shm cimport VERB_READ, event
 from cy.check.execute cimport drain, poll
@@ -19,6 +19,7 @@ cdef enum:
     MEASURE_WRITE = 2           # store to a page
     MEASURE_CYCLE = 3           # store to each page, then discard them, `unit` at a time; over and over
     MEASURE_RECORD = 4          # record an operation that does nothing
+    MEASURE_STAMPS = 5          # the two stamps of a record, and nothing else
     MEASURE_STRIDE = 40503      # odd: i * stride visits every page of a power of two once
 
 # The share of one worker, alone on its cache lines. `pages` is a power of two for reads.
@@ -54,8 +55,10 @@ cdef inline void measure_run(void *ctx, uint32_t shard, uint32_t nr_shards, cpu 
         _measure_write(c, b.mm, s)
     elif b.what == MEASURE_CYCLE:
         _measure_cycle(c, b.mm, s, b.unit)
-    else:
+    elif b.what == MEASURE_RECORD:
         _measure_record(c, s)
+    else:
+        _measure_stamps(c, s)
     s.ns = thread_cpu_ns() - begin - s.fault_ns
 
 cdef inline void _measure_rcu(cpu *c, mm *m, measure_share *s) noexcept nogil:
@@ -101,3 +104,10 @@ cdef inline void _measure_record(cpu *c, measure_share *s) noexcept nogil:
         e = record_begin(c, VERB_READ, i, i + 1, 0)
         record_end(c, e, 0)
     c.shared.nr_events = 0
+
+cdef inline void _measure_stamps(cpu *c, measure_share *s) noexcept nogil:
+    cdef uint64_t i
+    cdef event *e = c.events
+    for i in range(s.turns):
+        e.t0 = stamp_begin(&c.hook)
+        e.t1 = stamp_end(&c.hook)

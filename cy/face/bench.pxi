@@ -2,7 +2,7 @@
 
 MEASURES = {
     "rcu": MEASURE_RCU, "read": MEASURE_READ, "write": MEASURE_WRITE, "cycle": MEASURE_CYCLE,
-    "record": MEASURE_RECORD,
+    "record": MEASURE_RECORD, "stamps": MEASURE_STAMPS,
 }
 
 
