@@ -1,55 +1,15 @@
 # `dontneed`: madvise(MADV_DONTNEED), the exact algorithm of 6.18 (cy/core/zap.pxd).
-#
-# Locks: the policy's; one VMA's lock if the range lies in one VMA (6.17 and later), else mmap_lock.
-# One gather per call. With drop_lock_before_flush a VMA lock goes before tlb_finish_mmu, as in 6.18;
-# tlb_flush_pending makes concurrent gathers flush everything meanwhile.
 # Source: mm/madvise.c madvise_dontneed_single_vma, mm/memory.c zap_page_range_single_batched.
-# Not modelled: process_madvise, locked and PFN mappings, userfaultfd events, mmu notifiers.
-from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint64_t
 from cy.base.cpu cimport cpu
-from cy.base.geometry cimport PAGE_SHIFT
+from cy.core.madvise cimport madvise_pages
 from cy.core.zap cimport zap_page_range
-from cy.mm.cursor cimport cursor_begin, cursor_end
-from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
-from cy.mm.types cimport HELD_VMA, INTENT_ZAP, cursor, mm, vma
-from cy.mm.vma cimport find_vma, vm_end, vm_start
+from cy.mm.gather cimport mmu_gather
+from cy.mm.types cimport cursor, mm
 
-# Pages [first, last). Context: no lock; may sleep.
-# Returns 0; -ENOMEM if a part has no VMA (the rest is done all the same); -EINVAL for a bad range.
+# Pages [first, last). Context and returns: madvise_pages.
 cdef inline int do_dontneed(cpu *c, mm *m, uint64_t first, uint64_t last) noexcept nogil:
-    cdef uint64_t start = first << PAGE_SHIFT, end = last << PAGE_SHIFT
-    cdef cursor cur
-    cdef mmu_gather tlb
-    cdef int rc
-    if first > last or last > m.end_page:
-        return -EINVAL
-    if first == last:
-        return 0
-    cursor_begin(&cur, c, m, start, end, INTENT_ZAP)
-    tlb_gather_mmu(&tlb, c, m)
-    rc = _zap_vmas(&cur, &tlb, start, end)
-    if m.drop_lock_before_flush and cur.held & HELD_VMA:
-        cursor_end(&cur)
-        tlb_finish_mmu(&tlb)
-    else:
-        tlb_finish_mmu(&tlb)
-        cursor_end(&cur)
-    return rc
+    return madvise_pages(c, m, first, last, _dontneed_vma)
 
-cdef inline int _zap_vmas(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end) noexcept nogil:
-    cdef uint64_t at = start
-    cdef int rc = 0
-    cdef vma *v = cur.vma
-    while at < end:
-        if v == NULL or vm_start(v) >= end:
-            return -ENOMEM
-        if vm_start(v) > at:
-            rc = -ENOMEM
-            at = vm_start(v)
-        cur.vma = v
-        zap_page_range(cur, tlb, at, vm_end(v) if vm_end(v) < end else end, True)
-        at = vm_end(v)
-        if at < end:
-            v = find_vma(cur.mm, at)     # only under mmap_lock: a VMA lock covers the whole range
-    return rc
+cdef inline void _dontneed_vma(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end) noexcept nogil:
+    zap_page_range(cur, tlb, start, end, True)
