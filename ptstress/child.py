@@ -173,7 +173,7 @@ class _Run:
             return
         events, _ = self.machine.serial(op_array(ops))
         for op, event in zip(ops, events[operation_lines(events)], strict=True):
-            if event["status"] == -ENOMEM and op.verb is not Verb.DONTNEED:
+            if event["status"] == -ENOMEM and op.verb not in (Verb.DONTNEED, Verb.FREE):
                 raise MemoryError(f"{op} found no memory: give the arena more")
             if event["status"] not in (0, -ENOMEM):
                 raise ValueError(f"{op} failed with {int(event['status'])}")

@@ -25,6 +25,7 @@ HOT_PAGES = 6
 #: How often each verb is drawn.
 WEIGHTS = (
     (Verb.READ, 2), (Verb.WRITE, 4), (Verb.WALK, 1), (Verb.DONTNEED, 4), (Verb.MUNMAP, 1), (Verb.MMAP, 1),
+    (Verb.FREE, 2), (Verb.DISCARD, 2),
 )
 
 

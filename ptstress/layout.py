@@ -78,6 +78,11 @@ class Counter(IntEnum):
     STREAM_DONE = 66
     HELD_NR = 67
     HELD = 68
+    LAZYFREE = 99
+    LAZYFREED = 100
+    LAZYFREE_KEPT = 101
+    BATCHED_FLUSHES = 102
+    BATCHED_DRAINS = 103
 
 
 class LockClass(IntEnum):
@@ -103,7 +108,7 @@ class LockClass(IntEnum):
 NEAR_MISSES = (
     Counter.MAP_FAILED, Counter.RECHECK_LOST, Counter.TRYLOCK_FAILED, Counter.VMA_LOCK_FALLBACK,
     Counter.INSTALL_LOST, Counter.WP_LOST, Counter.FILL_DROPPED, Counter.HW_RETRY, Counter.LOCK_CONTENDED,
-    Counter.ZAP_BREAK, Counter.SLOW_DETACH, Counter.DETACH_NOT_EMPTY,
+    Counter.ZAP_BREAK, Counter.SLOW_DETACH, Counter.DETACH_NOT_EMPTY, Counter.LAZYFREE_KEPT, Counter.BATCHED_DRAINS,
 )
 _MAXIMA = (Counter.RCU_BACKLOG_MAX, Counter.RCU_GP_MAX_NS, Counter.RCU_STALL_NS, Counter.TABLE_BYTES_PEAK)
 

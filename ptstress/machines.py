@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ptstress.model import AddressSpaces, Follower, compare
 from ptstress.model.geometry import Geometry
 from ptstress.observe import observations
-from ptstress.operation import Op, dontneed, mmap, munmap, op_array, read, walk, write
+from ptstress.operation import Op, discard, dontneed, free, mmap, munmap, op_array, read, walk, write
 from ptstress.strategies import page_ranges, pages
 
 
@@ -81,6 +81,16 @@ def address_space_machine(
         def dontneed(self, pages: tuple[int, int]) -> None:
             """Drop pages; tables go as the policy says."""
             self._do(dontneed(*pages))
+
+        @rule(pages=any_range)
+        def free(self, pages: tuple[int, int]) -> None:
+            """Give pages to reclaim."""
+            self._do(free(*pages))
+
+        @rule(pages=any_range)
+        def discard(self, pages: tuple[int, int]) -> None:
+            """Drop what is free and clean."""
+            self._do(discard(*pages))
 
         @invariant()
         def engine_equals_model(self) -> None:

@@ -69,6 +69,16 @@ def dontneed(start: int, end: int) -> Op:
     return Op(Verb.DONTNEED, start, end)
 
 
+def free(start: int, end: int) -> Op:
+    """``madvise(MADV_FREE)`` of ``[start, end)``."""
+    return Op(Verb.FREE, start, end)
+
+
+def discard(start: int, end: int) -> Op:
+    """Memory pressure on ``[start, end)``: pages that are free and clean since then go."""
+    return Op(Verb.DISCARD, start, end)
+
+
 def op_array(ops: Iterable[Op], worker: int = 0) -> np.ndarray:
     """Operations as the engine takes them, all of one worker."""
     rows = [(op.start, op.end, op.arg, op.verb, 0, worker) for op in ops]

@@ -9,7 +9,7 @@ empty.
 
     statement   separated by ``;``, ``|`` or a new line, which mean the same
     read(p3) write(p3)                                  one page
-    walk munmap dontneed mmap (p0..p8) or (p3)          pages from p0 up to, without, p8; or one page
+    walk munmap dontneed free discard mmap (p0..p8)     pages from p0 up to, without, p8; or one page
     mmap(p0..p8, ro)                                    read-only; writable otherwise
     write(m1:p3) dontneed(m1:p0..p8)                    of mm 1 instead of mm 0
     # up to the end of the line is a comment

@@ -85,8 +85,8 @@ def command_line(workload: str, o: Overrides, threads: int | None) -> str:
 def refuse_silent_bugs(bugs: tuple[str, ...], plans: list[StagePlan]) -> None:
     """A bug in code that no stage's scheme runs would survive however long the run."""
     for bug in bugs:
-        if not any(bug in plan.scheme.canaries for plan in plans):
-            able = ", ".join(scheme.name for scheme in SCHEMES if bug in scheme.canaries)
+        if not any(plan.scheme.runs(bug) for plan in plans):
+            able = ", ".join(scheme.name for scheme in SCHEMES if scheme.runs(bug))
             names = ", ".join(sorted({plan.scheme.name for plan in plans}))
             raise UsageError(f"bug {bug} sits in code that {names} never runs: expected one of {able}")
 

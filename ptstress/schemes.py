@@ -18,8 +18,10 @@ RECLAIMS = (
 )
 
 # Which bugs a scheme can show: a bug outside the code that a scheme runs would survive for ever.
-_NEVER_CANARIES = ("M07-table", "P23", "M10-frame", "P21")
-_SYNC_CANARIES = ("P01", "M07-table", "P23", "M10-frame", "P21")
+_NEVER_CANARIES = ("M07-table", "P23", "M10-frame", "P21", "M09-free")
+_SYNC_CANARIES = ("P01", "M07-table", "P23", "M10-frame", "P21", "M09-free")
+# What every scheme runs too, but not every number of threads shows within the seconds that a canary has.
+_SHOWN = ("P13", "P13-local", "M10-discard", "M15-dirty")
 # Split locks: the order of a table's lock and its parent's is theirs.
 _SPLIT_SYNC_CANARIES = (*_SYNC_CANARIES, "M15-lock-order")
 
@@ -30,7 +32,8 @@ class Scheme:
 
     ``dontneed_vma_lock``: DONTNEED takes the VMA lock instead of mmap_lock for read.
     ``drop_lock_before_flush``: it drops that lock before the final TLB flush.
-    ``canaries``: ids of the bugs that a run under this scheme must be able to find.
+    ``canaries``: ids of the bugs that a run under this scheme must be able to find, and plants.
+    ``shown``: ids of further bugs in code that it runs, for ``--bug``.
     """
 
     name: str
@@ -40,6 +43,11 @@ class Scheme:
     dontneed_vma_lock: bool = False
     drop_lock_before_flush: bool = False
     canaries: tuple[str, ...] = ()
+    shown: tuple[str, ...] = _SHOWN
+
+    def runs(self, bug_id: str) -> bool:
+        """Whether the scheme runs the code that the bug sits in."""
+        return bug_id in self.canaries or bug_id in self.shown
 
     @property
     def parts(self) -> str:

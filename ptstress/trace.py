@@ -11,6 +11,7 @@ recorded                  replayed
 ``mmap_anon mmap_file``   ``mmap``, anonymous and writable, because ``mprotect`` is not replayed
 ``munmap``                ``munmap``
 ``madvise`` 4             ``dontneed``
+``madvise`` 8             ``free``
 ``brk``                   ``mmap`` or ``munmap`` of what was added to or taken from the heap
 ``mremap`` in place       ``mmap`` of what was added, or ``munmap`` of what was taken
 ``mremap`` to elsewhere   ``munmap`` of the old range, ``mmap`` of the new one: the pages do not move along
@@ -40,7 +41,8 @@ from ptstress.ranges import Ranges
 from ptstress.tracefile import Record, read_records
 from ptstress.vocabulary import OP_DTYPE, PAGE_BYTES, PAGE_SHIFT, Verb
 
-MADV_DONTNEED = 4
+MADV_DONTNEED, MADV_FREE = 4, 8
+_MADVISE = {MADV_DONTNEED: Verb.DONTNEED, MADV_FREE: Verb.FREE}
 _BLOCK_SHIFT = 9  # pages of a 2 MiB block
 _CLUSTER_GAP = 1 << 18  # pages of 1 GiB
 
@@ -74,7 +76,7 @@ class Trace:
         With fewer workers than threads, the busiest threads come first and each further one joins the
         worker that has least to do; with more, some arrays are empty. ``sync`` lines make a worker wait
         for another one where the order matters: a change of mappings waits for everything recorded before
-        it in its range, and a write or dontneed for the last change of mappings there. All waits point
+        it in its range, and a write, dontneed or free for the last change of mappings there. All waits point
         backwards in recorded time, so that the streams cannot block each other for ever.
         """
         ops = self.serial(workers)
@@ -169,8 +171,8 @@ def _translate(records: list[Record], threads: dict[int, int], ignored: Counter[
             yield thread, Verb.WRITE, start, start + 1
         elif record.op in ("mmap_anon", "mmap_file", "munmap") and record.length:
             yield thread, Verb.MUNMAP if record.op == "munmap" else Verb.MMAP, start, end
-        elif record.op == "madvise" and record.arg == MADV_DONTNEED and record.length:
-            yield thread, Verb.DONTNEED, start, end
+        elif record.op == "madvise" and record.arg in _MADVISE and record.length:
+            yield thread, _MADVISE[record.arg], start, end
         elif record.op == "brk":
             end = _pages(record.addr, 0)[1]
             if heap_end is not None and end != heap_end:
@@ -241,7 +243,7 @@ def _peak_mappings(ops: np.ndarray) -> int:
     mapped = Ranges()
     peak = 0
     for start, end, _, verb, _, _ in ops[ops["verb"] != Verb.WRITE].tolist():
-        if verb != Verb.DONTNEED:
+        if verb in (Verb.MMAP, Verb.MUNMAP):
             mapped.set(start, end, verb == Verb.MMAP)
             peak = max(peak, sum(mapped.values))
     return peak
@@ -286,7 +288,7 @@ class _Users:
         writes = np.flatnonzero(mine & (ops["verb"] == Verb.WRITE))
         self._order = writes[np.argsort(ops["start"][writes], kind="stable")]
         self._page = ops["start"][self._order]
-        self._discards = np.flatnonzero(mine & (ops["verb"] == Verb.DONTNEED))
+        self._discards = np.flatnonzero(mine & np.isin(ops["verb"], (Verb.DONTNEED, Verb.FREE)))
         self._start, self._end = ops["start"][self._discards], ops["end"][self._discards]
 
     def latest(self, start: int, end: int, before: int) -> int:

@@ -45,6 +45,14 @@ def dontneed(t0: int, t1: int, start: int, end: int | None = None, status: int =
     return event(Verb.DONTNEED, t0, t1, start, end, status=status)
 
 
+def free(t0: int, t1: int, start: int, end: int | None = None, status: int = 0) -> np.ndarray:
+    return event(Verb.FREE, t0, t1, start, end, status=status)
+
+
+def discard(t0: int, t1: int, start: int, end: int | None = None) -> np.ndarray:
+    return event(Verb.DISCARD, t0, t1, start, end)
+
+
 def read(t0: int, t1: int, page: int, inc: int = 0, value: int = 0, status: int = 0) -> np.ndarray:
     """``inc`` counts from 1; 0 is the zero page. Without a value a frame has its stamp."""
     return event(Verb.READ, t0, t1, page, inc=inc and FRESH | inc, value=value or (inc and FRESH | inc), status=status)
@@ -60,16 +68,17 @@ def walk(t0: int, t1: int, start: int, end: int, present: Iterable[int]) -> np.n
 
 def small_history(rng: Random, kinds: str, frames: int) -> tuple[list[tuple], tuple | None]:
     """Two to six operations on one page, in any overlap, for ``possible``; reads mostly of what is written."""
-    names = {"r": "read", "w": "write", "f": "failed", "d": "dontneed"}
+    names = {"r": "read", "w": "write", "f": "failed", "d": "dontneed", "m": "free", "p": "discard"}
+    ends_frames = "d" in kinds or "p" in kinds
     drawn = rng.choices(kinds, k=rng.randint(2, 6))
     stamps = list(range(10, 10 + 2 * len(drawn)))
     for _ in range(rng.choice((len(drawn), 8 * len(drawn)))):
         i = rng.randrange(len(stamps) - 1)
         stamps[i], stamps[i + 1] = stamps[i + 1], stamps[i]
     writes = {i: (FRESH | rng.randint(1, frames), i + 1) for i, kind in enumerate(drawn) if kind == "w"}
-    seen = [*writes.values(), *writes.values(), (FRESH | 1, FRESH | 1)] + [(0, 0)] * ("d" in kinds)
+    seen = [*writes.values(), *writes.values(), (FRESH | 1, FRESH | 1)] + [(0, 0)] * ends_frames
     held = {i: writes[i] if kind == "w" else rng.choice(seen) if kind == "r" else (0, 0) for i, kind in enumerate(drawn)}
-    ends = [None, *writes.values()] + [("none",), ("zero",)] * ("d" in kinds)
+    ends = [None, *writes.values()] + [("none",), ("zero",)] * ends_frames
     ops = [(*sorted(stamps[2 * i:2 * i + 2]), names[kind], *held[i]) for i, kind in enumerate(drawn)]
     return ops, rng.choice(ends)
 
@@ -78,20 +87,22 @@ def possible(ops: list[tuple], final: tuple | None) -> bool:
     """Has an always mapped, at first empty page an execution with this history?
 
     ``ops``: (t0, t1, kind, incarnation, value), all stamps different; kinds are ``read``, ``write``, ``failed`` (a write
-    that ran out of memory) and ``dontneed``. ``final``: (incarnation, value), ("none",), ("zero",) or None for any.
+    that ran out of memory), ``dontneed``, ``free`` and ``discard``. ``final``: (incarnation, value), ("none",),
+    ("zero",) or None for any.
     """
     stamps = sorted([(op[0], True, i) for i, op in enumerate(ops)] + [(op[1], False, i) for i, op in enumerate(ops)])
     frames = sorted({op[3] for op in ops if op[3]} | ({final[0]} if final and isinstance(final[0], int) else set()))
     # Where in `stamps`; what the page holds; frames used up; translations that live until discards return; contents;
-    # accesses that have their translation; operations that took effect.
-    stack = [(0, "none", frozenset(), frozenset(), tuple((f, f) for f in frames), frozenset(), frozenset())]
+    # accesses that have their translation; operations that took effect; whether the page is free and clean; frames
+    # that a free made clean without having flushed yet.
+    stack = [(0, "none", frozenset(), frozenset(), tuple((f, f) for f in frames), frozenset(), frozenset(), False, frozenset())]
     seen = set()
     while stack:
         state = stack.pop()
         if state in seen:
             continue
         seen.add(state)
-        at, entry, used, stale, contents, hooked, done = state
+        at, entry, used, stale, contents, hooked, done, lazy, marked = state
         if at == len(stamps):
             if final is None or final == (_name(entry),) or (entry, dict(contents).get(entry)) == final:
                 return True
@@ -101,7 +112,9 @@ def possible(ops: list[tuple], final: tuple | None) -> bool:
             stack.append((at + 1, *state[1:]))
         elif ops[i][2] == "failed" or i in done:
             flushed = {what for what, who in stale if who == i}
-            stack.append((at + 1, entry, used, frozenset(s for s in stale if s[0] not in flushed), contents, hooked, done))
+            left = frozenset(s for s in stale if s[0] not in flushed)
+            unflushed = frozenset(m for m in marked if m[1] != i)
+            stack.append((at + 1, entry, used, left, contents, hooked, done, lazy, unflushed))
         for i in [i for i, op in enumerate(ops) if op[0] < stamps[at][0] <= op[1]]:
             stack += _steps(ops, i, state, frames)
     return False
@@ -113,29 +126,47 @@ def _name(entry: object) -> object:
 
 def _steps(ops: list[tuple], i: int, state: tuple, frames: list[int]) -> Iterator[tuple]:
     """States that operation i, which is running, can lead to by itself."""
-    at, entry, used, stale, contents, hooked, done = state
+    at, entry, used, stale, contents, hooked, done, lazy, marked = state
     _, _, kind, frame, value = ops[i]
-    if kind == "dontneed":
+    if kind in ("dontneed", "free", "discard"):
         if i not in done:
-            # Its flush also covers what others cleared before it came.
-            found = {(what, i) for what, _ in stale} | ({(entry, i)} if entry != "none" else set())
-            yield at, "none", used, stale | found, contents, hooked, done | {i}
+            yield _visit(kind, i, state)
+        if kind == "discard" and i not in done:
+            yield *state[:6], done | {i}, lazy, marked     # memory pressure need not take it
         return
     if entry == "none":
-        yield at, ("zero", len(done)), used, stale, contents, hooked, done
+        yield at, ("zero", len(done)), used, stale, contents, hooked, done, lazy, marked
     if kind != "read" and _name(entry) in ("none", "zero"):
         for new in set(frames) - used:
-            yield at, new, used | {new}, stale, contents, hooked, done
+            yield at, new, used | {new}, stale, contents, hooked, done, False, marked
     if kind == "failed" or i in done:
         return
-    if (frame or "zero") in {_name(what) for what in (entry, *(s[0] for s in stale))}:
-        yield at, entry, used, stale, contents, hooked | {i}, done
+    # A translation: the entry's, which a write makes dirty; or one that a TLB still has, for a write with D.
+    has_dirty = any(what == frame for what, _ in marked)
+    if (frame or "zero") == _name(entry):
+        yield at, entry, used, stale, contents, hooked | {i}, done, lazy and kind == "read", marked
+    cached = {_name(what) for what, who in stale if kind == "read" or has_dirty or ops[who][2] != "discard"}
+    if (frame or "zero") in cached or (has_dirty and frame == entry):
+        yield at, entry, used, stale, contents, hooked | {i}, done, lazy, marked
     if i in hooked:
         held = dict(contents)
         if kind == "write":
             held[frame] = value
         if frame == 0 or held[frame] == value:
-            yield at, entry, used, stale, tuple(sorted(held.items())), hooked, done | {i}
+            yield at, entry, used, stale, tuple(sorted(held.items())), hooked, done | {i}, lazy, marked
+
+
+def _visit(kind: str, i: int, state: tuple) -> tuple:
+    """The state after range operation i has visited the page."""
+    at, entry, used, stale, contents, hooked, done, lazy, marked = state
+    if kind == "free":
+        found = {(entry, i)} if isinstance(entry, int) else set()
+        return at, entry, used, stale, contents, hooked, done | {i}, bool(found), marked | found
+    if kind == "discard" and not lazy:
+        return at, entry, used, stale, contents, hooked, done | {i}, lazy, marked
+    # The flush of a dontneed also covers what others cleared before it came.
+    found = {(what, i) for what, _ in stale if kind == "dontneed"} | ({(entry, i)} if entry != "none" else set())
+    return at, "none", used, stale | found, contents, hooked, done | {i}, False, marked
 
 
 class Simulation:
@@ -147,8 +178,9 @@ class Simulation:
         self.rng, self.pages, self.limit = rng, sorted(pages), limit
         self.now = 1
         self.vmas: list[tuple[int, int, bool]] = []
-        self.entries: dict[int, object] = {}            # page -> ZERO or [incarnation, value]
+        self.entries: dict[int, object] = {}            # page -> ZERO or [incarnation, value, free and clean]
         self.tlbs: list[dict[int, object]] = [{} for _ in range(workers)]
+        self.dirty: list[set[int]] = [set() for _ in range(workers)]    # pages whose TLB entry has D
         self.made = 0
         self.writer, self.readers = False, 0
         self.rings: list[list[np.ndarray]] = [[] for _ in range(workers)]
@@ -168,7 +200,7 @@ class Simulation:
                 continue                                # one worker is preempted most of the time
             if next(running[w], self) is self:
                 del running[w]
-        final = {p: (0, 0) if e is self.ZERO else tuple(e) for p, e in self.entries.items()}
+        final = {p: (0, 0) if e is self.ZERO else tuple(e[:2]) for p, e in self.entries.items()}
         return [np.concatenate(ring) for ring in self.rings], final
 
     def _tick(self) -> int:
@@ -176,7 +208,8 @@ class Simulation:
         return self.now
 
     def _worker(self, w: int, count: int) -> Iterator[None]:
-        kinds = (self._access, self._access, self._access, self._access, self._dontneed, self._walk, self._map)
+        ranges = (self._dontneed, self._walk, self._map, self._free, self._discard)
+        kinds = (*(self._access,) * 6, *ranges)
         for _ in range(count):
             begin = self._tick()
             yield
@@ -201,8 +234,12 @@ class Simulation:
 
     def _flush(self, pages: Iterable[int]) -> None:
         for page in pages:
-            for tlb in self.tlbs:
+            for tlb, dirty in zip(self.tlbs, self.dirty, strict=True):
                 tlb.pop(page, None)
+                dirty.discard(page)
+
+    def _flush_freed(self, pages: Iterable[int]) -> None:
+        self._flush(pages)
 
     def _lock(self) -> Iterator[None]:
         while self.writer:
@@ -219,7 +256,7 @@ class Simulation:
         page, store, status = self.rng.choice(self.pages), self.rng.random() < 0.5, 0
         while True:
             held = self.tlbs[w].get(page)
-            if held is None or (store and held is self.ZERO):
+            if held is None or (store and page not in self.dirty[w]):
                 held = self.entries.get(page)
                 if held is None or (store and held is self.ZERO):
                     yield
@@ -231,6 +268,10 @@ class Simulation:
                     yield
                     continue
                 self.tlbs[w][page] = held
+                self.dirty[w].discard(page)
+                if store:
+                    self.dirty[w].add(page)
+                    held[2] = False
             yield
             break
         verb, frame = Verb.WRITE if store else Verb.READ, (0, 0)
@@ -238,7 +279,7 @@ class Simulation:
             if store:
                 self.made += 1
                 held[1] = self.made
-            frame = tuple(held)
+            frame = tuple(held[:2])
         return event(verb, 0, 0, page, inc=frame[0], value=frame[1], status=status)
 
     def _fault(self, page: int, store: bool) -> int:
@@ -251,7 +292,7 @@ class Simulation:
         if store and (held is None or held is self.ZERO):
             self._flush([page])
             self.made += 1
-            self.entries[page] = [FRESH | self.made, FRESH | self.made]
+            self.entries[page] = [FRESH | self.made, FRESH | self.made, False]
         elif held is None:
             self.entries[page] = self.ZERO
         return 0
@@ -268,6 +309,41 @@ class Simulation:
         self._flush(pages)
         yield
         return dontneed(0, 0, start, end, status=0 if whole else -ENOMEM)
+
+    def _free(self, w: int) -> Iterator[None]:
+        start, end = self._range()
+        yield from self._lock()
+        inside = sorted((max(v[0], start), min(v[1], end)) for v in self.vmas if v[0] < end and v[1] > start)
+        whole = sum(b - a for a, b in inside) == end - start
+        pages = self._within(start, end)
+        for page in pages:
+            if self.rng.random() < 0.4:
+                yield
+            held = self.entries.get(page)
+            if held is not None and held is not self.ZERO and self._vma(page):
+                held[2] = True
+        self.readers -= 1
+        yield
+        self._flush_freed(pages)
+        yield
+        return free(0, 0, start, end, status=0 if whole else -ENOMEM)
+
+    def _discard(self, w: int) -> Iterator[None]:
+        start, end = self._range()
+        yield from self._lock()
+        dropped = []
+        for page in self._within(start, end):
+            if self.rng.random() < 0.4:
+                yield
+            held = self.entries.get(page)
+            if held is not None and held is not self.ZERO and held[2] and self._vma(page):
+                del self.entries[page]
+                dropped.append(page)
+        self.readers -= 1
+        yield
+        self._flush(dropped)
+        yield
+        return discard(0, 0, start, end)
 
     def _walk(self, w: int) -> Iterator[None]:
         start, end = self._range()

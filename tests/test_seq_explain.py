@@ -83,6 +83,17 @@ EXPLAINED = {
     "errors without effect": (
         "prefix: mmap(p0..p4); t0: munmap(p3..p3); mmap(p15..p17); dontneed(p2..p2) | t1: walk(p4..p2)",
         [[failed(EINVAL), failed(ENOMEM), DONE], [failed(EINVAL)]], {}),
+    "memory pressure drops a page that is free": (
+        "prefix: mmap(p0..p4); write(p1); t0: free(p0..p4) | t1: discard(p0..p4) | t2: read(p1); read(p1)",
+        [[DONE], [DONE], [data(V0, A0), ZERO]], {1: (0, 0)}),
+    "memory pressure finds nothing free yet": (
+        "prefix: mmap(p0..p4); write(p1); t0: free(p0..p4) | t1: discard(p0..p4)", [[DONE], [DONE]], {1: (A0, V0)}),
+    "a write before the free is done does not save the page": (
+        "prefix: mmap(p0..p4); write(p1); t0: free(p0..p4); discard(p0..p4) | t1: write(p1)",
+        [[DONE, DONE], [data(V1, A0)]], {}),
+    "a freed page is read through a stale TLB entry until the discard returns": (
+        "prefix: mmap(p0..p4); write(p1); free(p1); t0: discard(p1) | t1: write(p1) | t2: read(p1); read(p1)",
+        [[DONE], [data(V1, A1)], [data(V0, A0), data(V1, A1)]], {1: (A1, V1)}),
     "pages that nobody touched stay": (
         "prefix: mmap(p0..p8); write(p7); t0: dontneed(p0..p4) | t1: walk(p0..p8)", [[DONE], [seen(7, of=8)]], {7: (A0, V0)}),
 }
@@ -132,6 +143,16 @@ IMPOSSIBLE = {
         [[DONE, seen(1, of=4)], [data(V1, A1)]], None),
     "a page left behind by a munmap": (
         "prefix: mmap(p0..p4); t0: munmap(p0..p4) | t1: write(p1)", [[DONE], [data(V1, A1)]], {1: (A1, V1)}),
+    "memory pressure drops a page that is not free": (
+        "prefix: mmap(p0..p4); write(p1); t0: discard(p0..p4) | t1: read(p1)", [[DONE], [ZERO]], {1: (0, 0)}),
+    "a write after the free is lost": (
+        "prefix: mmap(p0..p4); write(p1); t0: free(p1); write(p1) | t1: discard(p0..p4)",
+        [[DONE, data(V1, A0)], [DONE]], {}),
+    "a write after a free of the prefix is lost": (
+        "prefix: mmap(p0..p4); write(p1); free(p1); t0: write(p1); read(p1) | t1: discard(p0..p4)",
+        [[data(V1, A0), ZERO], [DONE]], {1: (0, 0)}),
+    "the zero page is dropped": (
+        "prefix: mmap(p0..p4); read(p1); t0: free(p0..p4); discard(p0..p4) | t1: read(p2)", [[DONE, DONE], [ZERO]], {2: (0, 0)}),
     "a write to a read-only mapping": (
         "prefix: mmap(p0..p4, ro); t0: write(p1) | t1: read(p1)", [[data(V1, A1)], [ZERO]], None),
     "dontneed finds a gap where there is none": (
@@ -229,6 +250,8 @@ def test_whatever_the_toy_machine_does_is_explained(program, known):
         ("stale-vma", "prefix: mmap(p0..p4); t0: munmap(p0..p4); walk(p0..p4) | t1: write(p1)"),
         ("late-clear", "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p1); read(p1); write(p1); read(p1)"),
         ("skip-last", "prefix: mmap(p0..p4); write(p3); t0: dontneed(p0..p4) | t1: read(p1)"),
+        ("no-free-flush", "prefix: mmap(p0..p4); t0: write(p1); write(p1); free(p1); write(p1); read(p1) | t1: discard(p1); discard(p1)"),
+        ("early-look", "prefix: mmap(p0..p4); write(p1); t0: free(p1); write(p1); read(p1) | t1: discard(p1); discard(p1)"),
         ("no-upgrade-flush", "prefix: mmap(p0..p4); read(p1); t0: write(p1); write(p2) | t1: read(p1); read(p2); read(p1)"),
     ],
 )

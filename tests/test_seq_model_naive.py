@@ -21,6 +21,7 @@ class Naive:
         self.reclaim = reclaim
         self.allows = {}
         self.present = {}
+        self.lazy = set()
         self.tables = set()
 
     def span(self, level, page):
@@ -30,12 +31,23 @@ class Naive:
     def apply(self, op, vmas_before):
         if op.verb in (Verb.READ, Verb.WRITE):
             writes = op.verb is Verb.WRITE
+            if writes:
+                self.lazy.discard(op.start)
             if self.allows.get(op.start, -1) >= writes and not (self.present.get(op.start, -1) >= writes):
                 self.present[op.start] = writes
                 self.tables |= {(level, self.span(level, op.start)[0]) for level in range(self.geometry.table_levels)}
         elif op.start < op.end <= self.geometry.pages and op.verb is not Verb.WALK:
-            for page in range(op.start, op.end):
+            if op.verb is Verb.FREE:
+                self.lazy |= {page for page in range(op.start, op.end) if self.present.get(page)}
+                return
+            dropped = set(range(op.start, op.end))
+            if op.verb is Verb.DISCARD:
+                dropped &= self.lazy
+            self.lazy -= dropped
+            for page in dropped:
                 self.present.pop(page, None)
+            if op.verb is Verb.DISCARD:
+                return
             if op.verb is Verb.DONTNEED:
                 self.drop_covered(op, vmas_before)
                 return
@@ -84,14 +96,17 @@ def test_the_model_equals_the_naive_rules(data, reclaim):
 
 @pytest.mark.parametrize("bits", TINY, ids=str)
 def test_the_model_equals_the_naive_rules_in_long_runs(bits):
-    freed = Counter()
+    freed, discarded = Counter(), 0
     space, naive = AddressSpace(bits, "sync"), Naive(bits, "sync")
     for op in random_ops(len(bits), bits, 600):
-        before, had = [vma.row() for vma in space.vmas.vmas], tables(space)
+        before, had, rss = [vma.row() for vma in space.vmas.vmas], tables(space), space.rss
         space.apply(op)
         naive.apply(op, before)
         check_equal(space, naive)
         freed[op.verb] += len(had - tables(space))
+        discarded += rss - space.rss if op.verb is Verb.DISCARD else 0
     # The run was worth it.
     assert freed[Verb.DONTNEED] > 10
     assert freed[Verb.MUNMAP] + freed[Verb.MMAP] > 10
+    assert discarded > 0
+    assert freed[Verb.FREE] == freed[Verb.DISCARD] == 0

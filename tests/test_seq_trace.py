@@ -241,7 +241,7 @@ BAD = {
     "address": (packed(b"0 1 munmap fffffffffffff000 1000 0\n"), r":1: ends at 0x1\w+: expected addresses below 0x2"),
     "binary": (packed(b"0 1 fault \xff\xfe 0 0\n"), r":1: damaged"),
     "no events": (packed(b"# only a comment\n"), r":2: no events: expected lines of t_us"),
-    "no operations": (packed(b"0 2 madvise 1f4000 2000 8\n"), r"bad.gz: nothing to replay \({'madvise 8': 1}\): expected"),
+    "no operations": (packed(b"0 2 madvise 1f4000 2000 15\n"), r"bad.gz: nothing to replay \({'madvise 21': 1}\): expected"),
     "empty": (b"", r":1: no events: expected lines of"),
 }
 

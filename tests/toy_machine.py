@@ -23,16 +23,20 @@ BUSTED = {
     "stale-vma": "a fault trusts the VMA that it found before it waited",
     "late-clear": "a dontneed clears its pages a second time",
     "skip-last": "a dontneed leaves its last page",
+    "no-free-flush": "a free does not flush",
+    "early-look": "a discard looks whether a page is dirty before it takes its lock",
     "no-upgrade-flush": "a write to the zero page leaves the zero page in TLBs",
 }
 
 
 class Frame:
-    """A page of data; ``incarnation`` 0: the zero page."""
+    """A page of data; ``incarnation`` 0: the zero page. ``lazy``: given to FREE. ``dirty``: D of its entry."""
 
-    def __init__(self, incarnation: int, value: int) -> None:
+    def __init__(self, incarnation: int, value: int, lazy: bool = False) -> None:
         self.incarnation = incarnation
         self.value = value
+        self.lazy = lazy
+        self.dirty = incarnation != 0 and not lazy
 
 
 class Toy:
@@ -40,7 +44,8 @@ class Toy:
 
     def __init__(self, space: AddressSpace, rng: Random, busted: str = "") -> None:
         self.allows = {p: v.writable for v in space.vmas.vmas for p in range(v.start, v.end)}
-        self.frames = {p: Frame(i, v) for p, (i, v) in space.tables.pages()}
+        lazy = set(space.tables.lazy(0, space.geometry.pages))
+        self.frames = {p: Frame(i, v, p in lazy) for p, (i, v) in space.tables.pages()}
         self.rng = rng
         self.busted = busted
         self.stamps = 1 << 20
@@ -49,11 +54,13 @@ class Toy:
         self.writer = False
         self.locked: set[int] = set()
         self.tlbs: list[dict[int, Frame]] = []
+        self.dirty_tlbs: list[set[int]] = []     # pages whose TLB entry has D
         self.flushes: list[int] = []
 
     def run(self, branches: Sequence[Sequence[Op]]) -> list[list[Observation]]:
         """Interleave the branches; returns what each operation saw."""
         self.tlbs = [{} for _ in branches]
+        self.dirty_tlbs = [set() for _ in branches]
         self.flushes = [0] * len(branches)
         seen: list[list[Observation]] = [[] for _ in branches]
         running = [self._branch(i, ops, seen[i]) for i, ops in enumerate(branches)]
@@ -90,12 +97,18 @@ class Toy:
         page, writes = op.start, op.verb is Verb.WRITE
         while True:
             frame = self.tlbs[cpu].get(page)
-            if frame is None or (writes and not frame.incarnation):
+            if frame is None or (writes and page not in self.dirty_tlbs[cpu]):
                 flushes = self.flushes[cpu]
                 frame = self.frames.get(page)
+                sets_dirty = writes and frame is not None and frame.incarnation
+                if sets_dirty:
+                    frame.dirty = True
                 yield
                 if frame is not None and flushes == self.flushes[cpu]:
                     self.tlbs[cpu][page] = frame
+                    self.dirty_tlbs[cpu].discard(page)
+                    if sets_dirty:
+                        self.dirty_tlbs[cpu].add(page)
             yield
             if frame is not None and (frame.incarnation or not writes):
                 if writes:
@@ -160,6 +173,41 @@ class Toy:
             self._flush(pages)
         out.append(Observation(status))
 
+    def _free(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
+        yield from self._down_read()
+        pages = [page for page in range(op.start, op.end) if page in self.allows]
+        for page in pages:
+            yield from self._lock(page)
+            frame = self.frames.get(page)
+            if frame is not None and frame.incarnation:
+                frame.lazy, frame.dirty = True, False
+            self.locked.discard(page)
+            yield
+        self.readers -= 1
+        yield
+        if self.busted != "no-free-flush":
+            self._flush(pages)
+        out.append(Observation(0 if len(pages) == op.end - op.start else -ENOMEM))
+
+    def _discard(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
+        yield from self._down_read()
+        dropped = []
+        for page in range(op.start, op.end):
+            frame = self.frames.get(page)
+            early = frame is not None and not frame.dirty
+            yield
+            yield from self._lock(page)
+            frame = self.frames.get(page)
+            if frame is not None and frame.lazy and (early if self.busted == "early-look" else not frame.dirty):
+                del self.frames[page]
+                dropped.append(page)
+            self.locked.discard(page)
+            yield
+        self.readers -= 1
+        yield
+        self._flush(dropped)
+        out.append(Observation(0))
+
     def _munmap(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
         yield from self._down_write()
         pages = [page for page in range(op.start, op.end) if self.allows.pop(page, None) is not None]
@@ -197,6 +245,7 @@ class Toy:
             self.flushes[cpu] += 1
             for page in pages:
                 tlb.pop(page, None)
+                self.dirty_tlbs[cpu].discard(page)
 
     # ---- locks
 

@@ -10,6 +10,11 @@ cdef enum:
     BUG_M10_FRAME = 3    # a frame is freed before the flush
     BUG_M15_LOCK_ORDER = 10  # fast detach waits for the pml with the ptl held
     BUG_P21 = 24         # munmap gives mmap_lock back before it has torn down (246c320a8cfe)
+    BUG_M15_DIRTY = 25   # discard looks at D before it clears the entry
+    BUG_M09_FREE = 26    # FREE clears D and does not flush
+    BUG_M10_DISCARD = 27 # discard frees a frame before the deferred flush
+    BUG_P13 = 43         # zap does not drain the flushes that reclaim deferred (3ea277194daa)
+    BUG_P13_LOCAL = 44   # the drain flushes the calling cpu only (4b634918384c)
 
 cdef inline bint BUG(uint64_t mask, int bug) noexcept nogil:
     return PT_CHECKS and ((mask >> bug) & 1) != 0

@@ -22,6 +22,8 @@ cdef enum:
     VERB_MMAP = 4
     VERB_MUNMAP = 5
     VERB_DONTNEED = 6
+    VERB_FREE = 14
+    VERB_DISCARD = 15
     VERB_SYNC = 23       # not an operation: wait until another worker has done `end` operations
 
 # The status of an operation of which nobody knows what became of it (-ECANCELED, which no operation returns).
@@ -81,6 +83,11 @@ cdef enum:
     C_STREAM_DONE = 66           # operations of the stream done, VERB_SYNC not counted
     C_HELD_NR = 67               # locks held (builds with checks): a hang shows who holds what
     C_HELD = 68                  # .. + 2 * MAX_HELD_SHOWN: their addresses and classes, first taken first
+    C_LAZYFREE = 99              # pages marked by FREE
+    C_LAZYFREED = 100            # pages that a discard dropped
+    C_LAZYFREE_KEPT = 101        # pages that a discard had unmapped and mapped again: dirty, or pinned
+    C_BATCHED_FLUSHES = 102      # flushes that were deferred and made up for
+    C_BATCHED_DRAINS = 103       # times somebody else made up for them under a ptl
 
 # One operation to do, as streams and programs hold it. read, write: [start, start + 1). mmap: `arg` is 1 if
 # writable. sync: wait until worker `start` has done `end` operations. `worker` matters in serial runs.

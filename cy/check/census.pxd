@@ -174,7 +174,9 @@ cdef inline void _check_cpus(cpu *reporter, machine *x) noexcept nogil:
 
 cdef inline bint _tlb_agrees(machine *x, tlb_entry *e) noexcept nogil:
     cdef uint64_t pte = quiescent_pte(x, e.tag - 1)
-    return pte_present(pte) and pte_pfn(pte) == pte_pfn(e.val) and (pte_write(pte) or not pte_write(e.val))
+    return (
+        pte_present(pte) and pte_pfn(pte) == pte_pfn(e.val) and (pte_write(pte) or not pte_write(e.val))
+        and (pte & PT_DIRTY or not e.val & PT_DIRTY))
 
 # The leaf entry of a page, 0 if none. Context: quiescent.
 cdef inline uint64_t quiescent_pte(machine *x, uint64_t vpn) noexcept nogil:

@@ -4,8 +4,11 @@
 # frame. A fresh frame carries an incarnation, its own content until the first write; every write of a
 # run stores another value. So each incarnation is a register with unique values, and each page is a
 # chain of incarnations, zero periods and absences, moved on by faults and by visits of discards.
-# Discards: dontneed, munmap, and mmap over something. Translations may be stale: what a visit
+# Discards: dontneed, munmap, mmap over something, and `discard`, which is memory pressure. Translations may be stale: what a visit
 # ended may be used until the discard returns, even beside its successor, never after.
+#
+# FREE (I39) ends nothing: it marks what is there. `discard` may end, and need not, an incarnation that a free marked and
+# no write has touched since; a write that begins after the free returned takes the mark away.
 #
 # Rules, per page; operations are intervals [t0, t1], and "before" means t1 < t0 of the other.
 #  (A) I34 An incarnation is linearizable as a register. Decided by zones, which is exact for unique
@@ -16,6 +19,8 @@
 #  (C) I33 Between two incarnations of a page lies a visit of a discard, and each discard visits a page
 #      once. Greedy: the k-th change happens after the k-th earliest birth and before the (k+1)-th latest
 #      possible one, by the discard that is open then and returns first.
+#      I39 A `discard` D may end incarnation X only if a free F began before D returned, did not return before X was
+#      installed, and no write to X began after F returned: D would have found it dirty. Carried from burst to burst.
 #  (D) I33 Once an incarnation is established, zero is read only if discards can have ended all that were
 #      established, or if a discard that is still open can have left the old zero page in a TLB.
 #  (E) I34 A success needs an instant at which the page may be mapped (for a write: writable), -EFAULT one
@@ -28,6 +33,9 @@
 #
 # Costs: near-linear in the history, except that a page rebuilds the list of its group's discards if
 # these do not cover the whole group. Memory: one burst, plus the pages in use.
+#
+# Conservative about FREE: where changes are only counted, and for walks (F) and certain zeroes (D), every `discard` counts as
+# one that may end what is there; that a free returned 0 over a hole is looked for only if no mapping changed in the burst.
 #
 # Not modelled: files, shared memory, fork, COW. Taken as possible although no page table could do it: a
 # zero page that is read while a discard of the page is open; histories whose incarnations are used in

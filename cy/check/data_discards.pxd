@@ -1,11 +1,12 @@
 # The discards of one page, or of pages that have the same ones, and questions about them.
 #
+# Lazy discards end only what a free has marked: lazy_can_end. Frees are no discards and stand apart.
 # Build: discards_begin, discards_add in the order of t0, discards_finish. All questions are binary
 # searches. "Before" is strict: operations that touch in time overlap.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from cy.check.data_types cimport (
-    DISCARD_IF_MAPPED, DISCARD_SURE, GROUP_PAGES, MAKES_HOLE, MAKES_RO, MAKES_RW, MAP_HOLE, MAP_RO, MAP_RW, MAPS,
+    DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, GROUP_PAGES, MAKES_HOLE, MAKES_RO, MAKES_RW, MAP_HOLE, MAP_RO, MAP_RW, MAPS,
     data_oracle, discards, group_discard)
 from cy.check.sort cimport lower_bound, upper_bound
 
@@ -14,14 +15,19 @@ cdef inline bint discards_begin(data_oracle *o, discards *d, uint64_t room) noex
     d.n = 0
     d.nr_maps = 0
     d.nr_maybe = 0
+    d.nr_lazy = 0
+    d.nr_frees = 0
     d.latest = 0
+    d.latest_hard = 0
+    d.latest_lazy = 0
+    d.latest_free = 0
     if room <= d.cap:
         return True
     free(d.t0)
     if room < 64:
         room = 64
     d.cap = room * 2
-    d.t0 = <uint64_t *>malloc(d.cap * 11 * sizeof(uint64_t))
+    d.t0 = <uint64_t *>malloc(d.cap * 17 * sizeof(uint64_t))
     if d.t0 == NULL:
         d.cap = 0
         o.out_of_memory = 1
@@ -36,9 +42,30 @@ cdef inline bint discards_begin(data_oracle *o, discards *d, uint64_t room) noex
     d.ro = d.hole + d.cap
     d.rw = d.ro + d.cap
     d.mmin = d.rw + d.cap
+    d.hmax = d.mmin + d.cap
+    d.l0 = d.hmax + d.cap
+    d.lmax = d.l0 + d.cap
+    d.f0 = d.lmax + d.cap
+    d.f1 = d.f0 + d.cap
+    d.fmax = d.f1 + d.cap
     return True
 
 cdef inline void discards_add(discards *d, uint64_t t0, uint64_t t1, uint32_t kind) noexcept nogil:
+    if kind & FREES:
+        d.f0[d.nr_frees] = t0
+        d.f1[d.nr_frees] = t1
+        d.latest_free = t1 if t1 > d.latest_free else d.latest_free
+        d.fmax[d.nr_frees] = d.latest_free
+        d.nr_frees += 1
+        return
+    if kind & DISCARD_LAZY:
+        d.l0[d.nr_lazy] = t0
+        d.latest_lazy = t1 if t1 > d.latest_lazy else d.latest_lazy
+        d.lmax[d.nr_lazy] = d.latest_lazy
+        d.nr_lazy += 1
+    elif t1 > d.latest_hard:
+        d.latest_hard = t1
+    d.hmax[d.n] = d.latest_hard
     d.t0[d.n] = t0
     d.t1[d.n] = t1
     d.kind[d.n] = kind
@@ -110,6 +137,11 @@ cdef inline bint _maps_overlap(const discards *d, uint64_t t0, uint64_t t1) noex
 cdef inline bint discards_any(const discards *d, uint64_t earliest, uint64_t latest) noexcept nogil:
     cdef uint64_t i = upper_bound(d.t0, d.n, latest)
     return i > 0 and d.pmax[i - 1] >= earliest
+
+# The same without the lazy ones.
+cdef inline bint discards_any_hard(const discards *d, uint64_t earliest, uint64_t latest) noexcept nogil:
+    cdef uint64_t i = upper_bound(d.t0, d.n, latest)
+    return i > 0 and d.hmax[i - 1] >= earliest and d.hmax[i - 1] != 0      # 0: only lazy ones so far
 
 # The greatest t0 of a sure discard that returned before `t`; 0 if there is none.
 cdef inline uint64_t discards_since(const discards *d, uint64_t t) noexcept nogil:

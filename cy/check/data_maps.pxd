@@ -32,7 +32,7 @@ cdef inline uint64_t _maps_behind(const data_oracle *o, uint64_t page) noexcept 
             n = half
     return lo
 
-# dontneed: 0 tells that all of its range was mapped at once, -ENOMEM that some of it was not. What was
+# madvise: 0 tells that all of its range was mapped at once, -ENOMEM that some of it was not. What was
 # mapped or unmapped in this burst may explain either, wherever it was; pages that the burst touched are
 # looked at more closely on their own.
 cdef inline void data_dontneeds_check(data_oracle *o) noexcept nogil:
@@ -49,9 +49,9 @@ cdef inline void data_dontneeds_check(data_oracle *o) noexcept nogil:
     for i in range(o.nr_dontneeds):
         e = o.dontneeds[i]
         if e.status == 0 and e.t1 < mapped and not _may_all(o, e.start, e.end, MAP_RO | MAP_RW):
-            data_report(o, 34, b"dontneed of pages a..b succeeded over a hole", e.start, e.start, e.end)
+            data_report(o, 34, b"madvise of pages a..b succeeded over a hole", e.start, e.start, e.end)
         if e.status == -ENOMEM and e.t1 < unmapped and not _may_any(o, e.start, e.end, MAP_HOLE):
-            data_report(o, 34, b"dontneed of pages a..b met a hole, but all of it was mapped", e.start, e.start, e.end)
+            data_report(o, 34, b"madvise of pages a..b met a hole, but all of it was mapped", e.start, e.start, e.end)
 
 # May every page of [start, end) have a mapping of the set?
 cdef inline bint _may_all(const data_oracle *o, uint64_t start, uint64_t end, uint32_t wanted) noexcept nogil:

@@ -6,15 +6,15 @@ from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.shm cimport STATUS_UNKNOWN, VERB_READ, VERB_WRITE, event
 from cy.check.data_discards cimport (
-    discards_add, discards_any, discards_begin, discards_finish, discards_may_map,
+    discards_add, discards_any, discards_any_hard, discards_begin, discards_finish, discards_may_map,
     discards_select, discards_since)
 from cy.check.data_maps cimport data_maps_at
 from cy.check.data_presence cimport presence_check, presence_fill
 from cy.check.data_register cimport register_attempt, register_begin, register_carry, register_check, register_op
 from cy.check.data_scan cimport data_kind
-from cy.check.data_succession cimport succession_check
+from cy.check.data_succession cimport lazy_can_end, succession_check
 from cy.check.data_types cimport (
-    DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON,
+    DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, FREES, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON,
     PAGE_UNSEEN, PAGE_ZERO, data_oracle, data_page, data_report, data_room, discards)
 
 # Check the page and carry its state on. Context: data_place; pages of a group in ascending order.
@@ -22,26 +22,29 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
     cdef const discards *d
     cdef uint64_t incarnation = 0, value = 0, nr_e, violations = o.violations
     cdef uint32_t state = PAGE_ABSENT
-    cdef bint lost
+    cdef uint32_t at = 0
+    cdef bint lost, lazy = False
     o.states = data_maps_at(o, p.page)
     d = _discards_of(o, p)
-    if d == NULL or (p.nr == 0 and d.n == 0 and o.nr_gwalks == 0):
+    if d == NULL or (p.nr == 0 and d.n == 0 and d.nr_frees == 0 and o.nr_gwalks == 0):
         return
     if not _page_room(o, p, d) or not register_begin(o, p.nr + 2):
         return
     if p.state == PAGE_ANON:
-        register_carry(o, p.incarnation, p.value)
+        register_carry(o, p.incarnation, p.value, p.lazy)
     nr_e = _take_accesses(o, p, d)
-    if o.observe != NULL and (p.nr != 0 or d.n != 0):
+    if o.observe != NULL and (p.nr != 0 or d.n != 0 or d.nr_frees != 0):
         state = <uint32_t>o.observe(o.ctx, p.page, &incarnation, &value)
         if state == PAGE_ANON:
-            register_op(o, incarnation, value, <uint64_t>-1, <uint64_t>-1, False)
+            at = register_op(o, incarnation, value, <uint64_t>-1, <uint64_t>-1, False)
         else:
             _take_zero(o, <uint64_t>-1, <uint64_t>-1)
         register_check(o, p.page)
         lost = succession_check(o, d, p.page)
         if not lost:
             _check_end(o, p, d, state, nr_e)
+        # Whatever a discard of the next burst is: has this one left the frame marked and clean?
+        lazy = state == PAGE_ANON and lazy_can_end(d, &o.lives[at], <uint64_t>-1)
     else:
         register_check(o, p.page)
         succession_check(o, d, p.page)
@@ -49,6 +52,7 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
             state = p.state         # only walks looked at it
             incarnation = p.incarnation
             value = p.value
+            lazy = p.lazy
     if o.nr_gwalks != 0 or p.nr > nr_e:
         presence_fill(o, p, d, nr_e)
         presence_check(o, p)
@@ -57,10 +61,11 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
     p.state = state if o.observe != NULL else PAGE_ABSENT
     p.incarnation = incarnation
     p.value = value
+    p.lazy = lazy
 
 # The page's discards: those of its group alone are the same for a whole stretch of pages.
 cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept nogil:
-    cdef uint64_t at = p.page & (GROUP_PAGES - 1), i, k = 0
+    cdef uint64_t at = p.page & (GROUP_PAGES - 1), i, k = 0, f = 0
     cdef const event *e
     cdef discards *d = &o.shared
     if at >= o.shared_hi:
@@ -76,27 +81,29 @@ cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept 
             o.shared_checked = 1
         return d
     d = &o.own
-    if not discards_begin(o, d, o.shared.n + p.nr_discards):
+    if not discards_begin(o, d, o.shared.n + o.shared.nr_frees + p.nr_discards):
         return NULL
     for i in range(p.first, p.first + p.nr):
         e = o.sorted[i]
         if e.verb == VERB_READ or e.verb == VERB_WRITE or data_kind(e) == 0:
             continue
-        while k < o.shared.n and o.shared.t0[k] <= e.t0:
-            _add_shared(d, &o.shared, k)
-            k += 1
+        _add_shared(d, &o.shared, &k, &f, e.t0)
         discards_add(d, e.t0, e.t1, data_kind(e))
-    while k < o.shared.n:
-        _add_shared(d, &o.shared, k)
-        k += 1
+    _add_shared(d, &o.shared, &k, &f, <uint64_t>-1)
     discards_finish(d)
     _check_dontneeds(o, p.page, d)
     return d
 
-# A doubtful one was decided without the page's own mmaps.
-cdef inline void _add_shared(discards *d, const discards *s, uint64_t k) noexcept nogil:
-    cdef uint32_t kind = <uint32_t>s.kind[k]
-    discards_add(d, s.t0[k], s.t1[k], kind & ~DISCARD_SURE if kind & DISCARD_IF_MAPPED else kind)
+# Those that began by `t`, from the k-th discard and the f-th free on. A doubtful one was decided without the page's own mmaps.
+cdef inline void _add_shared(discards *d, const discards *s, uint64_t *k, uint64_t *f, uint64_t t) noexcept nogil:
+    cdef uint32_t kind
+    while k[0] < s.n and s.t0[k[0]] <= t:
+        kind = <uint32_t>s.kind[k[0]]
+        discards_add(d, s.t0[k[0]], s.t1[k[0]], kind & ~DISCARD_SURE if kind & DISCARD_IF_MAPPED else kind)
+        k[0] += 1
+    while f[0] < s.nr_frees and s.f0[f[0]] <= t:
+        discards_add(d, s.f0[f[0]], s.f1[f[0]], FREES)
+        f[0] += 1
 
 cdef inline bint _page_room(data_oracle *o, const data_page *p, const discards *d) noexcept nogil:
     cdef uint64_t m = p.nr + 2, n = d.n
@@ -197,6 +204,7 @@ cdef inline void _check_dontneeds(data_oracle *o, uint64_t page, const discards 
 
 # Rule F for the quiescent page. Losses of data were looked for before.
 cdef inline void _check_end(data_oracle *o, const data_page *p, const discards *d, uint32_t state, uint64_t nr_e) noexcept nogil:
+    cdef bint ended
     cdef uint64_t i, last = 0, gone = discards_since(d, <uint64_t>-1)
     if state == PAGE_ZERO:
         if (p.state == PAGE_ABSENT or gone != 0) and (o.nr_a == 0 or o.amax[o.nr_a - 1] < gone):
@@ -204,5 +212,7 @@ cdef inline void _check_end(data_oracle *o, const data_page *p, const discards *
     elif state == PAGE_ABSENT:
         for i in range(nr_e):
             last = o.e0[i] if o.e0[i] > last else last
-        if (nr_e != 0 or p.state != PAGE_ABSENT) and not discards_any(d, last, <uint64_t>-1):
+        # Memory pressure takes frames only.
+        ended = discards_any(d, last, <uint64_t>-1) if o.nr_lives or o.nr_w else discards_any_hard(d, last, <uint64_t>-1)
+        if (nr_e != 0 or p.state != PAGE_ABSENT) and not ended:
             data_report(o, 46, b"a page that was present is gone without a discard", p.page, last, 0)

@@ -39,8 +39,8 @@ cdef inline bint register_begin(data_oracle *o, uint64_t nr) noexcept nogil:
             and data_room(o, <void **>&o.spans, &o.cap_spans, 2 * nr, sizeof(span))
             and data_room(o, <void **>&o.spans_tmp, &o.cap_spans_tmp, 2 * nr, sizeof(span)))
 
-# The incarnation that the page held at the start of the burst.
-cdef inline void register_carry(data_oracle *o, uint64_t incarnation, uint64_t value) noexcept nogil:
+# The incarnation that the page held at the start of the burst. `lazy`: a free may have marked it.
+cdef inline void register_carry(data_oracle *o, uint64_t incarnation, uint64_t value, uint32_t lazy) noexcept nogil:
     cdef uint32_t c = _cluster(o, incarnation, incarnation)
     o.clusters[c].written = 0
     o.clusters[c].first = <uint64_t>-1
@@ -50,15 +50,19 @@ cdef inline void register_carry(data_oracle *o, uint64_t incarnation, uint64_t v
     o.clusters[c].first = 0
     o.lives[0].first = 0
     o.lives[0].carried = 1
+    o.lives[0].lazy = lazy
 
-cdef inline void register_op(data_oracle *o, uint64_t incarnation, uint64_t value, uint64_t t0, uint64_t t1,
-                             bint write) noexcept nogil:
+# Returns the index of the incarnation in o.lives.
+cdef inline uint32_t register_op(data_oracle *o, uint64_t incarnation, uint64_t value, uint64_t t0, uint64_t t1,
+                                 bint write) noexcept nogil:
     cdef cluster *c = &o.clusters[_cluster(o, incarnation, value)]
     cdef life *l = &o.lives[c.owner]
     if write:
         c.written = 1
         if t0 < c.write_t0:
             c.write_t0 = t0
+        if t0 > l.last_store:
+            l.last_store = t0
     if t1 < c.first:
         c.first = t1
     if t0 > c.last:
@@ -67,6 +71,7 @@ cdef inline void register_op(data_oracle *o, uint64_t incarnation, uint64_t valu
         l.first = t1
     if t0 > l.last:
         l.last = t0
+    return c.owner
 
 # A write of which nobody knows whether it was done.
 cdef inline void register_attempt(data_oracle *o, uint64_t incarnation, uint64_t value, uint64_t t0) noexcept nogil:
@@ -101,6 +106,9 @@ cdef inline uint32_t _cluster(data_oracle *o, uint64_t incarnation, uint64_t val
         l.since = 0
         l.clusters = NO_CLUSTER
         l.carried = 0
+        l.lazy = 0
+        l.last_store = 0
+        l.last_of = owner
     else:
         owner = o.clusters[_cluster(o, incarnation, incarnation)].owner
         h = _free_slot(o, h)

@@ -7,11 +7,11 @@ from libc.errno cimport EFAULT, EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.shm cimport (
-    STATUS_UNKNOWN, VERB_DONTNEED, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE, event)
+    STATUS_UNKNOWN, VERB_DISCARD, VERB_DONTNEED, VERB_FREE, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE, event)
 from cy.check.record cimport BITS_PER_LINE
 from cy.check.data_table cimport data_group_get, data_page_get
 from cy.check.data_types cimport (
-    DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, GROUP_SHIFT, GROUP_WORDS, MAKES_HOLE, MAKES_RO, MAKES_RW, MAPS,
+    DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, GROUP_SHIFT, GROUP_WORDS, MAKES_HOLE, MAKES_RO, MAKES_RW, MAPS,
     MET_HOLE, NARROW_GROUPS, SMALL_PAGES, data_entry, data_group, data_oracle, data_owns, data_page, data_report, data_room)
 
 cdef struct ring:
@@ -28,6 +28,10 @@ cdef inline uint32_t data_kind(const event *e) noexcept nogil:
         if e.status == -ENOMEM:
             return DISCARD | DISCARD_IF_MAPPED | (MET_HOLE if e.end - e.start == 1 else 0)
         return DISCARD if e.status == STATUS_UNKNOWN else 0
+    if e.verb == VERB_FREE:
+        return FREES if e.status != -EINVAL else 0
+    if e.verb == VERB_DISCARD:
+        return DISCARD | DISCARD_LAZY if e.status != -EINVAL else 0
     if e.verb == VERB_MUNMAP:
         if e.status == 0:
             return DISCARD | DISCARD_SURE | MAKES_HOLE
@@ -64,6 +68,10 @@ cdef inline uint64_t walk_word(const event *e, uint64_t page) noexcept nogil:
 
 cdef inline bint data_is_walk(const event *e) noexcept nogil:
     return e.verb == VERB_WALK and e.status == 0 and e.lines != 0
+
+# Its status says whether the range has a hole.
+cdef inline bint data_is_madvise(const event *e) noexcept nogil:
+    return e.verb == VERB_DONTNEED or e.verb == VERB_FREE
 
 # Context: at most MAX_CPUS workers.
 cdef inline void data_scan(data_oracle *o, event **rings, const uint64_t *counts, uint32_t nr_workers) noexcept nogil:
@@ -140,7 +148,9 @@ cdef inline bint _has_rule(const event *e) noexcept nogil:
         return e.status == 0 or e.status == -EFAULT or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
     if e.verb == VERB_WALK:
         return e.status == -EINVAL or e.status == STATUS_UNKNOWN or (e.status == 0 and <uint64_t>e.lines * BITS_PER_LINE >= e.end - e.start)
-    if e.verb == VERB_MMAP or e.verb == VERB_MUNMAP or e.verb == VERB_DONTNEED:
+    if e.verb == VERB_DISCARD:
+        return e.status == 0 or e.status == -EINVAL or e.status == STATUS_UNKNOWN
+    if e.verb == VERB_MMAP or e.verb == VERB_MUNMAP or data_is_madvise(e):
         return e.status == 0 or e.status == -EINVAL or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
     return False
 
@@ -179,7 +189,7 @@ cdef inline void _take_range(data_oracle *o, const event *e, uint32_t worker) no
         o.map_ops[o.nr_map_ops].e = e
         o.map_ops[o.nr_map_ops].item = worker
         o.nr_map_ops += 1
-    if e.verb == VERB_DONTNEED and o.shard == 0 and kind:
+    if data_is_madvise(e) and o.shard == 0 and kind:
         if not data_room(o, <void **>&o.dontneeds, &o.cap_dontneeds, o.nr_dontneeds + 1, sizeof(event *)):
             return
         o.dontneeds[o.nr_dontneeds] = e

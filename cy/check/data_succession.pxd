@@ -16,8 +16,12 @@
 # the last use of the one it ended, and so does the last one before a zero observation.
 # A zero read is certain if no discard overlaps it: a zero page that a discard ended can be in a
 # TLB until that discard returns.
-from libc.stdint cimport uint64_t
-from cy.check.data_discards cimport discards_any, discards_since
+# Lazy discards (I39): such a one, D, ends an incarnation only if a free marked it by then and no store to it began after
+# that free returned: such a store has set D in the entry, and D would have seen it. Among the frees that began before D
+# returned the one that returned last decides. This is asked for the incarnation that a change must have ended;
+# counting takes every lazy discard for a possible one.
+from libc.stdint cimport uint32_t, uint64_t
+from cy.check.data_discards cimport discards_any, discards_any_hard, discards_since
 from cy.check.data_types cimport data_oracle, data_report, discards, life
 from cy.check.sort cimport heap_pop, heap_push, lower_bound, span, span_sort, spans_below, upper_bound
 
@@ -34,6 +38,22 @@ cdef inline bint succession_check(data_oracle *o, const discards *d, uint64_t pa
     if o.nr_lives == 1 and o.nr_z == 0:
         return False
     return _check_changes(o, d, page)
+
+# May a lazy discard that returned at t1 have ended this incarnation? Context: _find_since.
+cdef inline bint lazy_can_end(const discards *d, const life *l, uint64_t t1) noexcept nogil:
+    cdef uint64_t i = upper_bound(d.f0, d.nr_frees, t1)
+    if i > 0 and d.fmax[i - 1] >= l.since:
+        return l.last_store <= d.fmax[i - 1]
+    return l.lazy and l.last_store == 0
+
+# Is there a discard with t0 <= latest and t1 >= earliest that can end this incarnation? Of the lazy ones that which
+# returned last can if any can.
+cdef inline bint _can_end(const discards *d, const life *l, uint64_t earliest, uint64_t latest) noexcept nogil:
+    cdef uint64_t i
+    if discards_any_hard(d, earliest, latest):
+        return True
+    i = upper_bound(d.l0, d.nr_lazy, latest)
+    return i > 0 and d.lmax[i - 1] >= earliest and lazy_can_end(d, l, d.lmax[i - 1])
 
 # Drop the zero reads that a discard overlaps, and index the others like sure discards.
 cdef inline void _keep_certain_zeros(data_oracle *o, const discards *d) noexcept nogil:
@@ -75,7 +95,10 @@ cdef inline bint _find_since(data_oracle *o, const discards *d, uint64_t page, l
 
 cdef inline bint _check_changes(data_oracle *o, const discards *d, uint64_t page) noexcept nogil:
     cdef uint64_t n = o.nr_lives, i, k, since, latest
+    cdef uint32_t last_of = 0
     cdef span *firsts = o.spans
+    cdef life *a
+    cdef life *b
     for i in range(n):
         firsts[i].lo = o.lives[i].since
     span_sort(firsts, n, o.spans_tmp)
@@ -84,27 +107,33 @@ cdef inline bint _check_changes(data_oracle *o, const discards *d, uint64_t page
     for i in range(n):
         firsts[i].lo = o.lives[i].first
         firsts[i].hi = _ends_after(&o.lives[i])
-        firsts[i].tag = o.lives[i].incarnation
+        firsts[i].tag = i
     span_sort(firsts, n, o.spans_tmp)
     for i in range(1, n):
+        a = &o.lives[firsts[i - 1].tag]
+        b = &o.lives[firsts[i].tag]
         # One of the two was there first, and its discard was seen by the other one.
-        if not (discards_any(d, firsts[i - 1].hi, firsts[i].lo) or discards_any(d, firsts[i].hi, firsts[i - 1].lo)):
+        if not (_can_end(d, a, firsts[i - 1].hi, firsts[i].lo) or _can_end(d, b, firsts[i].hi, firsts[i - 1].lo)):
             data_report(o, 33, b"a write to frame a was lost: frame b took its place, and no discard can have ended a",
-                        page, firsts[i - 1].tag, firsts[i].tag)
+                        page, a.incarnation, b.incarnation)
             return True
     # dead[k]: k + 1 incarnations have ended by then. From here on `hi` is the latest so far.
     since = 0
     for i in range(n):
-        since = firsts[i].hi if firsts[i].hi > since else since
+        if i == 0 or firsts[i].hi > since:
+            since = firsts[i].hi
+            last_of = <uint32_t>firsts[i].tag
         firsts[i].hi = since
+        o.lives[firsts[i].tag].last_of = last_of
         o.dead[i] = firsts[i + 1].lo if i + 1 < n else <uint64_t>-1
     for i in range(o.nr_z):
         k = spans_below(firsts, n, o.z0[i])
         if k == 0:
             continue
-        if not discards_any(d, firsts[k - 1].hi, o.z1[i]):
+        a = &o.lives[o.lives[firsts[k - 1].tag].last_of]
+        if not _can_end(d, a, firsts[k - 1].hi, o.z1[i]):
             data_report(o, 33, b"a write to frame a was lost: zero was read, and no discard can have ended it",
-                        page, firsts[k - 1].tag, 0)
+                        page, a.incarnation, 0)
             return True
         if o.z1[i] < o.dead[k - 1]:
             o.dead[k - 1] = o.z1[i]
@@ -116,7 +145,7 @@ cdef inline bint _check_changes(data_oracle *o, const discards *d, uint64_t page
     i = _match(o, d, k)
     if i < k:
         data_report(o, 33, b"a write to frame a was lost: too few discards for what came after it; next b",
-                    page, firsts[i].tag, firsts[i + 1].tag if i + 1 < n else 0)
+                    page, o.lives[firsts[i].tag].incarnation, o.lives[firsts[i + 1].tag].incarnation if i + 1 < n else 0)
         return True
     return False
 

@@ -70,6 +70,7 @@ cdef inline uint32_t data_page_get(data_oracle *o, uint64_t page) noexcept nogil
     p.state = PAGE_ABSENT
     p.nr = 0
     p.nr_discards = 0
+    p.lazy = 0
     p.next = t.heads[h]
     t.heads[h] = i
     p.group_next = o.groups[g].pages

@@ -34,6 +34,8 @@ cdef enum:
     MAKES_RW = 32
     MAPS = 56                   # any of the last three
     MET_HOLE = 64               # it says that this very page lay in a hole
+    DISCARD_LAZY = 128          # its visit ends only what a free marked and no write has touched since
+    FREES = 256                 # free: no visit, but it marks
 
 # Sets of states that a mapping may have.
 cdef enum:
@@ -50,6 +52,7 @@ cdef struct data_page:
     uint64_t incarnation        # at the end of the last burst
     uint64_t value
     uint32_t state              # PAGE_*, at the end of the last burst
+    uint32_t lazy               # then: a free may have marked the frame, and no write came after it
     uint32_t next               # of its hash chain, or of the free list
     uint32_t group_next         # next page of its group
     uint32_t first              # its entries in `sorted`, this burst
@@ -89,11 +92,16 @@ cdef struct group_discard:
 # Discards of one page, by t0, and what is asked about them. Arrays of one block; mappings have theirs.
 #   pmax[i]   latest t1 of 0..i                smin[i]   earliest t1 of the sure ones of i..
 #   hole, ro, rw [i]   latest t1 of the mappings 0..i which make that        mmin[i]   as smin, of mappings
+#   hmax[i]   as pmax, of those that are not lazy   l0, lmax   the lazy ones, as t0 and pmax
+#   f0, f1, fmax   the frees, which are no discards, as t0, t1 and pmax
 cdef struct discards:
     uint64_t n
     uint64_t nr_maps
     uint64_t nr_maybe
     uint64_t latest                 # t1 of all
+    uint64_t latest_hard            # of those that are not lazy
+    uint64_t latest_lazy
+    uint64_t latest_free
     uint64_t cap
     uint64_t *t0
     uint64_t *t1
@@ -106,6 +114,14 @@ cdef struct discards:
     uint64_t *ro
     uint64_t *rw
     uint64_t *mmin
+    uint64_t nr_lazy
+    uint64_t nr_frees
+    uint64_t *hmax
+    uint64_t *l0
+    uint64_t *lmax
+    uint64_t *f0
+    uint64_t *f1
+    uint64_t *fmax
 
 # A value of a register: its write and its reads. Zone: [first, last], Gibbons & Korach.
 cdef struct cluster:
@@ -126,6 +142,9 @@ cdef struct life:
     uint64_t since              # not installed before
     uint32_t clusters
     uint32_t carried
+    uint32_t lazy               # carried, and a free of an earlier burst may have marked it last
+    uint32_t last_of            # of those that were there by its `first`, the one that ended last
+    uint64_t last_store         # latest t0 of this burst, 0: none
 
 # A stretch of the address space with the same possible mappings.
 cdef struct mapping:

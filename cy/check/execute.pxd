@@ -8,14 +8,16 @@ from cy.base.clock cimport sched_yield
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, pt_report
 from cy.base.shm cimport (
-    C_STREAM_DONE, ORACLE_PROGRESS, VERB_DONTNEED, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE,
-    event, op)
+    C_STREAM_DONE, ORACLE_PROGRESS, VERB_DISCARD, VERB_DONTNEED, VERB_FREE, VERB_MMAP, VERB_MUNMAP, VERB_READ,
+    VERB_WALK, VERB_WRITE, event, op)
 from cy.check.machine cimport machine, machine_mm
 from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
 from cy.mm.deferred cimport frames_poll
 from cy.mm.types cimport mm
 from cy.ops.access cimport do_access
+from cy.ops.discard cimport do_discard
 from cy.ops.dontneed cimport do_dontneed
+from cy.ops.free cimport do_free
 from cy.ops.mmap cimport do_mmap
 from cy.ops.munmap cimport do_munmap
 from cy.ops.walk cimport do_walk
@@ -54,6 +56,10 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
         status = do_access(c, m, o.start, True, &value, &incarnation)
     elif verb == VERB_DONTNEED:
         status = do_dontneed(c, m, o.start, o.end)
+    elif verb == VERB_FREE:
+        status = do_free(c, m, o.start, o.end)
+    elif verb == VERB_DISCARD:
+        status = do_discard(c, m, o.start, o.end)
     elif verb == VERB_WALK:
         status = do_walk(c, m, o.start, o.end, <uint64_t *>(e + 1), <uint64_t>lines * BITS_PER_LINE, &value)
         e.aux = <uint32_t>value

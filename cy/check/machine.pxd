@@ -10,6 +10,7 @@ from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT, geo_fanout, geo_task_size
 from cy.base.rng cimport rng_seed
 from cy.base.shm cimport event, shm_header, shm_worker
 from cy.mm.arena cimport arena_reset
+from cy.mm.batch cimport BATCH_START
 from cy.mm.rss cimport mm_rss_reset
 from cy.mm.table cimport table_entries
 from cy.mm.types cimport arena, arena_item, mm, page, protect_ops, ptdesc, reclaim_ops, vma
@@ -154,6 +155,7 @@ cdef inline void _mm_reset(mm *m, uint32_t pgd) noexcept nogil:
     m.pgtables_bytes = 0
     mm_rss_reset(m)
     m.tlb_flush_pending = 0
+    m.tlb_flush_batched = BATCH_START
 
 # The mm of a global page number. A page of an mm that does not exist lies behind the end of the first one.
 cdef inline mm *machine_mm(machine *x, uint64_t page) noexcept nogil:

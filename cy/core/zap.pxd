@@ -6,18 +6,20 @@
 #
 # Steps Z1..Z8 of zap_pte_range, as mm/memory.c and mm/pt_reclaim.c of 6.18 have them:
 #   Z1 map and lock; no table: the caller looks at the pmd again     Z5 flush if forced, drop the lock
+#   Z2 drain flushes deferred by reclaim
 #   Z3 clear entries; stop early on need_resched or a full batch     Z6 not at the end: again from Z1
 #   Z4 whole table, one hold of the lock: fast detach                Z7 whole table, several holds: slow
 #   Z8 queue the detached table
-# Not modelled: Z2 (flushes deferred by reclaim), huge entries, markers.
+# Not modelled: huge entries, markers.
 from libc.stdint cimport int64_t, uint64_t
 from cy.base.atomics cimport xchg
-from cy.base.bugs cimport BUG, BUG_P01
+from cy.base.bugs cimport BUG, BUG_P01, BUG_P13
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport pte_none, pte_pfn, pte_special
 from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_table_span
 from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport C_ZAP_BREAK
+from cy.mm.batch cimport flush_tlb_batched_pending
 from cy.mm.cursor cimport cursor_unlock
 from cy.mm.gather cimport (
     mmu_gather, tlb_flush_mmu, tlb_flush_mmu_tlbonly, tlb_flush_range_add, tlb_remove_page, tlb_remove_table)
@@ -50,6 +52,9 @@ cdef inline void zap_pte_range(cursor *cur, mmu_gather *tlb, bint reclaim) noexc
     cdef int why
     cur.detached = NULL
     while True:
+        # Reclaim may have cleared entries that TLBs still translate; we find them none and flush nothing.
+        if not BUG(m.bugs, BUG_P13):
+            flush_tlb_batched_pending(c, m)                      # Z2
         why = _zap_entries(cur, tlb, table_end)
         if why != ZAP_DONE:
             count(c, C_ZAP_BREAK)

@@ -9,7 +9,15 @@ BUG_BITS = {
     "P23": BUG_P23,
     "M07-table": BUG_M07_TABLE,
     "M10-frame": BUG_M10_FRAME,
+    "M15-dirty": BUG_M15_DIRTY,
+    "M09-free": BUG_M09_FREE,
+    "M10-discard": BUG_M10_DISCARD,
+    "P13": BUG_P13,
+    "P13-local": BUG_P13_LOCAL,
 }
+VERBS = (
+    VERB_READ, VERB_WRITE, VERB_WALK, VERB_MMAP, VERB_MUNMAP, VERB_DONTNEED, VERB_FREE, VERB_DISCARD, VERB_SYNC,
+)
 KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
     "flush_ceiling": 33, "gp_batch": 32, "reuse": "lifo", "delay_interval": 0, "backlog_max": 512, "stall_ms": 1000,
@@ -88,7 +96,7 @@ cdef int fill_mm(machine *x, dict config) except -1:
 cdef object checked_ops(ops, uint32_t nr_workers, bint syncs):
     """The operations as a contiguous array of ``OP_DTYPE``; ValueError if one does not exist."""
     array = np.ascontiguousarray(ops).view(OP_DTYPE_C)
-    wrong = (array["verb"] < VERB_READ) | ((array["verb"] > VERB_DONTNEED) & (array["verb"] != VERB_SYNC))
+    wrong = ~np.isin(array["verb"], VERBS)
     if wrong.any():
         raise ValueError(f"operation {int(np.argmax(wrong))} has verb {int(array['verb'][wrong][0])}, which does not exist")
     waits = array["verb"] == VERB_SYNC

@@ -40,6 +40,8 @@ cdef inline uint32_t frame_alloc(cpu *c, mm *m, uint64_t addr) noexcept nogil:
     c.next_incarnation += 1
     incarnation = PT_FRESH | (<uint64_t>c.id << 40) | (c.next_incarnation & <uint64_t>0xffffffffff)
     p.vpn = addr >> 12
+    p.lazyfree = 0
+    p.dirty = 0
     WRITE_ONCE(&p.incarnation, incarnation)     # oracles look at it at any time
     plain_store(&p.stamp, incarnation)
     return pfn

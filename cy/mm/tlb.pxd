@@ -74,10 +74,14 @@ cdef inline void flush_tlb_mm(cpu *c, mm *m) noexcept nogil:
     cdef uint32_t i
     count(c, C_FULL_FLUSHES)
     for i in range(m.nr_cpus):
-        # In this order: a fill that takes the new full_flushes also sees the new flush_gen. The other
-        # way round it could take the new one with an old entry, and stay valid after the flush.
-        atomic_add_return(&m.cpus[i].flush_gen, 1)       # [PT-020] pairs with: tlb_fill.
-        atomic_add_return(&m.cpus[i].full_flushes[m.index], 1)    # entries filled before are invalid now
+        flush_tlb_cpu(m, &m.cpus[i])
+
+# What the TLB of one cpu holds of it. Context: any.
+cdef inline void flush_tlb_cpu(mm *m, cpu *target) noexcept nogil:
+    # In this order: a fill that takes the new full_flushes also sees the new flush_gen. The other
+    # way round it could take the new one with an old entry, and stay valid after the flush.
+    atomic_add_return(&target.flush_gen, 1)              # [PT-020] pairs with: tlb_fill.
+    atomic_add_return(&target.full_flushes[m.index], 1)  # entries filled before are invalid now
 
 # Oracle stale-tlb at operation return (I22, I32): no TLB reaches what this operation of cpu c
 # unmapped in [start, end), nor a frame that is free. Checking builds only.

@@ -53,7 +53,10 @@ cdef struct page:
     uint64_t stamp
     uint64_t incarnation    # unique for this allocation; the stamp of a frame never written
     uint64_t vpn            # global page number it was mapped at
-    uint64_t pad
+    # Given to FREE and not known to be written since. Written and read: ptl of the entry that maps it.
+    uint32_t lazyfree
+    # Written since FREE, as far as entries that are gone told. Written and read: marked.
+    uint32_t dirty
 
 # ---- table.pxd ------------------------------------------------------------------------------
 
@@ -158,6 +161,8 @@ cdef struct mm:
     # Atomic. pte, pmd and pud tables, 4096 each; raised before a table is reachable, lowered after.
     uint64_t pgtables_bytes
     uint64_t tlb_flush_pending          # atomic: gathers begun and not finished
+    uint32_t tlb_flush_batched          # atomic: flushes that reclaim deferred, and how many are made up for; see batch.pxd
+    uint32_t pad3
     cpu_counter rss_anon[64]            # atomic; each cpu counts on its own line, as percpu_counter does
     uint64_t planted                    # see knobs.tsan_plant
     uint64_t pad1[7]

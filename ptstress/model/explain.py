@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ptstress.model.explain_case import FRESH, UNBOUND, Case, Task
-from ptstress.model.explain_moves import Moves, State, Step
+from ptstress.model.explain_moves import Moves
+from ptstress.model.explain_state import State, Step
 from ptstress.model.result import Observation, is_incarnation, is_value
 from ptstress.model.space import AddressSpace
 from ptstress.model.spaces import AddressSpaces

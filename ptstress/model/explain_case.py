@@ -1,7 +1,7 @@
 """A concurrent run, made ready for the search in ``explain``: pages become cells, VMAs become segments.
 
 A cell is a page that can be present at all: it is so at the start, or a branch reads or writes it. A
-segment is a longest run of pages that every mmap, munmap and dontneed treats alike.
+segment is a longest run of pages that every range operation but a walk treats alike.
 """
 
 from bisect import bisect_left, bisect_right
@@ -27,7 +27,7 @@ FRESH = -1           # value of a frame never written: its incarnation
 UNKNOWN = -2         # value of a frame written by an operation without a record
 
 _ACCESSES = (Verb.READ, Verb.WRITE)
-_ZAPS = (Verb.DONTNEED, Verb.MUNMAP, Verb.MMAP)
+_ZAPS = (Verb.DONTNEED, Verb.MUNMAP, Verb.MMAP, Verb.DISCARD)
 
 
 class Task(NamedTuple):
@@ -83,6 +83,9 @@ class Case:
         self.last_walk = self._last_by_cell((Verb.WALK,))
         self.last_zap = self._last_by_cell(_ZAPS)
         self.last_map = self._last_by_cell((Verb.MMAP,))
+        self.last_discard = self._last_by_cell((Verb.DISCARD,))
+        lazy = {first + page for first, part in self._parts.items() for page in part.tables.lazy(0, self.limit)}
+        self.start_lazy = frozenset(cell for cell, page in enumerate(self.pages) if page in lazy)
         self.final = self._final(final)
 
     def remains(self, last: list[tuple[int, ...]], cell: int, pos: tuple[int, ...], but: int = -1) -> bool:
@@ -136,7 +139,7 @@ class Case:
             return None
         if op.verb is Verb.MMAP and op.start < op.end:
             return -ENOMEM
-        return 0 if op.start == op.end and op.verb in (Verb.WALK, Verb.DONTNEED) else -EINVAL
+        return 0 if op.start == op.end and op.verb in (Verb.WALK, Verb.DONTNEED, Verb.FREE, Verb.DISCARD) else -EINVAL
 
     def _frame(self, entry: tuple[int, int] | None, known: bool) -> Frame | None:
         if entry is None:

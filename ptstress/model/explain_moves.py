@@ -5,6 +5,8 @@
     walk          looks at one page after the other, ascending
     dontneed      finds the VMAs (nobody changes those of its pages before it has cleared them), clears one
                   page after the other, flushes and returns
+    free          finds the VMAs, marks one page after the other, flushes and returns
+    discard       passes over one page after the other, or clears it if it is marked
     munmap        removes the VMAs, clears one page after the other, flushes and returns
     mmap          clears one page after the other, sets the new VMA, flushes and returns; to a fault the VMA
                   changes at once
@@ -13,43 +15,20 @@ A frame that was cleared may still be used by a branch that had it in its TLB un
 cleared it returns, and by the access that is in flight then; but not once the branch used another
 translation of the page, or faulted there.
 
+A mark stays on a frame until it is written by an access that began after the free returned: before that the access may
+have had D in its TLB, or set D before the visit of the free. A marked frame need not be dropped.
+
 A step is *eager* if doing it now rules out no explanation: it changes nothing that another branch can
 still see. Eager steps are done at once; only the others are tried in every order.
 """
 
 from collections.abc import Iterator
 from errno import EFAULT, ENOMEM
-from typing import NamedTuple
 
 from ptstress.model.explain_case import FRESH, READ_WRITE, UNBOUND, UNMAPPED, ZERO_PAGE, Case, Frame, Task
+from ptstress.model.explain_state import RETURNED, Dead, Move, State, has_visited
 from ptstress.model.result import is_incarnation, is_value
 from ptstress.vocabulary import Verb
-
-RETURNED = -1
-
-
-class Dead(NamedTuple):
-    """A cleared frame. ``killer``: the branch that cleared it, or ``RETURNED``. ``users``: branches that may use it."""
-
-    cell: int
-    frame: Frame
-    killer: int
-    users: int
-
-
-class State(NamedTuple):
-    """A moment. ``pos``, ``phase``: by branch: current operation, atomic steps of it that are done."""
-
-    pos: tuple[int, ...]
-    phase: tuple[int, ...]
-    cells: tuple[Frame | None, ...]
-    segments: tuple[int, ...]
-    dead: frozenset[Dead]
-
-
-#: What was done: branch, operation, words, cell or -1.
-Step = tuple[int, int, str, int]
-Move = tuple[State, Step]
 
 
 class Moves:
@@ -62,7 +41,7 @@ class Moves:
         """Before the branches."""
         case = self.case
         zeros = (0,) * len(case.branches)
-        return State(zeros, zeros, case.start_cells, case.start_segments, frozenset())
+        return State(zeros, zeros, case.start_cells, case.start_segments, frozenset(), case.start_lazy)
 
     def eager(self, state: State) -> Move | None:
         """One eager step, or ``None``."""
@@ -96,14 +75,22 @@ class Moves:
             return self._walk_page(state, b, task)
         if verb in (Verb.READ, Verb.WRITE):
             return next((m for m, is_eager in self._pure_accesses(state, b, task) if is_eager), None)
-        if state.phase[b] == 0:
+        # Nothing decides whether a discard may begin: it passes over what is not mapped.
+        if state.phase[b] == 0 and verb is not Verb.DISCARD:
             return None
         if state.phase[b] == _last_phase(task):
             used = any(d.killer == b for d in state.dead)
             return None if used else (self._complete(state, b), (b, task.index, "returns", -1))
+        cell = self._next_cell(state, b, task)
+        if verb is Verb.FREE:
+            waited = self.case.remains(self.case.last_discard, cell, state.pos)
+            return None if waited else self._mark(state, b, task)
+        if verb is Verb.DISCARD:
+            frees = any(t.op.verb is Verb.FREE and cell in t.cells for tasks in self.case.branches for t in tasks)
+            return None if frees or cell in state.lazy else (self._pass(state, b), (b, task.index, "passes over", cell))
         # The last step of an mmap also sets the VMA.
         sets_vma = verb is Verb.MMAP and state.phase[b] == len(task.cells) - 1
-        observed = self._is_observed(state, b, self._next_cell(state, b, task))
+        observed = self._is_observed(state, b, cell)
         return None if observed or sets_vma else self._zap(state, b, task)
 
     def _is_observed(self, state: State, b: int, cell: int) -> bool:
@@ -155,10 +142,10 @@ class Moves:
                     yield self._complete(after, b), (b, task.index, words, task.cells[0])
             yield from self._fault(state, b, task)
         elif verb is not Verb.WALK:
-            if state.phase[b] == 0:
+            if state.phase[b] == 0 and verb is not Verb.DISCARD:
                 yield from self._begin(state, b, task)
             elif state.phase[b] < _last_phase(task):
-                yield self._zap(state, b, task)
+                yield from self._visit(state, b, task)
             else:
                 yield self._complete(self._flush(state, b), b), (b, task.index, "flushes and returns", -1)
 
@@ -171,9 +158,11 @@ class Moves:
             after = self._access(state, b, task, frame)
             if after is not None:
                 dead = self._forget(state, b, cell)
-                yield state._replace(cells=_set(state.cells, cell, after), dead=dead), frame[0], words
+                lazy = state.lazy if task.op.verb is Verb.READ or self._precedes_free(state, b, task) else state.lazy - {cell}
+                yield state._replace(cells=_set(state.cells, cell, after), dead=dead, lazy=lazy), frame[0], words
         for dead in state.dead:
-            if dead.cell == cell and dead.users >> b & 1:
+            stored = dead.clean and task.op.verb is Verb.WRITE and not self._precedes_free(state, b, task)
+            if dead.cell == cell and dead.users >> b & 1 and not stored:
                 after = self._access(state, b, task, dead.frame)
                 if after is not None:
                     kept = dead._replace(frame=(*after[:2], 0))
@@ -194,6 +183,16 @@ class Moves:
             bound = self._may_bind(state, seen.incarnation) if incarnation == UNBOUND else seen.incarnation == incarnation
             fits = incarnation != ZERO_PAGE and bound and is_value(seen.value)
         return (seen.incarnation, seen.value, tlb | 1 << b) if fits else None
+
+    def _precedes_free(self, state: State, b: int, task: Task) -> bool:
+        """Whether the access may have begun before a free that has visited its page returned."""
+        cell = task.cells[0]
+        return any(
+            other.op.verb is Verb.FREE and cell in other.cells and task.needs[c] <= other.index
+            and has_visited(state, c, other, cell)
+            for c, tasks in enumerate(self.case.branches) if c != b
+            for other in tasks
+        )
 
     @staticmethod
     def _forget(state: State, b: int, cell: int, but: Dead | None = None, but_zero: bool = False) -> frozenset[Dead]:
@@ -239,10 +238,10 @@ class Moves:
     def _begin(self, state: State, b: int, task: Task) -> Iterator[Move]:
         first, last = task.segments
         verb = task.op.verb
-        if verb is Verb.DONTNEED:
+        if verb in (Verb.DONTNEED, Verb.FREE):
             status = -ENOMEM if UNMAPPED in state.segments[first:last] else 0
             if status == task.seen.status and not self._is_hidden(state, b, task):
-                yield self._zap(state, b, task)
+                yield from self._visit(state, b, task)
             return
         if task.seen.status or self._is_excluded(state, b, task):
             return
@@ -252,6 +251,31 @@ class Moves:
             yield state._replace(segments=segments, phase=_set(state.phase, b, 1)), (b, task.index, "removes the VMAs", -1)
         else:
             yield self._zap(state, b, task)
+
+    def _visit(self, state: State, b: int, task: Task) -> Iterator[Move]:
+        """The next page of a range operation that is no walk."""
+        if task.op.verb is Verb.FREE and task.cells:
+            yield self._mark(state, b, task)
+            return
+        if task.op.verb is Verb.DISCARD:
+            cell = self._next_cell(state, b, task)
+            if cell in state.lazy:
+                yield self._zap(state, b, task)
+            yield self._pass(state, b), (b, task.index, "passes over", cell)
+            return
+        yield self._zap(state, b, task)
+
+    def _mark(self, state: State, b: int, task: Task) -> Move:
+        cell = self._next_cell(state, b, task)
+        frame = state.cells[cell]
+        mapped = state.segments[self.case.segment_of[cell]] != UNMAPPED
+        if mapped and frame is not None and frame[0] != ZERO_PAGE:
+            state = state._replace(lazy=state.lazy | {cell})
+        return self._pass(state, b), (b, task.index, "marks", cell)
+
+    @staticmethod
+    def _pass(state: State, b: int) -> State:
+        return state._replace(phase=_set(state.phase, b, state.phase[b] + 1))
 
     def _zap(self, state: State, b: int, task: Task) -> Move:
         """The next page of a range operation; with the last one of an mmap its VMA appears."""
@@ -279,8 +303,9 @@ class Moves:
             cached = frame[2] >> c & 1 or self._in_flight(state, c, cell, b, task)
             if c != b and cached and at <= self.case.last_access[cell][c]:
                 users |= 1 << c
-        dead = state.dead | {Dead(cell, (*frame[:2], 0), b, users)} if users else state.dead
-        return state._replace(cells=_set(state.cells, cell, None), dead=dead)
+        clean = task.op.verb is Verb.DISCARD
+        dead = state.dead | {Dead(cell, (*frame[:2], 0), b, users, clean)} if users else state.dead
+        return state._replace(cells=_set(state.cells, cell, None), dead=dead, lazy=state.lazy - {cell})
 
     def _flush(self, state: State, b: int) -> State:
         """Branch ``b`` returns: what it cleared stays usable for accesses in flight only."""
@@ -333,9 +358,9 @@ class Moves:
         return any(t.op.verb is Verb.MMAP and _overlap(t, task) for _, t in self._in_progress(state, b))
 
     def _is_excluded(self, state: State, b: int, task: Task) -> bool:
-        """mmap_lock and the locks of the VMAs: one mmap or munmap at a time, none beside a dontneed of its pages."""
+        """mmap_lock and the locks of the VMAs: one mmap or munmap at a time, none beside a dontneed or free of its pages."""
         return any(
-            t.op.verb in (Verb.MMAP, Verb.MUNMAP) or (t.op.verb is Verb.DONTNEED and _overlap(t, task))
+            t.op.verb in (Verb.MMAP, Verb.MUNMAP) or (t.op.verb in (Verb.DONTNEED, Verb.FREE) and _overlap(t, task))
             for _, t in self._in_progress(state, b)
         )
 

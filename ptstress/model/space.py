@@ -9,11 +9,13 @@ without huge pages, with every ``mmap`` at a fixed address.
     sync    by one DONTNEED that covers the whole span of the table inside one VMA (6.14 and later).
 Upper tables are freed with the last VMA of their span only.
 
+A ``discard`` drops exactly the pages that a ``free`` marked and no write has touched since.
+
 Not modelled: reverse mappings, swap, file mappings, failing allocations, address-space limits other than
 ``max_vmas``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from errno import EFAULT, EINVAL, ENOMEM
 
 import numpy as np
@@ -155,6 +157,18 @@ class AddressSpace:
         return _DONE
 
     def _dontneed(self, start: int, end: int, _arg: int) -> Result:
+        return self._madvise(start, end, self._zap_and_reclaim)
+
+    def _zap_and_reclaim(self, start: int, end: int) -> None:
+        self.tables.zap(start, end)
+        if self.reclaim == "sync":
+            self.tables.reclaim(start, end)
+
+    def _free(self, start: int, end: int, _arg: int) -> Result:
+        return self._madvise(start, end, self.tables.mark_lazy)
+
+    def _madvise(self, start: int, end: int, behavior: Callable[[int, int], None]) -> Result:
+        """``behavior`` for the part of each VMA that lies in the range."""
         if start > end:
             return _INVALID
         if start == end:
@@ -165,11 +179,16 @@ class AddressSpace:
         for vma in self.vmas.overlapping(start, end):
             lo, hi = max(start, vma.start), min(end, vma.end)
             covered += hi - lo
-            self.tables.zap(lo, hi)
-            if self.reclaim == "sync":
-                self.tables.reclaim(lo, hi)
+            behavior(lo, hi)
         # A gap is an error, but what is mapped is done all the same.
         return _DONE if covered == end - start else _NO_MEMORY
+
+    def _discard(self, start: int, end: int, _arg: int) -> Result:
+        if start > end or end > self.geometry.pages:
+            return _INVALID
+        for page in self.tables.lazy(start, end):
+            self.tables.zap(page, page + 1)
+        return _DONE
 
 
 def step(space: AddressSpace, op: Op) -> tuple[AddressSpace, Result]:

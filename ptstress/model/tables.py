@@ -26,6 +26,8 @@ class Tables:
         self._shifts = geometry.shifts[: geometry.table_levels]
         self._pte_shift = geometry.shifts[0]
         self._pte: dict[int, dict[int, Page]] = {}
+        # Pages given to FREE and not written since, by table.
+        self._lazy: dict[int, set[int]] = {}
         # Tables above level 0, by level - 1: number -> entries in use.
         self._upper: list[dict[int, int]] = [{} for _ in self._shifts[1:]]
 
@@ -34,6 +36,7 @@ class Tables:
         other = Tables(self.geometry)
         other.rss = self.rss
         other._pte = {number: table.copy() for number, table in self._pte.items()}
+        other._lazy = {number: pages.copy() for number, pages in self._lazy.items()}
         other._upper = [level.copy() for level in self._upper]
         return other
 
@@ -82,9 +85,24 @@ class Tables:
             table = self._pte[number] = {}
         self.rss += (entry[0] != 0) - (table.get(page, ZERO)[0] != 0)
         table[page] = entry
+        self._lazy.get(number, set()).discard(page)
+
+    def mark_lazy(self, start: int, end: int) -> None:
+        """FREE: the frames of ``[start, end)`` may be dropped until they are written: until ``set``."""
+        for page in self.present(start, end):
+            number = page >> self._pte_shift
+            if self._pte[number][page] != ZERO:
+                self._lazy.setdefault(number, set()).add(page)
+
+    def lazy(self, start: int, end: int) -> list[int]:
+        """Pages of ``[start, end)`` that may be dropped."""
+        numbers = self._numbers(self._lazy, self._pte_shift, start, end)
+        return [page for number in numbers for page in self._lazy[number] if start <= page < end]
 
     def zap(self, start: int, end: int) -> None:
         """Clear all entries of ``[start, end)``. Tables stay."""
+        for page in self.lazy(start, end):
+            self._lazy[page >> self._pte_shift].discard(page)
         for number in self._numbers(self._pte, self._pte_shift, start, end):
             table = self._pte[number]
             first = number << self._pte_shift
