@@ -24,10 +24,11 @@ from ptstress.schemes import SCHEMES
 from ptstress.strategies import TINY, Bits, knobs, programs
 from ptstress.vocabulary import OPERATIONS, Verb
 
-#: A smaller program meets in other schedules: it gets at least so many.
-SHRINK_EXECUTIONS = 800
+#: A smaller program fails in other schedules: it gets at least so many. First few for each, until the program is
+#: small or so much of the time is over; then more, for what fails seldom.
+STAGES = ((0.6, 150), (1.0, 800))
 SHRINK_CALLS = 1500
-MAX_OPERATIONS = 64
+MAX_OPERATIONS, MAX_BRANCHES = 64, 64
 MAX_ARG = 3
 _KEY = b"shrink"
 #: What Hypothesis finds under the key itself it takes for shrunk already; what it finds here it shrinks.
@@ -67,8 +68,15 @@ def examples(
 
 def shrink(executor: Executor, failure: Failure, seconds: float) -> Failure:
     """The simplest example that Hypothesis finds in so much time, and which fails in the same way. Raises ``Stopped``."""
+    begin, simplest = time.monotonic(), failure
+    for share, executions in STAGES:
+        simplest = _shrink_once(executor, simplest, executions, begin + seconds * share)
+    return simplest
+
+
+def _shrink_once(executor: Executor, failure: Failure, executions: int, deadline: float) -> Failure:
     given = failure.example
-    alike = _Alike(executor, failure, time.monotonic() + seconds)
+    alike = _Alike(executor, failure, executions, deadline)
     database = InMemoryExampleDatabase()
     mms = given.program.mms()
     database.save(_TO_SHRINK, choices_to_bytes(spelled_choices(given.program, given.geometry, given.knobs)))
@@ -92,13 +100,15 @@ class _Enough(KeyboardInterrupt):
 class _Alike:
     """Which simpler examples fail as ``failure`` does. Hypothesis asks about simpler ones than it has."""
 
-    def __init__(self, executor: Executor, failure: Failure, deadline: float) -> None:
+    def __init__(self, executor: Executor, failure: Failure, executions: int, deadline: float) -> None:
         self.executor, self.failure, self.deadline = executor, failure, deadline
         self.seen: dict[tuple, bool] = {}
         self.simplest = failure
         self.stopped = False
-        executions = failure.example.executions if failure.example.rounds else SHRINK_EXECUTIONS
-        self.wide = structs.replace(failure.example, executions=max(failure.example.executions, executions))
+        example = failure.example
+        # On threads there are rounds in place of schedules.
+        wide = example.executions if example.rounds else max(example.executions, executions)
+        self.wide = structs.replace(example, executions=wide)
 
     def fails(self, drawn: tuple[Program, dict[str, int | str]]) -> bool:
         """Run the example, if that was not done before and there is time."""
@@ -133,22 +143,21 @@ def spelled(
     Simpler: fewer threads and operations, lower pages, shorter ranges, fewer of ``knobs_`` in effect.
     """
     kept = {name: value if draw(st.booleans()) else _off(value) for name, value in knobs_.items()}
-    pages = Geometry.of(bits).pages
-    prefix = _draw_section(draw, pages, mms)
-    branches = [_draw_section(draw, pages, mms)]
-    while draw(st.booleans()):
-        branches.append(_draw_section(draw, pages, mms))
+    ops = st.lists(_operations(Geometry.of(bits).pages, mms), max_size=MAX_OPERATIONS).map(tuple)
+    prefix = draw(ops)
+    branches = draw(st.lists(ops, min_size=1, max_size=MAX_BRANCHES))
     return Program(branches=tuple(branches), prefix=prefix), kept
 
 
 def spelled_choices(program: Program, bits: Bits, knobs_: dict[str, int | str]) -> list[int | bool]:
-    """The draws of ``spelled`` that give this program with all of these knobs."""
-    first, *rest = program.branches
-    choices: list[int | bool] = [True] * len(knobs_)
+    """The draws of ``spelled`` that give this program with all of these knobs.
+
+    Hypothesis draws before each member of a list whether there is one more.
+    """
     pages = Geometry.of(bits).pages
-    choices += _section_choices(program.prefix, pages) + _section_choices(first, pages)
-    for ops in rest:
-        choices += [True, *_section_choices(ops, pages)]
+    choices: list[int | bool] = [*[True] * len(knobs_), *_list_choices(program.prefix, pages)]
+    for ops in program.branches:
+        choices += [True, *_list_choices(ops, pages)]
     return [*choices, False]
 
 
@@ -156,22 +165,19 @@ def _off(value: int | str) -> int | str:
     return 0 if isinstance(value, int) else value
 
 
-def _draw_section(draw: st.DrawFn, pages: int, mms: int) -> tuple[Op, ...]:
-    ops: list[Op] = []
-    while draw(st.booleans()) and len(ops) < MAX_OPERATIONS:
-        kind = draw(st.integers(0, len(OPERATIONS) * (MAX_ARG + 1) - 1))
-        verb, arg = OPERATIONS[kind // (MAX_ARG + 1)], kind % (MAX_ARG + 1)
-        place, length = draw(st.integers(0, mms * pages - 1)), draw(st.integers(0, pages))
-        length = 1 if verb in (Verb.READ, Verb.WRITE) else length
-        mm, start = divmod(place, pages)
-        ops.append(Op(verb, start, min(start + length, pages), arg).moved(mm))
-    return tuple(ops)
+@st.composite
+def _operations(draw: st.DrawFn, pages: int, mms: int) -> Op:
+    kind = draw(st.integers(0, len(OPERATIONS) * (MAX_ARG + 1) - 1))
+    verb, arg = OPERATIONS[kind // (MAX_ARG + 1)], kind % (MAX_ARG + 1)
+    place, length = draw(st.integers(0, mms * pages - 1)), draw(st.integers(0, pages))
+    length = 1 if verb in (Verb.READ, Verb.WRITE) else length
+    mm, start = divmod(place, pages)
+    return Op(verb, start, min(start + length, pages), arg).moved(mm)
 
 
-def _section_choices(ops: Sequence[Op], pages: int) -> list[int | bool]:
+def _list_choices(ops: Sequence[Op], pages: int) -> list[int | bool]:
     choices: list[int | bool] = []
     for op in ops:
         kind = OPERATIONS.index(op.verb) * (MAX_ARG + 1) + op.arg
         choices += [True, kind, op.mm * pages + local_page(op.start), op.end - op.start]
     return [*choices, False]
-

@@ -46,7 +46,7 @@ PY_FLOORS = (
     ("fuzz_example", "fuzz_wire", "fuzz_executor", "fuzz_containment", "fuzz_property", "fuzz_mutation", "fuzz_campaign",
      "fuzz_store", "fuzz_profiles", "fuzz_worker", "fuzz_summary", "fuzz_report", "fuzzing"),
     ("soak_rotation", "soak_evidence", "soak_state", "soak_checkpoint", "soak_journal", "soak_summary", "soak_report"),
-    ("bench", "bench_twin", "bench_kernel", "bench_engine", "bench_runs"),
+    ("bench", "bench_twin", "bench_kernel", "bench_engine", "bench_runs", "bench_fuzz"),
     ("pytest_plugin", "bench_commands", "fuzz_commands", "running", "soaking", "repeating", "soak_commands", "options", "listing", "commands", "check_commands", "cli", "__main__"),
 )
 #: Only this floor and those above may import an extension.

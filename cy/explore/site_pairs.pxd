@@ -6,7 +6,7 @@
 #
 # The set grows for as long as its owner lives: over executions, programs and machines of one extension.
 # It only looks; an execution is the same with it and without it.
-# Cost: an eighth of the speed of an execution that is looked at, which every second one is. Off: one branch.
+# Cost: an eighth of the speed of an execution that is looked at, which every fourth one is. Off: one branch.
 # Lossy, also where objects whose last accesses share a slot push each other out: the count is a lower bound.
 #
 # Source: Bron, Farchi, Magid, Nir, Ur, "Applications of synchronization coverage", PPoPP 2005; Lu, Jiang,
@@ -59,12 +59,12 @@ cdef inline void site_pairs_enter(site_pairs *p, const explorable *system) noexc
     p.tables = <uintptr_t>system.tables - <uintptr_t>system.base
     p.tables_bytes = system.tables_bytes
     p.table_shift = system.table_shift
-    p.execution += p.execution & 1
+    p.execution = (p.execution + 3) & ~<uint64_t>3
 
-# An execution begins. Returns whether to look at it: at every second one, the first one included.
+# An execution begins. Returns whether to look at it: at every fourth one, the first one included.
 cdef inline bint site_pairs_begin(site_pairs *p) noexcept nogil:
     p.execution += 1
-    return p.execution & 1
+    return p.execution & 3 == 1
 
 # Fibre `me` accesses `offset` now. Context: offset lies inside the system's memory.
 cdef inline void site_pairs_note(site_pairs *p, uint32_t me, const pt_site *site, uint64_t offset) noexcept nogil:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from ptstress.fuzz_containment import Executor
-from ptstress.fuzz_profiles import VARIABLE, Profile, find_profile
+from ptstress.fuzz_profiles import VARIABLE, Profile, find_profile, register_profiles
 
 SHARES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "master")
@@ -15,6 +15,7 @@ RAN = pytest.StashKey[dict[str, set[int]]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RAN] = {}
+    register_profiles()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
