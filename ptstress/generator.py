@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from random import Random
 
 from ptstress.model.geometry import Geometry
-from ptstress.operation import Op, mmap, read, write
+from ptstress.operation import Op, exit_mm, mmap, read, write
 from ptstress.program import Program
 from ptstress.vocabulary import Verb
 
@@ -19,6 +19,8 @@ from ptstress.vocabulary import Verb
 TABLES = (1, 1, 1, 2, 3)
 #: How many mms: frames, tables and VMA objects move from one to another.
 MMS = (1, 1, 1, 2, 3)
+#: How many operations are exits, where there are several mms.
+EXITS = 1 / 16
 BRANCHES = (2, 3)
 OPERATIONS_PER_BRANCH = (4, 8)
 HOT_PAGES = 6
@@ -56,7 +58,11 @@ class _Generator:
         return Program(branches=tuple(self._branch() for _ in range(count)), prefix=tuple(prefix))
 
     def _branch(self) -> tuple[Op, ...]:
-        return tuple(self._somewhere(self._operation()) for _ in range(self.rng.randint(*OPERATIONS_PER_BRANCH)))
+        count = self.rng.randint(*OPERATIONS_PER_BRANCH)
+        return tuple(self._somewhere(exit_mm() if self._exits() else self._operation()) for _ in range(count))
+
+    def _exits(self) -> bool:
+        return self.mms > 1 and self.rng.random() < EXITS
 
     def _somewhere(self, op: Op) -> Op:
         """The operation in one of the mms."""

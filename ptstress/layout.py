@@ -10,7 +10,7 @@ from mmap import mmap
 
 import numpy as np
 
-from ptstress.pages import page_text, range_text
+from ptstress.pages import mm_of, page_text, range_text
 from ptstress.vocabulary import EVENT_DTYPE, NR_COUNTERS, NR_VERBS, REPORT_DTYPE, Oracle, Verb
 
 MAX_REPORTS = 32
@@ -78,6 +78,8 @@ class Counter(IntEnum):
     STREAM_DONE = 66
     HELD_NR = 67
     HELD = 68
+    VMA_RECYCLED = 80
+    EXIT_BY_OTHER = 81
     LAZYFREE = 99
     LAZYFREED = 100
     LAZYFREE_KEPT = 101
@@ -253,7 +255,10 @@ def present_pages(lines: np.ndarray, at: int) -> np.ndarray:
 def describe_event(event: np.void) -> str:
     """``write(p3) = 0  value 0x2a  1,204 ticks``."""
     verb, start, end = verb_name(int(event["verb"])), int(event["start"]), int(event["end"])
-    where = page_text(start) if end == start + 1 and verb in ("read", "write") else range_text(start, end)
+    if verb == "exit":
+        where = f"m{mm_of(start)}"
+    else:
+        where = page_text(start) if end == start + 1 and verb in ("read", "write") else range_text(start, end)
     if not event["t1"]:
         return f"{verb}({where})  in flight"
     value = f"  value {int(event['value']):#x}" if verb in ("read", "write") else ""

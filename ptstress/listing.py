@@ -31,6 +31,7 @@ _VERBS = (
     (Verb.DONTNEED, "discard a range; reclaim sync frees the pte_tables that it empties"),
     (Verb.FREE, "give the pages of a range to reclaim, until they are written again"),
     (Verb.DISCARD, "memory pressure: drop the pages of a range that are free and were not written since"),
+    (Verb.EXIT, "end an mm, of several: all of it goes, and it begins again, empty"),
 )
 
 

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ptstress.model import AddressSpaces, Follower, compare
 from ptstress.model.geometry import Geometry
 from ptstress.observe import observations
-from ptstress.operation import Op, discard, dontneed, free, mmap, munmap, op_array, read, walk, write
+from ptstress.operation import Op, discard, dontneed, exit_mm, free, mmap, munmap, op_array, read, walk, write
 from ptstress.strategies import page_ranges, pages
 
 
@@ -91,6 +91,11 @@ def address_space_machine(
         def discard(self, pages: tuple[int, int]) -> None:
             """Drop what is free and clean."""
             self._do(discard(*pages))
+
+        @rule()
+        def exit_mm(self) -> None:
+            """End the mm; an only one stays."""
+            self._do(exit_mm())
 
         @invariant()
         def engine_equals_model(self) -> None:

@@ -26,6 +26,8 @@ class Op(NamedTuple):
 
     def __str__(self) -> str:
         """As in a program: ``write(p3)``, ``mmap(m1:p0..p8, ro)``."""
+        if self.verb is Verb.EXIT:
+            return f"exit(m{self.mm})"
         where = page_text(self.start) if self.end == self.start + 1 else range_text(self.start, self.end)
         return f"{self.verb.label}({where}{', ro' if self.verb is Verb.MMAP and not self.arg else ''})"
 
@@ -77,6 +79,11 @@ def free(start: int, end: int) -> Op:
 def discard(start: int, end: int) -> Op:
     """Memory pressure on ``[start, end)``: pages that are free and clean since then go."""
     return Op(Verb.DISCARD, start, end)
+
+
+def exit_mm(mm: int = 0) -> Op:
+    """End ``mm``: all of it is unmapped, and it begins again. Needs a machine of several mms."""
+    return Op(Verb.EXIT, mm << MM_SHIFT, mm << MM_SHIFT)
 
 
 def op_array(ops: Iterable[Op], worker: int = 0) -> np.ndarray:

@@ -149,6 +149,8 @@ def _mix(group: Group, bits: tuple[int, ...], window: tuple[int, int] | None) ->
 def _serial(step: Step, bits: tuple[int, ...]) -> list[Op]:
     verb = Verb[step.verb.upper()]
     start, end = region_pages(step, bits) or (0, 0)
+    if verb is Verb.EXIT:
+        start = end = 0
     op = Op(verb, start, end, int(step.writable) if verb is Verb.MMAP else 0)
     return [op.moved(mm) for mm in mms_of(step)]
 

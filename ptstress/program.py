@@ -12,6 +12,7 @@ empty.
     walk munmap dontneed free discard mmap (p0..p8)     pages from p0 up to, without, p8; or one page
     mmap(p0..p8, ro)                                    read-only; writable otherwise
     write(m1:p3) dontneed(m1:p0..p8)                    of mm 1 instead of mm 0
+    exit(m0)                                            a whole mm
     # up to the end of the line is a comment
 """
 
@@ -23,7 +24,7 @@ from typing import NoReturn
 import numpy as np
 
 from ptstress.errors import UsageError
-from ptstress.operation import READ_ONLY, WRITABLE, Op, op_array
+from ptstress.operation import READ_ONLY, WRITABLE, Op, exit_mm, op_array
 from ptstress.pages import global_page, local_page
 from ptstress.vocabulary import MAX_MMS, MM_SHIFT, OPERATIONS, Verb
 
@@ -75,8 +76,9 @@ class Program:
         return max((end - start + local_page(start) for start, end in ends), default=0)
 
     def mms(self) -> int:
-        """How many mms it needs."""
-        return max((op.mm for op in self.operations()), default=0) + 1
+        """How many mms it needs. An only one cannot exit."""
+        exits = any(op.verb is Verb.EXIT for op in self.operations())
+        return max(max((op.mm for op in self.operations()), default=0) + 1, 2 if exits else 1)
 
 
 def parse(text: str, source: str = "<program>") -> Program:
@@ -150,6 +152,8 @@ class _Parser:
         return Op(verb, start, end, self._arg(verb, modes))
 
     def _pages(self, verb: Verb, text: str) -> tuple[int, int]:
+        if verb is Verb.EXIT:
+            return self._mm(text)
         match = _PAGES.fullmatch(text)
         one_page = verb in (Verb.READ, Verb.WRITE)
         if match is None or (one_page and match[4] is not None):
@@ -161,6 +165,12 @@ class _Parser:
         if max(mm, end_mm) >= MAX_MMS:
             self._refuse(f"mm m{max(mm, end_mm)}", f"m0 to m{MAX_MMS - 1}")
         return global_page(mm, start), global_page(end_mm, end)
+
+    def _mm(self, text: str) -> tuple[int, int]:
+        match = re.fullmatch(r"m(\d{1,3})", text)
+        if match is None or int(match[1]) >= MAX_MMS:
+            self._refuse(f"{text!r} in exit()", f"an mm, m0 to m{MAX_MMS - 1}")
+        return exit_mm(int(match[1]))[1:3]
 
     def _arg(self, verb: Verb, modes: list[str]) -> int:
         if verb is not Verb.MMAP:

@@ -18,10 +18,13 @@ RECLAIMS = (
 )
 
 # Which bugs a scheme can show: a bug outside the code that a scheme runs would survive for ever.
-_NEVER_CANARIES = ("M07-table", "P23", "M10-frame", "P21", "M09-free")
-_SYNC_CANARIES = ("P01", "M07-table", "P23", "M10-frame", "P21", "M09-free")
+_NEVER_CANARIES = ("M07-table", "P23", "M10-frame", "P21", "M09-free", "M07-exit")
+_SYNC_CANARIES = ("P01", "M07-table", "P23", "M10-frame", "P21", "M09-free", "M07-exit")
 # What every scheme runs too, but not every number of threads shows within the seconds that a canary has.
 _SHOWN = ("P13", "P13-local", "M10-discard", "M15-dirty")
+# Lockless lookups of VMAs; and of such as are reused without a grace period.
+_VMA_LOCK_CANARIES = ("P18", "P19")
+_TYPESAFE_CANARIES = (*_VMA_LOCK_CANARIES, "M01-recycled")
 # Split locks: the order of a table's lock and its parent's is theirs.
 _SPLIT_SYNC_CANARIES = (*_SYNC_CANARIES, "M15-lock-order")
 
@@ -32,6 +35,7 @@ class Scheme:
 
     ``dontneed_vma_lock``: DONTNEED takes the VMA lock instead of mmap_lock for read.
     ``drop_lock_before_flush``: it drops that lock before the final TLB flush.
+    ``vma_reuse``: freed VMA objects are reused at once (typesafe, Linux 6.15 and later) or after a grace period (rcu).
     ``canaries``: ids of the bugs that a run under this scheme must be able to find, and plants.
     ``shown``: ids of further bugs in code that it runs, for ``--bug``.
     """
@@ -42,6 +46,7 @@ class Scheme:
     reclaim: str
     dontneed_vma_lock: bool = False
     drop_lock_before_flush: bool = False
+    vma_reuse: str = "typesafe"
     canaries: tuple[str, ...] = ()
     shown: tuple[str, ...] = _SHOWN
 
@@ -61,21 +66,23 @@ class Scheme:
             "reclaim": self.reclaim,
             "dontneed_vma_lock": self.dontneed_vma_lock,
             "drop_lock_before_flush": self.drop_lock_before_flush,
+            "vma_reuse": self.vma_reuse,
         }
 
 
 SCHEMES = (
     Scheme(
         "linux-6.3", "before per-VMA locks: every operation under mmap_lock, empty tables stay",
-        "mmap_lock", "never", canaries=_NEVER_CANARIES,
+        "mmap_lock", "never", vma_reuse="rcu", canaries=_NEVER_CANARIES,
     ),
     Scheme(
         "linux-6.12", "faults under the VMA lock, DONTNEED under mmap_lock for read, empty tables stay",
-        "vma_lock", "never", canaries=_NEVER_CANARIES,
+        "vma_lock", "never", vma_reuse="rcu", canaries=(*_NEVER_CANARIES, *_VMA_LOCK_CANARIES),
     ),
     Scheme(
         "linux-6.18", "faults and DONTNEED under the VMA lock, DONTNEED frees the tables it empties",
-        "vma_lock", "sync", dontneed_vma_lock=True, drop_lock_before_flush=True, canaries=_SPLIT_SYNC_CANARIES,
+        "vma_lock", "sync", dontneed_vma_lock=True, drop_lock_before_flush=True,
+        canaries=(*_SPLIT_SYNC_CANARIES, *_TYPESAFE_CANARIES),
     ),
     Scheme(
         "covering", "toy protection by covering locks, DONTNEED frees the tables it empties",
@@ -93,6 +100,7 @@ def find_scheme(name: str) -> Scheme:
     if plus and protection in dict(PROTECTIONS) and reclaim in dict(RECLAIMS):
         able = _SYNC_CANARIES if protection == "covering" else _SPLIT_SYNC_CANARIES
         canaries = able if reclaim == "sync" else _NEVER_CANARIES
+        canaries += _TYPESAFE_CANARIES if protection == "vma_lock" else ()
         return Scheme(name, f"{protection} with reclaim {reclaim}", protection, reclaim, canaries=canaries)
     named = ", ".join(s.name for s in SCHEMES)
     generic = f"{'|'.join(dict(PROTECTIONS))}+{'|'.join(dict(RECLAIMS))}"

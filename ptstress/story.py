@@ -27,7 +27,7 @@ POISON = 0x6B6B6B6B6B6B6B10
 _CHANGES = ("rmw", "store", "plain_store")
 _LOCKS = "cy/sync/"
 # What a reader of a page-table race looks at. The rest (arenas, RCU slots, VMA fields) would bury it.
-_NAMES = re.compile(r"\w+_table \d+\[|pgd\[|(ptl|pml) of |page_table_lock|mmap_lock|pgtables_bytes|rss_anon|frame \d")
+_NAMES = re.compile(r"\w+_table \d+\[|pgd\[|(ptl|pml) of |page_table_lock|mmap_lock|mm_users|pgtables_bytes|rss_anon|frame \d")
 # Functions that are worth a line whatever they change.
 _FUNCTIONS = frozenset(
     {"tlb_fill", "flush_tlb_range", "flush_tlb_mm", "frame_free", "table_unlinked", "_table_release"}

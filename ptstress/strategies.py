@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from ptstress.model.geometry import Geometry
-from ptstress.operation import Op, mmap, read, write
+from ptstress.operation import Op, exit_mm, mmap, read, write
 from ptstress.program import Program
 from ptstress.vocabulary import OPERATIONS, Verb
 
@@ -89,12 +89,13 @@ def programs(
     dontneed, and so on.
     """
     window = draw(_windows(bits))
-    verbs = draw(st.lists(st.sampled_from(OPERATIONS), min_size=2, max_size=len(OPERATIONS), unique=True))
+    mms = draw(st.integers(1, mms))
+    known = [verb for verb in OPERATIONS if verb is not Verb.EXIT or mms > 1]
+    verbs = draw(st.lists(st.sampled_from(known), min_size=2, max_size=len(known), unique=True))
     # A few pages that accesses share, or they would hardly ever meet.
     hot = draw(st.lists(pages(bits, window), min_size=1, max_size=3, unique=True))
     access = st.sampled_from(hot)
     kinds = [_operation(verb, bits, window, False, access) for verb in verbs]
-    mms = draw(st.integers(1, mms))
     branch = st.lists(_somewhere(st.one_of(kinds), mms), min_size=1, max_size=max_ops).map(tuple)
     raced = draw(st.lists(branch, min_size=branches[0], max_size=branches[1]))
     prefix = [mmap(*window).moved(mm) for mm in range(mms)]
@@ -126,6 +127,8 @@ def _operation(
         touch = read if verb is Verb.READ else write
         return (access if access is not None else pages(bits, window)).map(touch)
     ranges = page_ranges(bits, window, invalid)
+    if verb is Verb.EXIT:
+        return st.just(exit_mm())
     if verb is Verb.MMAP:
         return st.tuples(ranges, st.booleans()).map(lambda drawn: mmap(*drawn[0], writable=not drawn[1]))
     return ranges.map(lambda pair: Op(verb, *pair))

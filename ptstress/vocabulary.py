@@ -18,6 +18,7 @@ class Verb(IntEnum):
     MMAP = 4
     MUNMAP = 5
     DONTNEED = 6
+    EXIT = 13
     FREE = 14
     DISCARD = 15
     SYNC = 23
@@ -31,7 +32,9 @@ class Verb(IntEnum):
 #: Status of an operation of which nobody knows what became of it: -ECANCELED, which no operation returns.
 STATUS_UNKNOWN = -125
 #: Verbs that are operations on the address space.
-OPERATIONS = (Verb.READ, Verb.WRITE, Verb.WALK, Verb.MMAP, Verb.MUNMAP, Verb.DONTNEED, Verb.FREE, Verb.DISCARD)
+OPERATIONS = (
+    Verb.READ, Verb.WRITE, Verb.WALK, Verb.MMAP, Verb.MUNMAP, Verb.DONTNEED, Verb.EXIT, Verb.FREE, Verb.DISCARD,
+)
 NR_VERBS = 24
 NR_COUNTERS = 112
 

@@ -16,7 +16,7 @@ from ptstress.errors import UsageError
 from ptstress.schemes import find_scheme
 from ptstress.tomlfile import Key, find_line, load_toml
 from ptstress.units import format_geometry, pages_of, parse_duration, parse_extent, parse_geometry
-from ptstress.vocabulary import MAX_MMS, OPERATIONS
+from ptstress.vocabulary import MAX_MMS, OPERATIONS, Verb
 
 Natural = Annotated[int, Meta(ge=0, le=1 << 32)]
 Positive = Annotated[int, Meta(ge=1, le=1 << 32)]
@@ -305,6 +305,9 @@ def _texts(w: Workload) -> Iterator[tuple[tuple[Key, ...], str, object]]:
 
 def _check_item(source: Source, key: tuple[Key, ...], item: Step | Group, bits: tuple[int, ...]) -> None:
     spans = [item.pages, item.tables, item.pmd_border]
+    verbs = {item.verb} if isinstance(item, Step) else {verb for verb, weight in item.mix.items() if weight}
+    if Verb.EXIT.label in verbs and source.workload.mms == 1:
+        source.refuse(key, "exit: an only mm never ends: expected mms = 2 or more in the workload")
     beside = isinstance(item, Group) and item.beside_trace
     if len(spans) - spans.count(None) + beside != 1:
         more = " or beside_trace = true" if isinstance(item, Group) else ""

@@ -5,7 +5,10 @@ from random import Random
 from ptstress.operation import Op, mmap, read, write
 from ptstress.vocabulary import OPERATIONS, Verb
 
-WEIGHTS = {Verb.READ: 6, Verb.WRITE: 8, Verb.WALK: 1, Verb.MMAP: 3, Verb.MUNMAP: 1, Verb.DONTNEED: 3, Verb.FREE: 2, Verb.DISCARD: 2}
+WEIGHTS = {
+    Verb.READ: 6, Verb.WRITE: 8, Verb.WALK: 1, Verb.MMAP: 3, Verb.MUNMAP: 1, Verb.DONTNEED: 3, Verb.EXIT: 0, Verb.FREE: 2,
+    Verb.DISCARD: 2,
+}
 
 
 def random_ops(seed: int, bits: tuple[int, ...], count: int) -> list[Op]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ptstress.errors import UsageError
 from ptstress.generator import BRANCHES, MMS, OPERATIONS_PER_BRANCH, TABLES, generate
-from ptstress.operation import Op, dontneed, mmap, munmap, op_array, ops_of, read, walk, write
+from ptstress.operation import Op, dontneed, exit_mm, mmap, munmap, op_array, ops_of, read, walk, write
 from ptstress.program import Program, parse
 from ptstress.strategies import TINY, operations, programs
 from ptstress.vocabulary import OPERATIONS, Verb
@@ -55,6 +55,8 @@ def test_lines_comments_and_spaces_mean_what_separators_mean():
         ("write(m1:p3)", write(M1 + 3)),
         ("read(m0:p3)", read(3)),
         ("mmap(m1:p0..p8, ro)", mmap(M1, M1 + 8, writable=False)),
+        ("exit(m0)", exit_mm()),
+        ("exit(m2)", exit_mm(2)),
         ("walk(m1:p5..p2)", walk(M1 + 5, M1 + 2)),
         ("walk(m1:p5..m0:p2)", walk(M1 + 5, 2)),
     ],
@@ -90,6 +92,7 @@ def test_operations(text, op):
         ("t0: mmap(p0..p8, rx)", 1, "'rx' in mmap()", "'ro', 'rw' or nothing"),
         ("t0: mmap(p0, ro, rw)", 1, "'ro, rw' in mmap()", "'ro', 'rw' or nothing"),
         (f"t0: write(p{1 << 60})", 1, f"page p{(1 << 60) + 1}", "pages below"),
+        ("t0: exit(p3)", 1, "'p3' in exit()", "an mm, m0 to m7"),
         ("t0: write(m8:p0)", 1, "mm m8", "m0 to m7"),
         ("t0: write(m1:p0..p2)", 1, "'m1:p0..p2' in write()", "one page such as p3"),
         ("\n".join(f"t{i}: read(p0)" for i in range(65)), 65, "more than 64 branches", "at most t63"),
@@ -134,6 +137,7 @@ def test_programs_round_trip(data, bits):
 def test_any_operation_round_trips(verb, start, end, arg):
     one_page = verb in (Verb.READ, Verb.WRITE)
     op = Op(verb, start, start + 1 if one_page else end, arg if verb is Verb.MMAP else 0)
+    op = exit_mm(op.mm) if verb is Verb.EXIT else op
     assert parse(f"t0: {op}").branches[0] == (op,)
 
 
@@ -154,5 +158,5 @@ def test_the_common_generator_makes_small_programs_that_share_tables(bits):
         assert region.end <= 1 << sum(bits)
         assert (region.end - region.start) >> bits[0] in TABLES
         local = [op.moved(-op.mm) for op in program.operations()]
-        assert all(region.start <= op.start < op.end <= region.end for op in local)
+        assert all(region.start <= op.start < op.end <= region.end for op in local if op.verb is not Verb.EXIT)
         assert parse(program.text()) == program

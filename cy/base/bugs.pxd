@@ -9,12 +9,16 @@ cdef enum:
     BUG_M07_TABLE = 2    # a table is freed without its grace period
     BUG_M10_FRAME = 3    # a frame is freed before the flush
     BUG_M15_LOCK_ORDER = 10  # fast detach waits for the pml with the ptl held
+    BUG_M01_RECYCLED = 11    # vma_start_read does not look whose VMA it has counted itself on
+    BUG_M07_EXIT = 12        # exit tears the mm down while operations are still in it
     BUG_P21 = 24         # munmap gives mmap_lock back before it has torn down (246c320a8cfe)
     BUG_M15_DIRTY = 25   # discard looks at D before it clears the entry
     BUG_M09_FREE = 26    # FREE clears D and does not flush
     BUG_M10_DISCARD = 27 # discard frees a frame before the deferred flush
     BUG_P13 = 43         # zap does not drain the flushes that reclaim deferred (3ea277194daa)
     BUG_P13_LOCAL = 44   # the drain flushes the calling cpu only (4b634918384c)
+    BUG_P18 = 48         # a VMA's bounds are looked at before its lock is held, and not again (657b5146955e)
+    BUG_P19 = 49         # mmap publishes a VMA before it write-locks it, and changes it afterwards (33313a747e81)
 
 cdef inline bint BUG(uint64_t mask, int bug) noexcept nogil:
     return PT_CHECKS and ((mask >> bug) & 1) != 0

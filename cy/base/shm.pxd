@@ -22,6 +22,7 @@ cdef enum:
     VERB_MMAP = 4
     VERB_MUNMAP = 5
     VERB_DONTNEED = 6
+    VERB_EXIT = 13
     VERB_FREE = 14
     VERB_DISCARD = 15
     VERB_SYNC = 23       # not an operation: wait until another worker has done `end` operations
@@ -83,6 +84,8 @@ cdef enum:
     C_STREAM_DONE = 66           # operations of the stream done, VERB_SYNC not counted
     C_HELD_NR = 67               # locks held (builds with checks): a hang shows who holds what
     C_HELD = 68                  # .. + 2 * MAX_HELD_SHOWN: their addresses and classes, first taken first
+    C_VMA_RECYCLED = 80          # a lockless reader met a VMA object that had become another mm's
+    C_EXIT_BY_OTHER = 81         # an mm was torn down by the last operation in it, not by its exit
     C_LAZYFREE = 99              # pages marked by FREE
     C_LAZYFREED = 100            # pages that a discard dropped
     C_LAZYFREE_KEPT = 101        # pages that a discard had unmapped and mapped again: dirty, or pinned
@@ -90,7 +93,7 @@ cdef enum:
     C_BATCHED_DRAINS = 103       # times somebody else made up for them under a ptl
 
 # One operation to do, as streams and programs hold it. read, write: [start, start + 1). mmap: `arg` is 1 if
-# writable. sync: wait until worker `start` has done `end` operations. `worker` matters in serial runs.
+# writable. exit: `start` is the first page of its mm. sync: wait until worker `start` has done `end` operations. `worker` matters in serial runs.
 cdef struct op:
     uint64_t start
     uint64_t end

@@ -26,6 +26,7 @@
 #  (E) I34 A success needs an instant at which the page may be mapped (for a write: writable), -EFAULT one
 #      at which it may not be. -ENOMEM of an access has no effect but needs the mapping.
 #  (F) I46 A walk reports what was present all the time, and nothing that was absent all the time.
+#  (G) An operation fails with -ESRCH only beside an exit of its mm. An exit is a munmap of all of its mm.
 # The quiescent page is one more observation at the end of a burst. It shows what was lost, and makes
 # the state that is carried to the next burst a single one.
 #
@@ -45,6 +46,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 from cy.base.cpu cimport cpu
 from cy.base.shm cimport event
+from cy.check.data_exits cimport data_exits_check
 from cy.check.data_group cimport data_groups_check, data_groups_touch_wide
 from cy.check.data_maps cimport data_dontneeds_check, data_maps_carry
 from cy.check.data_scan cimport data_place, data_scan
@@ -70,6 +72,8 @@ cdef inline void data_oracle_destroy(data_oracle *o) noexcept nogil:
     free(o.tgroups)
     free(o.map_ops)
     free(o.dontneeds)
+    free(o.exits)
+    free(o.shut_out)
     free(o.cuts)
     free(o.paint)
     free(o.maps_new)
@@ -109,6 +113,7 @@ cdef inline void data_oracle_burst(data_oracle *o, cpu *c, event **rings, const 
     data_scan(o, rings, counts, nr_workers)
     if not o.out_of_memory:
         data_dontneeds_check(o)
+        data_exits_check(o)
         data_groups_touch_wide(o)
     if not o.out_of_memory and data_place(o):
         data_groups_check(o)

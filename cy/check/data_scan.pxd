@@ -3,12 +3,14 @@
 # Accesses and small range operations go to their pages, larger ones to their groups, and very large ones
 # to one list that each group looks through: nothing is done 25 000 times for 50 GiB. Each page and
 # group is then given its operations, in the order of t0.
-from libc.errno cimport EFAULT, EINVAL, ENOMEM
+from libc.errno cimport EFAULT, EINVAL, ENOMEM, ESRCH
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.shm cimport (
-    STATUS_UNKNOWN, VERB_DISCARD, VERB_DONTNEED, VERB_FREE, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE, event)
+    STATUS_UNKNOWN, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK,
+    VERB_WRITE, event)
 from cy.check.record cimport BITS_PER_LINE
+from cy.check.data_exits cimport data_exit_add, data_exits_begin, data_shut_out_add
 from cy.check.data_table cimport data_group_get, data_page_get
 from cy.check.data_types cimport (
     DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, GROUP_SHIFT, GROUP_WORDS, MAKES_HOLE, MAKES_RO, MAKES_RW, MAPS,
@@ -32,7 +34,7 @@ cdef inline uint32_t data_kind(const event *e) noexcept nogil:
         return FREES if e.status != -EINVAL else 0
     if e.verb == VERB_DISCARD:
         return DISCARD | DISCARD_LAZY if e.status != -EINVAL else 0
-    if e.verb == VERB_MUNMAP:
+    if e.verb == VERB_MUNMAP or e.verb == VERB_EXIT:
         if e.status == 0:
             return DISCARD | DISCARD_SURE | MAKES_HOLE
         return DISCARD | MAKES_HOLE if e.status == STATUS_UNKNOWN else 0
@@ -85,6 +87,7 @@ cdef inline void data_scan(data_oracle *o, event **rings, const uint64_t *counts
     o.nr_tgroups = 0
     o.nr_map_ops = 0
     o.nr_dontneeds = 0
+    data_exits_begin(o)
     for i in range(nr_workers):
         r[i].at = rings[i]
         r[i].end = rings[i] + counts[i]
@@ -123,6 +126,13 @@ cdef inline void _skip_foreign(data_oracle *o, ring *r) noexcept nogil:
 # Each operation is counted by one shard: an access by that of its page, others by the first.
 cdef inline void _take(data_oracle *o, const event *e, uint32_t worker) noexcept nogil:
     cdef uint32_t i
+    if e.verb == VERB_EXIT and (e.status == 0 or e.status == STATUS_UNKNOWN):
+        data_exit_add(o, e)
+    elif e.status == -ESRCH and not _is_incomplete(e):
+        if o.shard == 0 or e.verb == VERB_READ or e.verb == VERB_WRITE:
+            o.checked += 1
+            data_shut_out_add(o, e)
+        return
     if e.verb == VERB_READ or e.verb == VERB_WRITE:
         if not _has_rule(e):
             o.unchecked += 1
@@ -148,7 +158,7 @@ cdef inline bint _has_rule(const event *e) noexcept nogil:
         return e.status == 0 or e.status == -EFAULT or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
     if e.verb == VERB_WALK:
         return e.status == -EINVAL or e.status == STATUS_UNKNOWN or (e.status == 0 and <uint64_t>e.lines * BITS_PER_LINE >= e.end - e.start)
-    if e.verb == VERB_DISCARD:
+    if e.verb == VERB_DISCARD or e.verb == VERB_EXIT:
         return e.status == 0 or e.status == -EINVAL or e.status == STATUS_UNKNOWN
     if e.verb == VERB_MMAP or e.verb == VERB_MUNMAP or data_is_madvise(e):
         return e.status == 0 or e.status == -EINVAL or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
@@ -163,7 +173,7 @@ cdef inline void _check_arguments(data_oracle *o, const event *e) noexcept nogil
     cdef uint64_t nr, at, word, end = e.end - (e.start >> MM_SHIFT << MM_SHIFT)     # in its mm
     if e.status == 0 and wrong:
         data_report(o, 34, b"verb a succeeded on an impossible range that ends at page b", e.start, e.verb, e.end)
-    if o.task_pages != 0 and not wrong:
+    if o.task_pages != 0 and not wrong and e.verb != VERB_EXIT:
         if e.status == -EINVAL and end <= o.task_pages:
             data_report(o, 34, b"verb a refused a range inside the address space, up to page b", e.start, e.verb, e.end)
         if e.status == 0 and end > o.task_pages:

@@ -152,6 +152,12 @@ cdef struct mapping:
     uint64_t end
     uint32_t states             # set of MAP_*
 
+# An exit of an mm that succeeded. `until`: latest t1 of it and those before it.
+cdef struct data_exit:
+    uint64_t t0
+    uint64_t until
+    uint64_t mm
+
 # Disjoint stretches of time, ascending; both ends are outside.
 cdef struct stretch_list:
     uint64_t n
@@ -215,6 +221,13 @@ cdef struct data_oracle:
     const event **dontneeds     # those whose status says something about holes
     uint64_t nr_dontneeds
     uint64_t cap_dontneeds
+    data_exit *exits            # that succeeded, by t0
+    uint64_t nr_exits
+    uint64_t cap_exits
+    uint64_t exits_until[8]     # by mm: latest t1
+    const event **shut_out      # operations that found their mm exiting
+    uint64_t nr_shut_out
+    uint64_t cap_shut_out
     uint64_t *cuts
     uint64_t cap_cuts
     uint64_t *paint

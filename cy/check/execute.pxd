@@ -1,5 +1,5 @@
 # Execute one operation on behalf of a worker: record it, do it, then let grace periods move.
-from libc.errno cimport EINVAL
+from libc.errno cimport EINVAL, ESRCH
 from libc.signal cimport SIGSEGV, raise_ as c_raise
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport cpu_relax, plain_load, plain_store, sched_wait
@@ -8,15 +8,17 @@ from cy.base.clock cimport sched_yield
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, pt_report
 from cy.base.shm cimport (
-    C_STREAM_DONE, ORACLE_PROGRESS, VERB_DISCARD, VERB_DONTNEED, VERB_FREE, VERB_MMAP, VERB_MUNMAP, VERB_READ,
+    C_STREAM_DONE, ORACLE_PROGRESS, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_MMAP, VERB_MUNMAP, VERB_READ,
     VERB_WALK, VERB_WRITE, event, op)
 from cy.check.machine cimport machine, machine_mm
 from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
 from cy.mm.deferred cimport frames_poll
+from cy.mm.mm_users cimport mmget_not_zero
 from cy.mm.types cimport mm
 from cy.ops.access cimport do_access
 from cy.ops.discard cimport do_discard
 from cy.ops.dontneed cimport do_dontneed
+from cy.ops.exit cimport do_exit, mmput
 from cy.ops.free cimport do_free
 from cy.ops.mmap cimport do_mmap
 from cy.ops.munmap cimport do_munmap
@@ -38,6 +40,7 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
     cdef mm *m = machine_mm(x, o.start)
     cdef event *e
     cdef uint32_t verb = o.verb
+    cdef bint refcounted = x.nr_mms > 1 and verb != VERB_EXIT     # an only mm never exits
     cdef uint32_t lines = 0
     cdef uint64_t value = 0, incarnation = 0
     cdef int status
@@ -48,8 +51,11 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
         return False
     rcu_backpressure(c, &m.rcu[RCU_TABLES])
     rcu_backpressure(c, &m.rcu[RCU_HW])
-    e = record_begin(c, verb, o.start, o.end, lines)
-    if verb == VERB_READ:
+    e = record_begin(c, verb, o.start, m.end_page if verb == VERB_EXIT else o.end, lines)
+    if refcounted and not mmget_not_zero(m):
+        refcounted = False
+        status = -ESRCH
+    elif verb == VERB_READ:
         status = do_access(c, m, o.start, False, &value, &incarnation)
     elif verb == VERB_WRITE:
         value = fresh_value(c)
@@ -68,12 +74,16 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
         status = do_mmap(c, m, o.start, o.end, <uint32_t>(o.arg & 1))
     elif verb == VERB_MUNMAP:
         status = do_munmap(c, m, o.start, o.end)
+    elif verb == VERB_EXIT:
+        status = do_exit(c, m) if x.nr_mms > 1 and o.start == m.first_page else -EINVAL
     else:
         pt_report(c, ORACLE_PROGRESS, 0, b"there is no operation a", 0, verb, 0)
         status = -EINVAL
     if status == 0:
         e.value = value
         e.incarnation = incarnation
+    if refcounted:
+        mmput(c, m)
     record_end(c, e, status)
     if PT_TSAN and m.knobs.tsan_plant:
         plain_store(&m.planted, plain_load(&m.planted) + 1)      # BUSTED: must be found by the race detector

@@ -6,17 +6,14 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu
-from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT, geo_fanout, geo_task_size
+from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT, geo_task_size
 from cy.base.rng cimport rng_seed
 from cy.base.shm cimport event, shm_header, shm_worker
 from cy.mm.arena cimport arena_reset
-from cy.mm.batch cimport BATCH_START
-from cy.mm.rss cimport mm_rss_reset
+from cy.mm.mm_users cimport mm_first_init
 from cy.mm.table cimport table_entries
 from cy.mm.types cimport arena, arena_item, mm, page, protect_ops, ptdesc, reclaim_ops, vma
 from cy.sync.rcu cimport rcu_cpu_init, rcu_domain, rcu_domain_init
-from cy.sync.seqcount cimport seqcount_init
-from cy.sync.spinlock cimport spin_lock_init
 
 cdef struct machine:
     mm mms[8]
@@ -131,31 +128,12 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
     for i in range(x.tables.nr):
         first.ptdescs[i].mm = NULL
     for i in range(x.nr_mms):
-        _mm_reset(&x.mms[i], x.first_pgd + i)
+        mm_first_init(&x.mms[i], &first.ptdescs[x.first_pgd + i])
     rcu_domain_init(&x.rcu[RCU_TABLES], RCU_TABLES, x.cpus, x.nr_workers)
     rcu_domain_init(&x.rcu[RCU_HW], RCU_HW, x.cpus, x.nr_workers)
     x.header.nr_reports = 0
     for i in range(x.nr_workers):
         _cpu_reset(x, &x.cpus[i], i)
-
-cdef inline void _mm_reset(mm *m, uint32_t pgd) noexcept nogil:
-    m.pgd = &m.ptdescs[pgd]
-    m.pgd.mm = m
-    m.pgd.level = m.geo.levels - 1
-    m.pgd.addr = m.first_page << PAGE_SHIFT
-    m.pgd.detached = 0
-    memset(m.pgd.entries, 0, <size_t>geo_fanout(&m.geo, m.pgd.level) * 8)
-    spin_lock_init(&m.pgd.lock)
-    spin_lock_init(&m.page_table_lock)
-    m.mmap_lock.count = 0
-    seqcount_init(&m.mm_lock_seq)
-    seqcount_init(&m.set.seq)
-    m.set.nr = 0
-    m.next_anon_vma = 0
-    m.pgtables_bytes = 0
-    mm_rss_reset(m)
-    m.tlb_flush_pending = 0
-    m.tlb_flush_batched = BATCH_START
 
 # The mm of a global page number. A page of an mm that does not exist lies behind the end of the first one.
 cdef inline mm *machine_mm(machine *x, uint64_t page) noexcept nogil:

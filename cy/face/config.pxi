@@ -5,6 +5,10 @@ RECLAIMS = {"never": RECLAIM_NEVER, "sync": RECLAIM_SYNC}
 BUG_BITS = {
     "P01": BUG_P01,
     "M15-lock-order": BUG_M15_LOCK_ORDER,
+    "M01-recycled": BUG_M01_RECYCLED,
+    "M07-exit": BUG_M07_EXIT,
+    "P18": BUG_P18,
+    "P19": BUG_P19,
     "P21": BUG_P21,
     "P23": BUG_P23,
     "M07-table": BUG_M07_TABLE,
@@ -16,7 +20,7 @@ BUG_BITS = {
     "P13-local": BUG_P13_LOCAL,
 }
 VERBS = (
-    VERB_READ, VERB_WRITE, VERB_WALK, VERB_MMAP, VERB_MUNMAP, VERB_DONTNEED, VERB_FREE, VERB_DISCARD, VERB_SYNC,
+    VERB_READ, VERB_WRITE, VERB_WALK, VERB_MMAP, VERB_MUNMAP, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_DISCARD, VERB_SYNC,
 )
 KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
@@ -25,7 +29,7 @@ KNOB_DEFAULTS = {
 }
 CONFIG_DEFAULTS = {
     "geometry": (9, 9, 9, 9), "protection": "vma_lock", "reclaim": "sync", "dontneed_vma_lock": True,
-    "drop_lock_before_flush": True, "workers": 1, "mms": 1, "tables": 4096, "frames": 65536, "vmas": 1024,
+    "drop_lock_before_flush": True, "vma_reuse": "typesafe", "workers": 1, "mms": 1, "tables": 4096, "frames": 65536, "vmas": 1024,
     "ring_events": 4096, "seed": 0, "bugs": (), "knobs": {},
 }
 
@@ -65,6 +69,7 @@ cdef int fill_mm(machine *x, dict config) except -1:
     reclaim_fill(m, &x.reclaim, _choose("reclaim", config["reclaim"], RECLAIMS))
     m.dontneed_vma_lock = bool(config["dontneed_vma_lock"])
     m.drop_lock_before_flush = bool(config["drop_lock_before_flush"])
+    m.vma_typesafe = _choose("vma_reuse", config["vma_reuse"], {"rcu": 0, "typesafe": 1})
     m.bugs = 0
     for bug in config["bugs"]:
         if not PT_CHECKS:

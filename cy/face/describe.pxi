@@ -32,6 +32,7 @@ cdef str _mm_field(uint64_t offset):
         (<uint64_t><uintptr_t>&x.mms[0].mm_lock_seq, "mm_lock_seq"),
         (<uint64_t><uintptr_t>&x.mms[0].set, "vma set"),
         (<uint64_t><uintptr_t>&x.mms[0].next_anon_vma, "next_anon_vma"),
+        (<uint64_t><uintptr_t>&x.mms[0].mm_users, "mm_users"),
         (<uint64_t><uintptr_t>&x.mms[0].pgtables_bytes, "pgtables_bytes"),
         (<uint64_t><uintptr_t>&x.mms[0].rss_anon, "rss_anon"),
         (<uint64_t><uintptr_t>&x.mms[0].tlb_flush_pending, "tlb_flush_pending"),

@@ -26,11 +26,15 @@ cdef enum:
 
 # A zeroed table, private to the caller, or NULL. Context: may sleep; no spinlock held.
 cdef inline ptdesc *pagetable_alloc(cpu *c, mm *m, uint32_t level, uint64_t addr) noexcept nogil:
-    cdef uint32_t i, word
-    cdef ptdesc *t
     if rng_one_in(&c.rng, m.knobs.alloc_fail):
         count(c, C_ALLOC_FAILED)
         return NULL
+    return pagetable_take(c, m, level, addr)
+
+# The same, for who cannot do without: it fails only while all tables are in use or wait for a grace period.
+cdef inline ptdesc *pagetable_take(cpu *c, mm *m, uint32_t level, uint64_t addr) noexcept nogil:
+    cdef uint32_t i, word
+    cdef ptdesc *t
     i = arena_alloc(c, m.tables)
     if i == ARENA_NONE:
         deferred_poll(c, m)

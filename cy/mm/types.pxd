@@ -78,8 +78,10 @@ cdef struct ptdesc:
 
 # ---- vma.pxd, vma_lock.pxd ------------------------------------------------------------------
 
+# Type-stable (SLAB_TYPESAFE_BY_RCU): a lockless reader may hold the pointer while the object becomes another VMA, also
+# one of another mm; it is a VMA all the time, and vm_refcnt is 0 in between.
 cdef struct vma:
-    rcu_head rcu            # first
+    rcu_head rcu            # first; used where VMAs are freed by RCU
     # Written: mmap_lock held for writing and the VMA write-locked. Read: mmap_lock, or the VMA
     # locked for reading.
     uint64_t vm_start
@@ -92,7 +94,7 @@ cdef struct vma:
     uint32_t vm_lock_seq
     uint32_t index
     uint32_t next           # link in a munmap
-    void *mm
+    uint64_t vm_mm          # mm *. Written before it is attached; read: vm_refcnt raised
     uint64_t pad0[8]
     # 0 detached, 1 attached, 1 + n readers; VMA_EXCLUDE_READERS added while a writer drains them.
     # Alone on its cache line, as in the kernel: every fault writes it, and lookups of other VMAs read the rest.
@@ -133,6 +135,7 @@ cdef struct mm:
     uint64_t bugs
     uint32_t dontneed_vma_lock          # DONTNEED takes the VMA lock (6.17 and later)
     uint32_t drop_lock_before_flush     # and drops it before tlb_finish_mmu
+    uint32_t vma_typesafe               # VMA objects are reused at once (6.15 and later), else after a grace period
     const protect_ops *protect
     const reclaim_ops *reclaim          # NULL: never
     # What all mms of a machine share: frames, tables and VMA objects move between them, and a cpu runs any of them.
@@ -159,13 +162,14 @@ cdef struct mm:
     uint32_t next_anon_vma
     uint64_t pad0[8]
     # Atomic. pte, pmd and pud tables, 4096 each; raised before a table is reachable, lowered after.
+    uint64_t mm_users                   # see mm_users.pxd
     uint64_t pgtables_bytes
     uint64_t tlb_flush_pending          # atomic: gathers begun and not finished
     uint32_t tlb_flush_batched          # atomic: flushes that reclaim deferred, and how many are made up for; see batch.pxd
     uint32_t pad3
     cpu_counter rss_anon[64]            # atomic; each cpu counts on its own line, as percpu_counter does
     uint64_t planted                    # see knobs.tsan_plant
-    uint64_t pad1[7]
+    uint64_t pad1[6]
 
 # ---- cursor.pxd: what a protection policy fills in ------------------------------------------
 

@@ -1,6 +1,6 @@
 # The set of VMAs: a sorted array, changed in place inside a sequence counter.
 #
-# Under mmap_lock it is read as it is. Lockless readers (under RCU, so that VMA objects stay) search it
+# Under mmap_lock it is read as it is. Lockless readers (under RCU, so that VMA objects stay VMAs) search it
 # and check the counter; if a writer came in between they retry, and give up after a few turns, which
 # counts as a failed lookup. Source: mm/vma.c, mm/mmap.c.
 # Deviation: the kernel's maple tree lets lookups succeed beside a writer elsewhere in the tree.
@@ -119,15 +119,22 @@ cdef inline void vm_area_init(mm *m, vma *v, uint64_t start, uint64_t end, uint3
     WRITE_ONCE32(&v.anon_vma, 0)
     WRITE_ONCE32(&v.vm_refcnt, 0)
     WRITE_ONCE32(&v.vm_lock_seq, m.mm_lock_seq.sequence - 2)    # not locked
-    v.mm = m
+    WRITE_ONCE(&v.vm_mm, <uint64_t>m)
 
-# Free a detached VMA after a grace period.
+# The mm of a VMA. Stable while vm_refcnt is not 0.
+cdef inline mm *vma_mm(vma *v) noexcept nogil:
+    return <mm *>READ_ONCE(&v.vm_mm)
+
+# Free a detached VMA: at once, as lockless readers notice what became of it, or after a grace period.
 cdef inline void vm_area_free(cpu *c, mm *m, vma *v) noexcept nogil:
-    call_rcu(c, &m.rcu[RCU_TABLES], &v.rcu, _vma_gp_over)
+    if m.vma_typesafe:
+        arena_free(c, m.vmas, v.index)
+    else:
+        call_rcu(c, &m.rcu[RCU_TABLES], &v.rcu, _vma_gp_over)
 
 cdef inline void _vma_gp_over(cpu *c, rcu_head *head) noexcept nogil:
     cdef vma *v = <vma *>head
-    arena_free(c, (<mm *>v.mm).vmas, v.index)
+    arena_free(c, vma_mm(v).vmas, v.index)
 
 # May two adjoining VMAs be one? Source: mm/vma.c is_mergeable_anon_vma. Context: mmap_lock for writing.
 cdef inline bint anon_vma_compatible(uint32_t a, uint32_t b) noexcept nogil:

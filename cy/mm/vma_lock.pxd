@@ -7,17 +7,21 @@
 # [PT-006] pairs with: vma_start_read's acquire load of mm_lock_seq and vma_end_write_all's release.
 # A reader that finds the VMA unlocked sees every change made while it was locked.
 # [PT-007] pairs with: the acquire increment in vma_start_read and the release in vma_mark_attached.
-# Source: include/linux/mmap_lock.h, mm/mmap_lock.c. Not modelled: reuse of VMA objects without a
-# grace period (SLAB_TYPESAFE_BY_RCU); VMAs are freed by call_rcu, as until 6.13.
+# A reader may hold the pointer of a VMA that was freed and has become another one meanwhile. Its count is then that of the
+# other VMA, so vma_start_read looks whose it is, and lock_vma_under_rcu what it covers, once it is counted.
+# Source: include/linux/mmap_lock.h, mm/mmap_lock.c. Not modelled: the pin of the other mm while its writer is woken; here
+# an mm is memory for ever and waiters look at the count.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
     READ_ONCE, READ_ONCE32, WRITE_ONCE32, atomic_add_return32, cmpxchg32, smp_load_acquire32,
     smp_store_release32)
+from cy.base.bugs cimport BUG, BUG_M01_RECYCLED, BUG_P18
 from cy.base.build cimport PT_CHECKS
-from cy.base.cpu cimport RCU_TABLES, cpu, delay_point, pt_report
-from cy.base.shm cimport ORACLE_LOCK_ORDER
+from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
+from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT
+from cy.base.shm cimport C_VMA_RECYCLED, ORACLE_LOCK_ORDER
 from cy.mm.types cimport mm, vma
-from cy.mm.vma cimport vm_start, vma_lookup_lockless
+from cy.mm.vma cimport vm_start, vma_lookup_lockless, vma_mm
 from cy.sync.lockclass cimport (
     LOCK_MMAP, LOCK_VMA, lock_check_order, lock_held_pop, lock_held_push, lock_is_held, might_sleep)
 from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
@@ -53,8 +57,8 @@ cdef inline void mmap_write_downgrade(cpu *c, mm *m) noexcept nogil:
     vma_end_write_all(c, m)
     downgrade_write(c, &m.mmap_lock)
 
-# Try to lock a VMA for reading. Context: RCU, so that the object stays one. Does not wait.
-# False: detached, write-locked, or about to be; the caller falls back to mmap_lock.
+# Try to lock a VMA of m for reading. Context: RCU, so that the object stays a VMA. Does not wait.
+# False: detached, recycled by another mm, write-locked, or about to be; the caller falls back to mmap_lock.
 cdef inline bint vma_start_read(cpu *c, mm *m, vma *v) noexcept nogil:
     cdef uint32_t refcnt
     if READ_ONCE32(&v.vm_lock_seq) == READ_ONCE32(&m.mm_lock_seq.sequence):
@@ -69,7 +73,12 @@ cdef inline bint vma_start_read(cpu *c, mm *m, vma *v) noexcept nogil:
             break
         refcnt = READ_ONCE32(&v.vm_refcnt)
     delay_point(c)
-    # The count is raised: a writer that comes now waits for us. One that came before shows here.
+    # The count is raised: it is the same VMA from here on, but perhaps not the one that was looked up.
+    if vma_mm(v) != m and not BUG(m.bugs, BUG_M01_RECYCLED):
+        count(c, C_VMA_RECYCLED)
+        atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)      # [PT-008] pairs with: vma_start_write.
+        return False
+    # A writer that comes now waits for us. One that came before shows here.
     if READ_ONCE32(&v.vm_lock_seq) == smp_load_acquire32(&m.mm_lock_seq.sequence):
         # [PT-006] pairs with: vma_end_write_all.
         atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)
@@ -88,13 +97,18 @@ cdef inline vma *lock_vma_under_rcu(cpu *c, mm *m, uint64_t addr) noexcept nogil
     v = vma_lookup_lockless(m, addr)
     delay_point(c)
     if v != NULL and vma_start_read(c, m, v):
-        # The bounds may have changed before the lock was ours.
-        if READ_ONCE(&v.vm_start) <= addr < READ_ONCE(&v.vm_end):
+        # The bounds may have changed before the lock was ours, or the object have become another VMA.
+        if BUG(m.bugs, BUG_P18) or _vma_covers(v, addr):
             rcu_read_unlock(c, &m.rcu[RCU_TABLES])
             return v
         vma_end_read(c, v)
     rcu_read_unlock(c, &m.rcu[RCU_TABLES])
     return NULL
+
+# As in the kernel, where addresses of all mms look alike, this does not tell whose VMA it is.
+cdef inline bint _vma_covers(vma *v, uint64_t addr) noexcept nogil:
+    cdef uint64_t in_mm = (<uint64_t>1 << (MM_SHIFT + PAGE_SHIFT)) - 1
+    return READ_ONCE(&v.vm_start) & in_mm <= addr & in_mm < READ_ONCE(&v.vm_end) & in_mm
 
 cdef inline int vma_readers_drained(const void *arg) noexcept nogil:
     return (<const vma *>arg).vm_refcnt == VMA_EXCLUDE_READERS + 1

@@ -7,7 +7,8 @@
 from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32
-from cy.base.cpu cimport cpu
+from cy.base.bugs cimport BUG, BUG_P19
+from cy.base.cpu cimport cpu, delay_point
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.mm.types cimport ARENA_NONE, mm, vma
 from cy.mm.vma cimport (
@@ -74,8 +75,12 @@ cdef inline vma *_map_region(cpu *c, mm *m, uint64_t start, uint64_t end, uint32
         vma_start_write(c, m, next)
         vma_set_bounds(m, next, start, vm_end(next))
         return new
-    vm_area_init(m, new, start, end, writable)
-    vma_start_write(c, m, new)
+    # What it allows is set last, while the VMA is write-locked, as vma_set_page_prot does it.
+    vm_area_init(m, new, start, end, 0)
+    if not BUG(m.bugs, BUG_P19):
+        vma_start_write(c, m, new)
     vma_set_insert(m, new)
     vma_mark_attached(new)
+    delay_point(c)
+    WRITE_ONCE32(&new.writable, writable)
     return NULL

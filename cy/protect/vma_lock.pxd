@@ -16,7 +16,8 @@ cdef inline int vma_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint32
     if intent == INTENT_FAULT or (intent == INTENT_ZAP and cur.mm.dontneed_vma_lock):
         v = lock_vma_under_rcu(cur.cpu, cur.mm, start)
         if v != NULL:
-            if end <= vm_end(v):
+            # A fault concerns one page, and the lookup has proved that it covers that.
+            if intent == INTENT_FAULT or end <= vm_end(v):
                 cur.vma = v
                 cur.held |= HELD_VMA
                 return 0

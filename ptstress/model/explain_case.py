@@ -6,7 +6,8 @@ segment is a longest run of pages that every range operation but a walk treats a
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from errno import EINVAL, ENOMEM
+from errno import EINVAL, ENOMEM, ESRCH
+from itertools import repeat
 from typing import NamedTuple
 
 from ptstress.model.result import Observation
@@ -60,6 +61,7 @@ class Case:
         self.limit = space.geometry.pages
         self.may_fail = may_fail
         self.contradiction: str | None = None
+        self._ops = branches
         self._parts = dict(space.parts())
         present = {first + page: entry for first, part in self._parts.items() for page, entry in part.tables.pages()}
         touched = {op.start for ops in branches for op in ops if op.verb in _ACCESSES}
@@ -104,14 +106,19 @@ class Case:
     def _task(
         self, op: Op, o: Observation, b: int, index: int, seen: Sequence[Sequence[Observation]], realtime: bool
     ) -> Task:
+        if op.verb is Verb.EXIT and o.status == 0 and len(self._parts) > 1:
+            # What an exit does to the pages of its mm: it unmaps them all.
+            op = Op(Verb.MUNMAP, op.start, op.start + self.limit)
         lo, hi = bisect_left(self.pages, op.start), bisect_left(self.pages, op.end)
         cells = tuple(range(lo, max(lo, hi)))
-        expected = self._static_status(op)
+        expected = self._static_status(op) if o.status != -ESRCH else -ESRCH
         inert = expected is not None
         if inert and o.status != expected:
             self._contradict(f"t{b}: {op} returned {o.status}, expected {expected}")
         if self.may_fail and o.status == -ENOMEM and op.verb in (Verb.MMAP, Verb.MUNMAP):
             inert = True
+        if o.status == -ESRCH and not any(map(self._is_exit_beside, repeat(op), repeat(o), self._ops, seen)):
+            self._contradict(f"t{b}: {op} found its mm exiting, but no exit of it was under way")
         bits = ()
         if op.verb is Verb.WALK and not inert:
             bits = tuple(o.bits >> (self.pages[c] - op.start) & 1 for c in cells)
@@ -130,6 +137,14 @@ class Case:
         )
 
     @staticmethod
+    def _is_exit_beside(op: Op, o: Observation, ops: Sequence[Op], seen: Sequence[Observation]) -> bool:
+        """Whether one of ``ops`` is an exit that succeeded, of the mm of ``op`` and at the same time."""
+        return any(
+            other.verb is Verb.EXIT and other.mm == op.mm and row.status == 0 and row.t0 <= o.t1 and o.t0 <= row.t1
+            for other, row in zip(ops, seen, strict=True)
+        )
+
+    @staticmethod
     def _ended_before(o: Observation, others: Sequence[Observation]) -> int:
         return sum(1 for other in others if 0 < other.t1 < o.t0)
 
@@ -137,6 +152,8 @@ class Case:
         """The status of an operation that does nothing, whatever the others do; ``None`` if it does something."""
         if op.verb in _ACCESSES or (op.start < op.end and op.end - (op.start - local_page(op.start)) <= self.limit):
             return None
+        if op.verb is Verb.EXIT:
+            return 0 if len(self._parts) > 1 else -EINVAL
         if op.verb is Verb.MMAP and op.start < op.end:
             return -ENOMEM
         return 0 if op.start == op.end and op.verb in (Verb.WALK, Verb.DONTNEED, Verb.FREE, Verb.DISCARD) else -EINVAL

@@ -64,6 +64,12 @@ class AddressSpace:
         other._writes, other._frames = self._writes, self._frames
         return other
 
+    def reborn(self) -> "AddressSpace":
+        """An empty one, whose stamps go on where those of this one end."""
+        other = AddressSpace(self.geometry.bits, self.reclaim, self.max_vmas)
+        other._writes, other._frames = self._writes, self._frames
+        return other
+
     def parts(self) -> Iterator[tuple[int, "AddressSpace"]]:
         """``(first global page, address space)`` of each mm: of the only one."""
         yield 0, self
@@ -151,6 +157,10 @@ class AddressSpace:
             self.tables.zap(hole.start, hole.end)
             self.tables.free_behind(hole)
         return _DONE
+
+    def _exit(self, _start: int, _end: int, _arg: int) -> Result:
+        # An only mm stays; several: see AddressSpaces.
+        return _INVALID
 
     def _sync(self, _worker: int, _ops: int, _arg: int) -> Result:
         # Waiting for another worker is nothing in a single thread.

@@ -9,6 +9,7 @@ from ptstress.model.result import Result
 from ptstress.model.space import AddressSpace
 from ptstress.operation import Op
 from ptstress.pages import global_page, local_page, mm_of
+from ptstress.vocabulary import Verb
 
 
 class AddressSpaces:
@@ -31,6 +32,9 @@ class AddressSpaces:
         """Do one operation in its mm. Pages of an mm that does not exist lie behind the end of the first one."""
         if op.mm >= len(self.spaces):
             return self.spaces[0].apply(op)
+        if op.verb is Verb.EXIT and len(self.spaces) > 1:
+            self.spaces[op.mm] = self.spaces[op.mm].reborn()
+            return Result(0)
         return self.spaces[op.mm].apply(op.moved(-op.mm))
 
     def learn(self, page: int, incarnation: int, value: int) -> None:
