@@ -93,6 +93,8 @@ class _Change:
             return
         at = self._at(ops)
         op = ops[at]
+        if op.verb is Verb.EXIT:
+            return
         start = local_page(op.start)
         end = start + op.end - op.start
         step = self.rng.choice((-self.table_pages, -1, 1, self.table_pages))

@@ -17,7 +17,7 @@ from ptstress.errors import PtstressError
 from ptstress.fuzz_containment import Executor, Stopped
 from ptstress.fuzz_example import Failure, FuzzExample
 from ptstress.model.geometry import Geometry
-from ptstress.operation import Op
+from ptstress.operation import Op, exit_mm
 from ptstress.pages import local_page
 from ptstress.program import Program
 from ptstress.schemes import SCHEMES
@@ -172,7 +172,8 @@ def _operations(draw: st.DrawFn, pages: int, mms: int) -> Op:
     place, length = draw(st.integers(0, mms * pages - 1)), draw(st.integers(0, pages))
     length = 1 if verb in (Verb.READ, Verb.WRITE) else length
     mm, start = divmod(place, pages)
-    return Op(verb, start, min(start + length, pages), arg).moved(mm)
+    op = exit_mm() if verb is Verb.EXIT else Op(verb, start, min(start + length, pages), arg)
+    return op.moved(mm)
 
 
 def _list_choices(ops: Sequence[Op], pages: int) -> list[int | bool]:

@@ -32,7 +32,7 @@ class AddressSpaces:
         """Do one operation in its mm. Pages of an mm that does not exist lie behind the end of the first one."""
         if op.mm >= len(self.spaces):
             return self.spaces[0].apply(op)
-        if op.verb is Verb.EXIT and len(self.spaces) > 1:
+        if op.verb is Verb.EXIT and len(self.spaces) > 1 and local_page(op.start) == 0:
             self.spaces[op.mm] = self.spaces[op.mm].reborn()
             return Result(0)
         return self.spaces[op.mm].apply(op.moved(-op.mm))
