@@ -11,6 +11,7 @@ from ptstress.bench_engine import operation_rows, record_rows, thread_rows
 from ptstress.bench_fuzz import fuzz_rows
 from ptstress.bench_runs import explore_rows, run_rows
 from ptstress.errors import UsageError
+from ptstress.history_bench import history_rows
 from ptstress.options import screen, shared, write_json
 
 #: Groups of rows in the order of the table. A module that measures something else adds one line.
@@ -21,6 +22,7 @@ GROUPS: tuple[tuple[str, Callable[[bool], Iterable[Row]]], ...] = (
     ("run", run_rows),
     ("explore", explore_rows),
     ("fuzz", fuzz_rows),
+    ("history", history_rows),
 )
 TABLE_WIDTH = 132
 
@@ -31,7 +33,7 @@ TABLE_WIDTH = 132
 @click.option("--markdown", is_flag=True, help="Print what BENCHMARKS.md holds.")
 @shared("json", "quiet")
 def bench(names: tuple[str, ...], quick: bool, markdown: bool, json_to: str | None, quiet: bool) -> int:
-    """Measure what the engine costs: operations, threads, record, run, explore, fuzz; all without NAMES.
+    """Measure what the engine costs: operations, threads, record, run, explore, fuzz, history; all without NAMES.
 
     Operations are compared with the same work in hand-written C (in a source tree) and on this machine's kernel.
     """

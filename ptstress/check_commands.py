@@ -57,4 +57,6 @@ def _because(s: CheckSummary) -> str:
         return ": no operations, nothing is shown"
     if s.undecided:
         return f": {s.undecided} pages cost too much to decide"
+    if not s.checked:
+        return ": nobody knows what was there before it began"
     return f": {s.operations - s.checked} operations have no rule"

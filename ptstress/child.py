@@ -1,7 +1,7 @@
-"""``python -m ptstress.child FD``: runs one job on an engine, in a process of its own.
+"""``python -m ptstress.child FD STATE``: runs one job on an engine, in a process of its own.
 
-Reads the job as JSON from stdin, shares counters, reports and rings through the memory file FD, and
-writes its result as one line of JSON. It dies with its parent and leaves signals to it.
+Reads the job as JSON from stdin, shares counters, reports and rings through the memory file FD and what a burst
+began with through STATE, and writes its result as one line of JSON. It dies with its parent and leaves signals to it.
 """
 
 import ctypes
@@ -12,13 +12,19 @@ import os
 import signal
 import sys
 import time
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import msgspec
 import numpy as np
 
+from ptstress import __version__
+from ptstress.burst_state import BurstState, write_state
 from ptstress.engine import load_engine
 from ptstress.errors import ExitCode, PtstressError
+from ptstress.history import History, write_history
 from ptstress.job import ChildResult, Job
 from ptstress.layout import Counter, SharedView, operation_lines, shared_bytes
 from ptstress.operation import Op, munmap, op_array
@@ -42,7 +48,7 @@ def main() -> int:
     # The parent ends a run through the stop flag; a Ctrl-C reaches the whole foreground group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    result = _guarded(job, int(sys.argv[1]))
+    result = _guarded(job, int(sys.argv[1]), int(sys.argv[2]))
     sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
     sys.stdout.buffer.flush()
     if result.reason == "stuck":
@@ -58,11 +64,11 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _guarded(job: Job, fd: int) -> ChildResult:
+def _guarded(job: Job, fd: int, state_fd: int) -> ChildResult:
     try:
         memory = mmap.mmap(fd, shared_bytes(job.workers, job.ring_events))
         engine = load_engine(job.build)
-        return _Run(job, engine, memory).run()
+        return _Run(job, engine, memory, state_fd).run()
     except PtstressError as error:
         return ChildResult("error", error=str(error), exit_code=error.exit_code)
     except MemoryError as error:
@@ -72,7 +78,7 @@ def _guarded(job: Job, fd: int) -> ChildResult:
 
 
 class _Run:
-    def __init__(self, job: Job, engine: ModuleType, memory: mmap.mmap) -> None:
+    def __init__(self, job: Job, engine: ModuleType, memory: mmap.mmap, state_fd: int) -> None:
         expected = engine.shared_bytes(job.workers, job.ring_events)
         if expected != len(memory):
             raise ValueError(f"build {job.build} shares {expected} bytes, the parent {len(memory)}: rebuild")
@@ -87,15 +93,20 @@ class _Run:
         self.stuck: list[int] = []
         self.trace_done, self.trace_moved_at = 0, 0.0
         self.table_bytes_start = 0
+        self.state_fd = state_fd
+        self.recorded: deque[tuple[BurstState, list[np.ndarray]]] = deque(maxlen=job.history_bursts)
 
     def run(self) -> ChildResult:
         """The whole job. May raise what the engine raises for a bad configuration."""
         begin = time.monotonic()
         reason = self._race(begin + self.job.duration_s)
         if reason != "stuck":
+            if self.recorded:
+                self._write_history()
             self.machine.stop()
             # A clean end shows what stays when all is given back; a broken mm is left as found.
             if reason in ("duration", "finished"):
+                write_state(self.state_fd, None)
                 self._serial(self.job.closing)
             if reason != "violation":
                 self.machine.check()
@@ -125,11 +136,16 @@ class _Run:
         while True:
             left_ms = int((deadline - time.monotonic()) * 1000)
             before = self._progress()
+            state = BurstState(self.view.field("burst") + 1, *self.machine.state())
+            write_state(self.state_fd, state)
             burst = self.machine.burst(max(MIN_BURST_MS, min(self.burst_ms, left_ms)))
             self._account(burst, before)
             if self.stuck:
                 return "stuck"
+            if self.job.history:
+                self.recorded.append((state, list(self.view.history().values())))
             if self.view.field("nr_reports"):
+                write_state(self.state_fd, replace(state, final=self.machine.state()[1]))
                 return "violation"
             if self.view.field("stop"):
                 return "stopped"
@@ -162,8 +178,20 @@ class _Run:
             self.stuck = self._behind()
         return bool(self.stuck)
 
+    def _write_history(self) -> None:
+        """The last bursts as one history: what lies between two of them changed nothing, or they are not shown together."""
+        while len(self.recorded) > 1 and self.replays:
+            self.recorded.popleft()         # a trace that begins again unmaps everything in between
+        geometry = tuple(self.machine.config["geometry"])
+        rings = [np.concatenate(ring) for ring in zip(*(rings for _, rings in self.recorded), strict=True)]
+        write_history(Path(self.job.history), History(
+            tuple(rings), self.recorded[0][0].maps, self.recorded[0][0].pages, self.machine.state()[1], pages_of(geometry), geometry,
+            f"ptstress {__version__}, build {self.job.build}, seed {self.job.seed}, bursts {self.recorded[0][0].burst} to {self.view.field('burst')}"))
+
     def _begin(self) -> None:
         self._serial(self.job.setup)
+        # What was done so far is no part of the first burst.
+        self.machine.check()
         self.table_bytes_start = self.machine.table_bytes
         mixes = [mix.stream() for mix in self.job.mixes]
         self.machine.start([("ops", ops) for ops in self.trace] + mixes)

@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from msgspec import structs
 
+from ptstress.burst_state import BurstState, read_state
 from ptstress.errors import ExitCode, PtstressError, ResourceError, UnsupportedError, UsageError
 from ptstress.job import ChildResult, Job
 from ptstress.hang import describe_hang
@@ -77,7 +78,8 @@ class Sample:
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended: ``done`` (the child says how), ``crashed``, ``hung``, ``killed`` (by the second
-    signal, or because it did not stop in time) or ``skipped``; ``running`` if it did not end yet.
+    signal, or because it did not stop in time) or ``skipped``; ``running`` if it did not end yet. ``state``: what
+    the burst in the rings began with.
     """
 
     kind: str
@@ -88,6 +90,7 @@ class Outcome:
     message: str = ""
     last_operations: tuple[tuple[str, ...], ...] = ()
     reports: tuple[dict[str, int | str], ...] = field(default=())
+    state: BurstState | None = None
 
 
 def run_job(
@@ -145,6 +148,7 @@ class _Child:
         self.worker_ops = view.worker_ops()
         self.worker_moved_at = [self.begin] * view.workers
         self.stdout = _memory_file("ptstress-stdout", 0)
+        self.state = _memory_file("ptstress-state", 0)
         self.stderr = _memory_file("ptstress-stderr", 0)
         stdin = _memory_file("ptstress-job", 0)
         os.write(stdin, msgspec.json.encode(structs.replace(job, parent=os.getpid())))
@@ -152,8 +156,8 @@ class _Child:
         try:
             self.process = subprocess.Popen(
                 # -P: the package that runs here, not one that lies in the current folder.
-                [sys.executable, "-P", "-m", "ptstress.child", str(fd)],
-                stdin=stdin, stdout=self.stdout, stderr=self.stderr, pass_fds=(fd,), env=child_environment(),
+                [sys.executable, "-P", "-m", "ptstress.child", str(fd), str(self.state)],
+                stdin=stdin, stdout=self.stdout, stderr=self.stderr, pass_fds=(fd, self.state), env=child_environment(),
             )
         except OSError as error:
             raise ResourceError(f"a child process is needed: {error.strerror}") from None
@@ -175,6 +179,7 @@ class _Child:
         finally:
             os.close(self.stdout)
             os.close(self.stderr)
+            os.close(self.state)
 
     def _watch(
         self, stopper: Stopper, on_sample: Callable[[Sample], None] | None, interval_s: float, hang_s: float
@@ -217,8 +222,10 @@ class _Child:
 
     def _so_far(self, kind: str, **fields: object) -> Outcome:
         """The outcome with what the shared memory holds."""
+        state = read_state(self.state)
         return Outcome(
-            kind, time.monotonic() - self.begin, self.view, reports=tuple(self.view.reports()),
+            kind, time.monotonic() - self.begin, self.view, state=state if state and state.burst == self.view.field("burst") else None,
+            reports=tuple(self.view.reports()),
             last_operations=tuple(
                 tuple(self.view.last_operations(w, LAST_OPERATIONS)) for w in range(self.view.workers)
             ),

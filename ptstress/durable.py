@@ -4,12 +4,9 @@ What must outlive the process is written under another name, forced to the disk,
 """
 
 import errno
-import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 #: Errors that go away when somebody makes room.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -75,13 +72,6 @@ def make_unique_folder(disk: Disk, base: Path, name: str, files: Mapping[str, by
             except FileExistsError:
                 pass
         number += 1
-
-
-def history_bytes(history: Mapping[str, np.ndarray]) -> bytes:
-    """The recorded history as ``history.npz`` holds it."""
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **history)
-    return stream.getvalue()
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from ptstress import __version__
 from ptstress.driver import Outcome
-from ptstress.durable import history_bytes
+from ptstress.history import FILE_NAME, History, complete, encode_history, no_rows
 from ptstress.plan import StagePlan
 from ptstress.report import describe_failure
 from ptstress.results import StageSummary
+from ptstress.units import pages_of
 from ptstress.verdict import failure_of, oracle_of
 from ptstress.workload import Source
 
-HISTORY = "history.npz"
+HISTORY = FILE_NAME
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,18 @@ def distinct_failures(
             "replay.txt": f"{replay}\n".encode(),
         }
         if not kept and outcome.kind != "running":
-            files[HISTORY] = history_bytes(outcome.view.history())
+            files[HISTORY] = encode_history(history_of(plan, outcome))
         kept.append(Kept(oracle, what or _signature(one), files))
     return kept
+
+
+def history_of(plan: StagePlan, outcome: Outcome) -> History:
+    """The last burst, what it began with and, if it came to its end, what it left."""
+    rings, state = tuple(outcome.view.history().values()), outcome.state
+    about = (pages_of(plan.geometry), plan.geometry, f"ptstress {__version__}, build {plan.job.build}, seed {plan.job.seed}")
+    if state is None:
+        return complete(History(rings, no_rows(), no_rows(), None, *about, known=False))
+    return complete(History(rings, state.maps, state.pages, state.final, *about))
 
 
 def _signature(outcome: Outcome) -> str:

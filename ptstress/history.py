@@ -44,7 +44,8 @@ class History:
     ``maps``: rows (start, end, states) of the mappings before the first operation, ascending; states: 2 read-only,
     4 writable. ``pages``: rows (page, incarnation, value) of the pages that were present then, incarnation 0 for the
     zero page. ``final``: the same after the last operation, None if nobody looked. ``task_pages``: size of the address
-    space, 0 if not known. ``geometry``: index bits by level, from the PTE table up; empty if not known.
+    space, 0 if not known. ``geometry``: index bits by level, from the PTE table up; empty if not known. ``known``: False if
+    nobody knows what was there before: such a history cannot be judged.
     """
 
     rings: tuple[np.ndarray, ...]
@@ -54,6 +55,7 @@ class History:
     task_pages: int = 0
     geometry: tuple[int, ...] = ()
     made_by: str = ""
+    known: bool = True
 
 
 class Header(Struct):
@@ -67,6 +69,7 @@ class Header(Struct):
     task_pages: int = 0
     geometry: list[int] = []
     made_by: str = ""
+    known: bool = True
 
 
 def encode_history(history: History) -> bytes:
@@ -78,7 +81,7 @@ def encode_history(history: History) -> bytes:
     frame = zstandard.ZstdCompressor(level=LEVEL).compress(plain)
     header = msgspec.json.encode(Header(
         [len(ring) for ring in history.rings], len(tables[0]), len(tables[1]), -1 if history.final is None else len(tables[2]),
-        len(frame), history.task_pages, list(history.geometry), history.made_by))
+        len(frame), history.task_pages, list(history.geometry), history.made_by, history.known))
     body = _PREFIX.pack(MAGIC, VERSION, len(header)) + header + frame
     return body + _digest(body)
 
@@ -136,7 +139,7 @@ def _unpack(h: Header, frame: bytes, where: str) -> History:
         tables.append(np.frombuffer(plain, np.uint64, 3 * count, at).reshape(count, 3))
         at += 24 * count
     rings = tuple(np.split(lines, np.cumsum(h.lines)[:-1])) if h.lines else ()
-    return History(rings, tables[0], tables[1], None if h.final < 0 else tables[2], h.task_pages, tuple(h.geometry), h.made_by)
+    return History(rings, tables[0], tables[1], None if h.final < 0 else tables[2], h.task_pages, tuple(h.geometry), h.made_by, h.known)
 
 
 def _final_rows(history: History) -> np.ndarray:
@@ -165,16 +168,24 @@ def operation_starts(lines: np.ndarray) -> np.ndarray:
 
 
 def complete(history: History) -> History:
-    """Give operations that were in flight an end behind everything, and the status of those nobody knows about."""
-    end = max((int(ring[operation_starts(ring)][name].max(initial=0)) for ring in history.rings for name in ("t0", "t1")), default=0)
-    rings = []
+    """Give operations that were in flight an end behind everything, and the status of those nobody knows about.
+
+    The value of a write in flight was not recorded yet: what others read cannot be judged then.
+    """
+    end = max((int(ring[operation_starts(ring)][name].max(initial=1)) for ring in history.rings for name in ("t0", "t1")), default=1)
+    rings, known = [], history.known
     for ring in history.rings:
         ring = ring.copy()
-        open_ones = operation_starts(ring)[-1:]
-        for at in open_ones[ring["t1"][open_ones] == 0]:
+        starts = operation_starts(ring)
+        if len(starts) and starts[-1] < len(ring) and ring["t1"][starts[-1]] == 0:
+            # Its begin may not be there yet either.
+            before = ring["t1"][starts[-2]] if len(starts) > 1 else np.uint64(1)
+            at = starts[-1]
+            ring["t0"][at] = max(ring["t0"][at], before)
             ring["t1"][at], ring["status"][at] = end, STATUS_UNKNOWN
+            known = known and ring["verb"][at] != Verb.WRITE
         rings.append(ring)
-    return replace(history, rings=tuple(rings))
+    return replace(history, rings=tuple(rings), known=bool(known))
 
 
 def validate(history: History, where: str) -> None:

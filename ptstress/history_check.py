@@ -77,10 +77,13 @@ def check_history(history: History, path: str = "") -> CheckSummary:
     result = checker.check(list(history.rings), history.maps, history.pages, history.final, history.task_pages)
     seconds = time.perf_counter() - begin
     operations = result["checked"] + result["unchecked"]
+    if not history.known:
+        # Every read may have seen what was there before.
+        result = {**result, "checked": 0, "nr_violations": 0}
     verdict, code = "ok", ExitCode.PASS
     if result["nr_violations"]:
         verdict, code = "violation", ExitCode.VIOLATION
-    elif result["unchecked"] or result["undecided"] or not operations:
+    elif result["unchecked"] or result["undecided"] or not operations or not history.known:
         verdict, code = "unknown", ExitCode.UNTRUSTWORTHY
     return CheckSummary(
         verdict, code, operations, count_pages(history), result["checked"], round(seconds, 6),

@@ -1,7 +1,7 @@
 """Histories as plain JSON, for other checkers and from other recorders.
 
 One object: ``schema`` "ptstress.history/1", ``operations`` in program order of each worker, and optionally ``start``,
-``final``, ``task_pages``, ``geometry``, ``made_by``. Pages are numbers of pages, ranges half-open, times any unit from 1 on;
+``final``, ``task_pages``, ``geometry``, ``made_by``, ``known`` (false: nobody knows the start). Pages are numbers of pages, ranges half-open, times any unit from 1 on;
 before means t1 < t0 of the other, so operations that touch in time overlap. Fields of an operation:
 
     worker       0 to 63; the operations of one worker do not overlap
@@ -81,6 +81,7 @@ class JsonHistory(Struct, omit_defaults=True):
     task_pages: int = 0
     geometry: list[int] = []
     made_by: str = ""
+    known: bool = True
 
 
 def to_json(history: History) -> bytes:
@@ -90,7 +91,8 @@ def to_json(history: History) -> bytes:
     head = JsonHistory(
         SCHEMA, [],
         JsonStart([JsonMap(int(a), int(b), None if s == 6 else bool(s == _WRITABLE)) for a, b, s in history.maps], _pages(history.pages)),
-        None if history.final is None else _pages(history.final), history.task_pages, list(history.geometry), history.made_by)
+        None if history.final is None else _pages(history.final), history.task_pages, list(history.geometry), history.made_by,
+        history.known)
     text = msgspec.json.encode(head)
     lines = b",\n".join(msgspec.json.encode(op) for op in operations)
     return text.replace(b'"operations":[]', b'"operations":[\n' + lines + b"\n]", 1) + b"\n"
@@ -134,7 +136,7 @@ def from_json(data: bytes, where: str) -> History:
         raise UsageError(f"{where}: start, final: expected numbers from 0 to 2^64 - 1") from None
     return History(
         tuple(np.concatenate(rings[w]) if w in rings else np.zeros(0, EVENT_DTYPE) for w in range(max(rings, default=-1) + 1)),
-        maps, pages, None if h.final is None else final, h.task_pages, tuple(h.geometry), h.made_by)
+        maps, pages, None if h.final is None else final, h.task_pages, tuple(h.geometry), h.made_by, h.known)
 
 
 def _rows(rows: list[tuple[int, int, int]]) -> np.ndarray:

@@ -28,7 +28,8 @@ class Mix(Struct, frozen=True):
 class Job(Struct, frozen=True):
     """One child's work. ``trace_workers`` threads replay ``trace``; one more runs each of ``mixes``.
 
-    ``config`` is the engine's configuration, see ``Machine``; its geometry is a list of index bits.
+    ``config`` is the engine's configuration, see ``Machine``; its geometry is a list of index bits. ``history``: file that
+    gets the history of the last ``history_bursts`` bursts, empty for none.
     """
 
     build: str
@@ -44,6 +45,8 @@ class Job(Struct, frozen=True):
     trace_workers: int = 0
     burst_ms: int = 100
     parent: int = 0
+    history: str = ""
+    history_bursts: int = 0
 
 
 class ChildResult(Struct, frozen=True):

@@ -34,16 +34,16 @@ def results_option() -> Callable:
 def json_option() -> Callable:
     """``--json``."""
     text = "One JSON object to FILE; '-': to stdout."
-    return click.option("--json", "json_to", metavar="FILE", callback=_check_json, help=text)
+    return click.option("--json", "json_to", metavar="FILE", callback=check_writable, help=text)
 
 
-def _check_json(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def check_writable(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Refuse a file that cannot be written before the work is done."""
     if value not in (None, "-"):
         try:
             open(value, "ab").close()
         except OSError as error:
-            raise UsageError(f"--json {value}: cannot be written: {error.strerror}") from None
+            raise UsageError(f"{param.opts[-1]} {value}: cannot be written: {error.strerror}") from None
     return value
 
 

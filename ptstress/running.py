@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from ptstress.bugs import find_bugs
 from ptstress.canary import count_canaries, run_canaries
@@ -24,13 +25,15 @@ from ptstress.workload import Source, load_workload
 
 @dataclass(frozen=True)
 class RunRequest:
-    """The command line of ``run``."""
+    """The command line of ``run``. ``history``: file for the history of the last ``history_bursts`` bursts of each stage."""
 
     workload: str
     overrides: Overrides
     results: Path
     quiet: bool = False
     verbose: bool = False
+    history: str = ""
+    history_bursts: int = 0
 
 
 def run_workload(request: RunRequest, out: Callable[[str], None]) -> RunSummary:
@@ -124,7 +127,8 @@ class _Stage:
         if self.stopper.requests:
             outcome = no_outcome(self.plan.job)
         else:
-            outcome = run_job(self.plan.job, self.stopper, self._on_sample, self.status.interval_s)
+            job = structs.replace(self.plan.job, history=self.request.history, history_bursts=self.request.history_bursts)
+            outcome = run_job(job, self.stopper, self._on_sample, self.status.interval_s)
         if outcome.result:
             o = self.request.overrides
             command = command_line(self.request.workload, o, o.threads)

@@ -1,6 +1,7 @@
 """`ptstress check`: exact against brute force, files of both forms, every bad file named in one line, the window drawn."""
 
 import json
+import os
 from random import Random
 
 import numpy as np
@@ -9,8 +10,10 @@ from page_executions import HOLE, PAGE, final_rows, lived_history, possible, ran
 from page_histories import FRESH, Simulation, dontneed, event, mmap, munmap, read, walk, write
 
 from ptstress._history import check
+from ptstress.burst_state import MAX_ROWS, BurstState, read_state, write_state
 from ptstress.cli import main
 from ptstress.history import History, complete, decode_history, encode_history, write_history
+from ptstress.history_bench import history_rows
 from ptstress.history_check import check_history
 from ptstress.history_json import from_json, load_history, to_json
 from ptstress.vocabulary import EVENT_DTYPE, STATUS_UNKNOWN, Verb
@@ -124,6 +127,35 @@ def test_operation_in_flight_becomes_one_of_unknown_outcome():
     assert done.rings[0]["t1"].tolist() == [2, 4, 9]
     assert done.rings[0]["status"].tolist() == [0, 0, STATUS_UNKNOWN]
     assert check_history(done).verdict == "ok"
+
+
+def test_history_whose_start_nobody_knows_is_not_judged(capsys, tmp_path):
+    write_history(tmp_path / "h.ptsh", history(BROKEN, known=False))
+    code, out, _ = run(capsys, str(tmp_path / "h.ptsh"))
+    assert code == 7 and "nobody knows what was there before it began" in out
+    in_flight = np.concatenate([MAP, write(3, 4, 7, 1, 100), write(5, 0, 7)])
+    assert not complete(History((in_flight,))).known, "its value is not known, and others may have read it"
+
+
+def test_state_of_a_burst_is_whole_or_not_there():
+    fd = os.memfd_create("state")
+    maps, pages = np.array([(0, 9, 4)], np.uint64), np.array([(7, FRESH | 1, 100), (8, 0, 0)], np.uint64)
+    assert read_state(fd) is None
+    write_state(fd, BurstState(5, maps, pages))
+    again = read_state(fd)
+    assert (again.burst, again.maps.tolist(), again.pages.tolist(), again.final) == (5, maps.tolist(), pages.tolist(), None)
+    write_state(fd, BurstState(6, maps, pages, pages[:1]))
+    assert read_state(fd).final.tolist() == pages[:1].tolist()
+    write_state(fd, BurstState(7, maps, np.zeros((MAX_ROWS, 3), np.uint64)))
+    assert read_state(fd) is None, "too large: nothing is better than half of it"
+    write_state(fd, None)
+    assert read_state(fd) is None
+    os.close(fd)
+
+
+def test_rates_are_measured_on_legal_histories():
+    names = [row.name for row in history_rows(quick=True)]
+    assert names == ["history, many pages", "history, one hot page", "history, ranges over tables"]
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:

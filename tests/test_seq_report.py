@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ptstress.driver import Outcome, take_sample
-from ptstress.durable import history_bytes
+from ptstress.history import History, encode_history
+from ptstress.history_json import load_history
 from ptstress.errors import ExitCode
 from ptstress.job import ChildResult
 from ptstress.layout import Counter, Phase, SharedView, shared_bytes
@@ -233,10 +234,10 @@ def test_folders_that_start_in_the_same_second_differ(tmp_path):
 
 def test_a_failure_folder_holds_everything_to_look_at_it_again(tmp_path):
     folder = ResultsFolder(tmp_path)
-    path = folder.write_failure("census", {"description.txt": b"d\n", "history.npz": history_bytes({"worker_00": np.arange(3)})})
+    path = folder.write_failure("census", {"description.txt": b"d\n", "history.ptsh": encode_history(History((), task_pages=9))})
     again = folder.write_failure("census", {"description.txt": b"d\n"})
-    assert sorted(p.name for p in path.iterdir()) == ["description.txt", "history.npz"]
-    assert np.load(path / "history.npz")["worker_00"].tolist() == [0, 1, 2]
+    assert sorted(p.name for p in path.iterdir()) == ["description.txt", "history.ptsh"]
+    assert load_history(path).task_pages == 9
     assert again.name == "failure-census-2"
 
 

@@ -38,7 +38,7 @@ PY_FLOORS = (
     ("__init__", "errors", "vocabulary", "pages", "ranges"),
     ("units", "tomlfile", "schemes", "bugs", "operation", "program", "schedule", "layout"),
     ("tracefile", "trace", "workload", "job", "plan"),
-    ("model", "durable", "results", "observe", "story", "history", "history_json", "history_drawing"),
+    ("model", "durable", "results", "observe", "story", "burst_state", "history", "history_json", "history_drawing"),
     ("engine", "hang", "memory", "driver", "child", "generator", "strategies", "verdict", "doctor",
      "history_window", "history_check"),
     ("canary", "exploring", "machines", "trial"),
@@ -46,7 +46,7 @@ PY_FLOORS = (
     ("fuzz_example", "fuzz_wire", "fuzz_executor", "fuzz_containment", "fuzz_property", "fuzz_mutation", "fuzz_campaign",
      "fuzz_store", "fuzz_profiles", "fuzz_worker", "fuzz_summary", "fuzz_report", "fuzzing"),
     ("soak_rotation", "soak_evidence", "soak_state", "soak_checkpoint", "soak_journal", "soak_summary", "soak_report"),
-    ("bench", "bench_twin", "bench_kernel", "bench_engine", "bench_runs", "bench_fuzz"),
+    ("bench", "bench_twin", "bench_kernel", "bench_engine", "bench_runs", "bench_fuzz", "history_bench"),
     ("pytest_plugin", "bench_commands", "fuzz_commands", "running", "soaking", "repeating", "soak_commands", "options", "listing", "commands", "check_commands", "cli", "__main__"),
 )
 #: Only this floor and those above may import an extension.

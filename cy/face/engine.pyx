@@ -29,7 +29,7 @@ from cy.base.shm cimport (
     shm_worker)
 from cy.check.census cimport check_quiescent
 from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init
-from cy.check.data_types cimport PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, observe_t
+from cy.check.data_types cimport MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, observe_t
 from cy.check.execute cimport drain, execute
 from cy.check.judge cimport judge, judge_all, judge_destroy, judge_forget_overlaps, judge_init, judge_reset, judge_share
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_table_bytes, machine_wire
@@ -40,7 +40,7 @@ from cy.check.sort cimport upper_bound
 from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, mix, stream
 from cy.check.worker cimport (
     JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, worker)
-from cy.base.entry cimport pmd_is_table, pte_none, pte_pfn, pte_special
+from cy.base.entry cimport pmd_is_table, pte_none, pte_pfn, pte_present, pte_special
 from cy.mm.rss cimport mm_rss
 from cy.mm.types cimport mm, page, ptdesc, vma
 from cy.mm.vma cimport vma_at
@@ -63,6 +63,7 @@ include "data.pxi"
 include "config.pxi"
 include "describe.pxi"
 include "explore.pxi"
+include "state.pxi"
 include "space.pxi"
 include "machine.pxi"
 include "bench.pxi"

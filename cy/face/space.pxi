@@ -259,6 +259,14 @@ cdef class Space:
 
     # ---- looking at the state ----------------------------------------------------------------
 
+    def state(self) -> tuple:
+        """What the history of the quiescent machine goes on with: (maps, pages), uint64 rows of three.
+
+        maps: start, end, 2 if read-only or 4 if writable; pages: page, incarnation (0: the zero page), value. Page
+        numbers are global; both ascend.
+        """
+        return state_of(self.x)
+
     def snapshot(self) -> dict:
         """Pages, tables, VMAs, table bytes and rss of all mms of the quiescent machine; page numbers are global."""
         cdef uint32_t i, k

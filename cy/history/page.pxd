@@ -10,7 +10,7 @@ from cy.check.data_discards cimport discards_since
 from cy.check.data_register cimport register_life
 from cy.check.data_scan cimport data_is_walk, data_kind, walk_word
 from cy.check.data_types cimport (
-    DISCARD_IF_MAPPED, DISCARD_SURE, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MET_HOLE, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle,
+    DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MET_HOLE, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle,
     data_page, data_report, discards)
 from cy.history.search cimport SEARCH_UNKNOWN, SEARCH_VIOLATION, search_run
 from cy.history.types cimport (
@@ -83,9 +83,11 @@ cdef inline void _report(data_oracle *o, decider *x, const data_page *p) noexcep
     else:
         data_report(o, 34, b"no execution explains the operation that began at a and ended at b", p.page, t0, t1)
 
-# The page's operations by t0: its own entries, what its group shares, and walks.
+# The page's operations by t0: its own entries, what its group shares, and walks. Of the dontneeds between
+# two of the others one is enough: the page is empty after it, whatever the rest does.
 cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const discards *d) noexcept nogil:
-    cdef uint64_t i = p.first, end = p.first + p.nr, k = 0, w = 0, t
+    cdef uint64_t i = p.first, end = p.first + p.nr, k = 0, w = 0, m = 0, t, until = 0
+    cdef bint emptied = False
     cdef const event *e
     s.nr_ops = 0
     if not (search_room(s, <void **>&s.ops, &s.cap_ops, p.nr + d.n + o.nr_gwalks, sizeof(page_op))
@@ -94,15 +96,33 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
     while True:
         while i < end and data_kind(o.sorted[i]) != 0:
             i += 1              # it is among the discards
+        while w < o.nr_gwalks and (p.page < o.gwalks[w].start or p.page >= o.gwalks[w].end):
+            w += 1
         t = o.sorted[i].t0 if i < end else <uint64_t>-1
-        if k < d.n and d.t0[k] <= t and (w == o.nr_gwalks or d.t0[k] <= o.gwalks[w].t0):
-            _add_range(s, d, k)
+        if w < o.nr_gwalks and o.gwalks[w].t0 < t:
+            t = o.gwalks[w].t0
+        if k < d.n and d.t0[k] <= t:
+            if d.kind[k] & MAPS:
+                until = d.t1[k] if d.t1[k] > until else until
+                emptied = False
+                m += 1
+                _add_range(s, d, k)
+            elif (d.kind[k] != (DISCARD | DISCARD_SURE) or d.t0[k] <= until or d.t1[k] >= t
+                    or (m < d.nr_maps and d.t1[k] >= d.m0[m])):
+                _add_range(s, d, k)
+            elif not emptied:
+                emptied = True
+                _add_range(s, d, k)
             k += 1
-        elif w < o.nr_gwalks and o.gwalks[w].t0 <= t:
+            continue
+        emptied = False
+        if w < o.nr_gwalks and o.gwalks[w].t0 == t:
+            until = o.gwalks[w].t1 if o.gwalks[w].t1 > until else until
             _add_walk(s, o.gwalks[w], p.page)
             w += 1
         elif i < end:
             e = o.sorted[i]
+            until = e.t1 if e.t1 > until else until
             if data_is_walk(e):
                 _add_walk(s, e, p.page)
             else:
@@ -147,8 +167,7 @@ cdef inline void _add_range(page_search *s, const discards *d, uint64_t k) noexc
         op.wanted = MAP_RO | MAP_RW
 
 cdef inline void _add_walk(page_search *s, const event *e, uint64_t page) noexcept nogil:
-    if page >= e.start and page < e.end:
-        _add(s, e.t0, e.t1, SAW_PRESENT if walk_word(e, page) & 1 else SAW_ABSENT)
+    _add(s, e.t0, e.t1, SAW_PRESENT if walk_word(e, page) & 1 else SAW_ABSENT)
 
 cdef inline void _add_access(data_oracle *o, page_search *s, const event *e) noexcept nogil:
     cdef bint write = e.verb == VERB_WRITE
