@@ -70,7 +70,7 @@ def page_history(history: History, page: int) -> PageHistory:
 def _cut(ops: np.ndarray, page: int) -> np.ndarray:
     """The operations, on this page only. One that met a hole somewhere keeps a second page, where that can have been."""
     ops = ops.copy()
-    met_hole = (ops["verb"] == Verb.DONTNEED) & (ops["status"] < 0) & (ops["end"] - ops["start"] > 1)
+    met_hole = np.isin(ops["verb"], (Verb.DONTNEED, Verb.FREE)) & (ops["status"] < 0) & (ops["end"] - ops["start"] > 1)
     ops["start"] = np.where(met_hole & (page > 0), page - 1, page)
     ops["end"] = np.where(met_hole & (page == 0), page + 2, page + 1)
     return ops
@@ -131,11 +131,12 @@ class _Search:
         left = left[(left["t0"] <= last) & (left["verb"] != Verb.WALK)]
         before = left["t1"] < first
         access = np.isin(left["verb"], ACCESSES)
-        # Ranges beside the window may or may not have come by; those before it, once in each way.
-        ranges = left[~access & ~before].copy()
+        # Ranges beside the window may or may not have come by; those before it, once in each way,
+        # but a free marks for all time.
+        ranges = left[~access & (~before | (left["verb"] == Verb.FREE))].copy()
         ranges["status"] = STATUS_UNKNOWN
         yield [ranges[i : i + 1] for i in range(len(ranges))]
-        if (~access & before).any():
+        if (~access & before & (left["verb"] != Verb.FREE)).any():
             yield [_ghost(Verb.MMAP, 1, max(first - 1, 1), page, aux=aux) for aux in (0, 1)]
         wanted = real["value"][np.isin(real["verb"], ACCESSES)]
         if with_final and self.p.final is not None:

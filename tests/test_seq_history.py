@@ -2,12 +2,14 @@
 
 import json
 import os
+from errno import ENOMEM
 from random import Random
 
 import numpy as np
 import pytest
 from page_executions import HOLE, PAGE, final_rows, lived_history, possible, random_history, rings_of, rows_of
-from page_histories import FRESH, Simulation, dontneed, event, mmap, munmap, read, walk, write
+from page_histories import FRESH, Simulation, dontneed, event, mmap, munmap, read, small_history, walk, write
+from page_histories import possible as possible_with_frees
 
 from ptstress._history import check
 from ptstress.burst_state import MAX_ROWS, BurstState, read_state, write_state
@@ -68,6 +70,27 @@ def test_what_the_rules_take_as_possible_is_refuted():
             doubtful += 1
             assert not possible(*drawn(seed)), f"seed {seed}"
     assert doubtful > 40
+
+
+def test_what_is_refuted_beside_frees_has_no_execution():
+    """One side only: which frames a free has marked is left to the rules."""
+    refuted = 0
+    for seed in range(300):
+        ops, final = small_history(Random(seed), "rrwwwfdmmpp", 3)
+        if final == ("zero",):
+            continue            # the other one lets writes map the zero page too
+        verbs = {"failed": Verb.WRITE}
+        rings = [
+            event(verbs.get(kind) or Verb[kind.upper()], t0, t1, PAGE, inc=frame, value=value, status=-ENOMEM * (kind == "failed"))
+            for t0, t1, kind, frame, value in ops]
+        rows = {"none": []}.get(final[0], [(PAGE, *final)]) if final else None
+        end = None if rows is None else np.array(rows, np.uint64).reshape(-1, 3)
+        found = check(rings, np.array([(0, 1024, 4)], np.uint64), np.zeros((0, 3)), end)
+        assert (found["unchecked"], found["undecided"]) == (0, 0)
+        if found["nr_violations"]:
+            refuted += 1
+            assert not possible_with_frees(ops, final), f"seed {seed}"
+    assert refuted > 50
 
 
 @pytest.mark.parametrize("seed", range(6))

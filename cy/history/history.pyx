@@ -77,6 +77,7 @@ cdef class _Checker:
             p.incarnation = pages[i, 1]
             p.value = pages[i, 2]
             p.state = PAGE_ANON if p.incarnation != 0 else PAGE_ZERO
+            p.lazy = 1          # nobody says whether a free has marked it
         return 0
 
     cdef int run(self, list rings, const uint64_t[:, ::1] final, const uint64_t[::1] final_numbers, bint seen) except -1:

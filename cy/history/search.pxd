@@ -19,10 +19,11 @@
 # after its first use must have ended; a state that ends a frame which is needed later is dropped.
 #
 # Not modelled: that an access installs nothing any more once it took effect; which pages a dontneed of several ones
-# found unmapped, if it reports -ENOMEM.
+# found unmapped, if it reports -ENOMEM; which frames a free has marked: here memory pressure (`discard`) may end any of
+# them, and the rules of the oracle say which it may not.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.check.data_group cimport data_ctz
-from cy.check.data_types cimport DISCARD, DISCARD_IF_MAPPED, MAP_HOLE, MAP_RW, MAPS
+from cy.check.data_types cimport DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, MAP_HOLE, MAP_RW, MAPS
 from cy.check.sort cimport span, span_sort
 from cy.history.configs cimport configs_add, configs_clear
 from cy.history.types cimport (
@@ -291,6 +292,8 @@ cdef inline bint _visit(page_search *s, config *c, uint32_t slot, uint32_t map, 
     c.done |= <uint64_t>1 << slot
     if op.kind & DISCARD_IF_MAPPED and c.map == MAP_HOLE:
         return True
+    if op.kind & DISCARD_LAZY:
+        return c.entry >= ENTRY_UNNAMED and _end_frame(s, c, op.t1, now)
     if op.kind & DISCARD and not _discard(s, c, op.t1, now):
         return False
     if map != 0:
@@ -299,17 +302,23 @@ cdef inline bint _visit(page_search *s, config *c, uint32_t slot, uint32_t map, 
 
 # End what the page holds. When the discard returns, what others ended before is gone from all TLBs as well.
 cdef inline bint _discard(page_search *s, config *c, uint64_t until, uint64_t now) noexcept nogil:
-    cdef uint32_t i = 0, k
-    while i < MAX_STALE and c.stale[i] != 0:
-        if s.frames[c.stale[i] - ENTRY_FRAME].last > until:
+    cdef uint32_t i
+    for i in range(MAX_STALE):
+        if c.stale[i] != 0 and s.frames[c.stale[i] - ENTRY_FRAME].last > until:
             return False
-        i += 1
     if c.entry == ENTRY_ZERO or c.zero_until > until:
         c.zero_until = until
+    return _end_frame(s, c, until, now)
+
+# End the frame that the page may hold; it can be used until `until`.
+cdef inline bint _end_frame(page_search *s, config *c, uint64_t until, uint64_t now) noexcept nogil:
+    cdef uint32_t i = 0
     if c.entry >= ENTRY_FRAME:
         if s.frames[c.entry - ENTRY_FRAME].last > until:
             return False
         if s.frames[c.entry - ENTRY_FRAME].last >= now:
+            while i < MAX_STALE and c.stale[i] != 0:
+                i += 1
             if i == MAX_STALE:
                 s.gave_up = 1
                 return False
