@@ -5,7 +5,7 @@ One object: ``schema`` "ptstress.history/1", ``operations`` in program order of 
 before means t1 < t0 of the other, so operations that touch in time overlap. Fields of an operation:
 
     worker       0 to 63; the operations of one worker do not overlap
-    verb         read write walk mmap munmap dontneed free discard
+    verb         read write walk mmap munmap dontneed exit free discard
     start, end   pages [start, end); read and write: one page, end may be left out
     t0, t1       when it began and returned
     status       0, or -errno (-14 EFAULT, -12 ENOMEM, -22 EINVAL), or null: nobody knows what became of it
