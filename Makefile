@@ -1,6 +1,7 @@
 # make run     the headline case under real threads, about a minute
 # make test    the default test suite, in parallel
 # make tsan    the engine under ThreadSanitizer, half a minute
+# make coverage  how much of the engine and of the Python code the suite runs, some minutes
 # Everything is installed in .venv; the first call sets it up. PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ SOURCES := setup.py $(shell find cy -name '*.pxd' -o -name '*.pyx' -o -name '*.p
 INSTALLED := $(VENV)/.installed
 export CC
 
-.PHONY: run test test-long tsan build wheel clean
+.PHONY: run test test-long tsan coverage build wheel clean
 .DELETE_ON_ERROR:
 
 run: build
@@ -25,6 +26,9 @@ test-long: build
 
 tsan: build/.built-tsan
 	@$(BIN)/python tests/tsan/lane.py
+
+coverage: build
+	@$(BIN)/python tests/coverage/lane.py
 
 build: build/.built
 	@:

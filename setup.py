@@ -2,6 +2,7 @@
 
 ``PTSTRESS_BUILDS`` names the builds to make, separated by commas: ``PTSTRESS_BUILDS=tsan python setup.py
 build_ext --inplace``. Unset: the builds that a release carries. Empty: none (metadata only).
+``PTSTRESS_COVERAGE=1`` makes them count the lines that run; not with --inplace.
 """
 
 import contextlib
@@ -18,6 +19,8 @@ ENGINE = "cy/face/engine.pyx"
 EXPLORER = "cy/explore/explore.pyx"
 HISTORY = "cy/history/history.pyx"
 OPTIMISE = ["-O3", "-g"]
+# PTSTRESS_COVERAGE=1: a build that counts which lines run, for tests/coverage/lane.py. Threads count too, hence atomic.
+COUNT = ["-O0", "-g", "--coverage", "-fprofile-update=atomic"]
 # A memset that gcc inlines is invisible to ThreadSanitizer: hence -fno-builtin.
 SANITIZE = ["-fsanitize=thread"]
 
@@ -68,6 +71,8 @@ def extension(name: str) -> Extension:
     A changed header or a changed setup.py makes it out of date.
     """
     module, source, macros, cflags, lflags = BUILDS[name]
+    if os.environ.get("PTSTRESS_COVERAGE"):
+        cflags, lflags = COUNT, ["--coverage"]
     ext = Extension(
         module,
         [source],
