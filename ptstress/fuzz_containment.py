@@ -23,6 +23,7 @@ POLL_S = 0.05
 HANG_S = 10.0
 #: The search for a schedule of few preemptions takes longer than an example.
 POLISH_S = 60.0
+DYING_S = 10.0
 CRASH, PROGRESS = "crash", "progress"
 _ERRORS = MappingProxyType({ExitCode.RESOURCE: ResourceError, ExitCode.UNSUPPORTED: UnsupportedError})
 
@@ -103,6 +104,8 @@ class Executor:
         try:
             answer = self._reader.wait(POLL_S, lambda: self.stopped() or time.monotonic() > deadline)
         except Closed:
+            # It is dying; a core dump may take a while.
+            self._wait_for_end(DYING_S)
             return None
         if answer is None and self.stopped():
             self.close()
@@ -114,11 +117,7 @@ class Executor:
     def _death(self, example: FuzzExample) -> Failure:
         """What became of the process, as a failure of the example that it was running."""
         process = self._process
-        hung = False
-        try:
-            process.wait(0.5)
-        except subprocess.TimeoutExpired:
-            hung = True
+        hung = not self._wait_for_end(0.1)
         self.close()
         self.restarts += 1
         if hung:
@@ -128,6 +127,13 @@ class Executor:
             raise PtstressError(f"the executor failed: {self._last_words() or f'exit status {process.returncode}'}")
         name = signal.Signals(-process.returncode).name
         return Failure(Signature(CRASH, 0, "", name), f"{CRASH}: the process was killed by {name}", example)
+
+    def _wait_for_end(self, seconds: float) -> bool:
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def _last_words(self) -> str:
         self._errors.seek(0)

@@ -41,7 +41,10 @@ MOST_LOST = 10
 
 @dataclass(frozen=True)
 class FuzzRequest:
-    """The command line of ``fuzz``. ``geometry``: ``None`` for several; ``knobs``: in place of drawn ones."""
+    """The command line of ``fuzz``. ``geometry``: ``None`` for several; ``knobs``: in place of drawn ones.
+
+    ``until``: asked what was seen so far; a true answer ends the campaign before its time is over.
+    """
 
     workers: int
     seconds: float
@@ -55,6 +58,7 @@ class FuzzRequest:
     knobs: dict[str, int | str] = field(default_factory=dict)
     hang_s: float = 10.0
     command: str = ""
+    until: Callable[[Tally], bool] = lambda tally: False
 
 
 def fuzz(request: FuzzRequest, tell: Callable[[str], None]) -> FuzzSummary:
@@ -139,7 +143,6 @@ class _Coordinator:
         self.duration_s = time.monotonic() - self.begin
 
     def _watch(self, stopper: Stopper) -> None:
-        end = self.begin + self.request.seconds
         stop_at, next_status = 0.0, self.begin + STATUS_S
         while busy := [hand for hand in self.hands if not hand.done]:
             ready = select.select([hand.reader.fd for hand in busy], [], [], POLL_S)[0]
@@ -147,17 +150,23 @@ class _Coordinator:
                 if hand.reader.fd in ready:
                     self._listen(hand)
             now = time.monotonic()
-            if stopper.requests and not stop_at:
-                stop_at, self.stop_reason = now, "stopped"
-                self._tell_all(Stop())
-            if now > end + END_GRACE_S + self.request.hang_s and not stop_at:
-                stop_at = now
+            if not stop_at and (reason := self._why_stop(stopper, now)):
+                stop_at, self.stop_reason = now, reason
                 self._tell_all(Stop())
             if stop_at and now - stop_at > STOP_GRACE_S:
                 return
             if now >= next_status:
                 next_status = now + STATUS_S
                 self.tell(fuzz_status(self.tally, now - self.begin))
+
+    def _why_stop(self, stopper: Stopper, now: float) -> str:
+        """Why the workers must be told to end; empty while they need not."""
+        if stopper.requests:
+            return "stopped"
+        if self.request.until(self.tally):
+            return "enough"
+        late = now - self.begin > self.request.seconds + END_GRACE_S + self.request.hang_s
+        return self.stop_reason if late else ""
 
     def _listen(self, hand: _Hand) -> None:
         try:

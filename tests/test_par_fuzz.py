@@ -18,6 +18,7 @@ from ptstress.fuzz_containment import Executor
 from ptstress.fuzz_example import FuzzExample
 from ptstress.fuzz_profiles import find_profile
 from ptstress.fuzz_property import FuzzFailed, check, shrink
+from ptstress.fuzz_summary import Tally
 from ptstress.fuzzing import FuzzRequest, fuzz
 from ptstress.program import parse
 from ptstress.vocabulary import Verb
@@ -89,12 +90,23 @@ def test_what_cannot_run_is_refused_and_the_executor_lives_on():
 
 def request(tmp_path: Path, **fields: object) -> FuzzRequest:
     profile = replace(find_profile("dev"), shrink_s=2.0)
-    given = {"workers": 2, "seconds": 3.0, "seed": 1, "profile": profile, "results": tmp_path / "results"}
+    given = {"workers": 2, "seconds": LIMIT_S, "seed": 1, "profile": profile, "results": tmp_path / "results"}
     return FuzzRequest(**{**given, **fields})
 
 
+def shrunk(tally: Tally) -> bool:
+    """Somebody found a failure and shrunk it."""
+    return any(kept.final for kept in tally.failures.values())
+
+
+def busy(tally: Tally) -> bool:
+    """Everybody has done something."""
+    return all(worker.programs > 20 for worker in tally.workers) and len(tally.pairs) > 100
+
+
 def test_workers_run_programs_of_their_own_and_find_nothing(tmp_path):
-    summary = fuzz(request(tmp_path), lambda line: None)
+    summary = fuzz(request(tmp_path, until=busy), lambda line: None)
+    assert summary.stop_reason == "enough"
     assert (summary.exit_code, summary.failures) == (0, [])
     assert all(worker.programs for worker in summary.workers)
     assert summary.distinct > 0.9 * sum(worker.distinct for worker in summary.workers)
@@ -106,7 +118,7 @@ def test_workers_run_programs_of_their_own_and_find_nothing(tmp_path):
 
 
 def test_a_bug_is_found_without_a_hint_shrunk_kept_and_found_at_once_the_next_time(tmp_path):
-    first = fuzz(request(tmp_path, bugs=("M07-table",), seconds=3.0), lambda line: None)
+    first = fuzz(request(tmp_path, bugs=("M07-table",), until=shrunk), lambda line: None)
     assert first.exit_code == 2
     found = next(f for f in first.failures if f.replay.startswith("ptstress replay"))
     assert replay(found.replay.split("'")[1], "both", 10).reproduced == {"fibres": 10, "threads": 10}
@@ -120,7 +132,7 @@ def test_a_bug_is_found_without_a_hint_shrunk_kept_and_found_at_once_the_next_ti
 
 def test_a_crash_in_a_campaign_is_a_failure_that_again_repeats(tmp_path):
     plant = {"crash_plant": int(Verb.MUNMAP)}
-    summary = fuzz(request(tmp_path, knobs=plant, workers=1, seconds=2.0), lambda line: None)
+    summary = fuzz(request(tmp_path, knobs=plant, workers=1, until=shrunk), lambda line: None)
     assert summary.exit_code == 2
     (failure,) = [f for f in summary.failures if f.oracle == "crash"]
     assert failure.replay == f"ptstress again {failure.path}"
