@@ -84,9 +84,15 @@ def run_child(part: str) -> int:
     })
     machine.serial(np.array([(0, PAGES, 1, Verb.MMAP, 0, 0)], dtype=OP_DTYPE))
     mix = {
-        "weights": {Verb.READ: 4, Verb.WRITE: 8, Verb.WALK: 2, Verb.DONTNEED: 2, Verb.MMAP: 1, Verb.MUNMAP: 1},
+        "weights": {
+            Verb.READ: 4, Verb.WRITE: 8, Verb.WALK: 2, Verb.DONTNEED: 2, Verb.MMAP: 1, Verb.MUNMAP: 1, Verb.FREE: 2,
+            Verb.DISCARD: 2,
+        },
         "start": 0, "end": PAGES, "aligned": True,
-        "unit": {Verb.WALK: TABLE_PAGES, Verb.DONTNEED: TABLE_PAGES, Verb.MMAP: TABLE_PAGES, Verb.MUNMAP: TABLE_PAGES},
+        "unit": {
+            Verb.WALK: TABLE_PAGES, Verb.DONTNEED: TABLE_PAGES, Verb.MMAP: TABLE_PAGES, Verb.MUNMAP: TABLE_PAGES,
+            Verb.FREE: TABLE_PAGES, Verb.DISCARD: TABLE_PAGES,
+        },
     }
     machine.start([("mix", mix)] * WORKERS)
     try:
