@@ -22,9 +22,8 @@ _NEVER_CANARIES = ("M07-table", "P23", "M10-frame", "P21", "M09-free", "M07-exit
 _SYNC_CANARIES = ("P01", "M07-table", "P23", "M10-frame", "P21", "M09-free", "M07-exit")
 # What every scheme runs too, but not every number of threads shows within the seconds that a canary has.
 _SHOWN = ("P13", "P13-local", "M10-discard", "M15-dirty")
-# Lockless lookups of VMAs; and of such as are reused without a grace period.
-_VMA_LOCK_CANARIES = ("P18", "P19")
-_TYPESAFE_CANARIES = (*_VMA_LOCK_CANARIES, "M01-recycled")
+# Lockless lookups of VMAs that are reused without a grace period. With one P18 shows too, but not so soon.
+_TYPESAFE_CANARIES = ("P18", "P19", "M01-recycled")
 # Split locks: the order of a table's lock and its parent's is theirs.
 _SPLIT_SYNC_CANARIES = (*_SYNC_CANARIES, "M15-lock-order")
 
@@ -77,7 +76,7 @@ SCHEMES = (
     ),
     Scheme(
         "linux-6.12", "faults under the VMA lock, DONTNEED under mmap_lock for read, empty tables stay",
-        "vma_lock", "never", vma_reuse="rcu", canaries=(*_NEVER_CANARIES, *_VMA_LOCK_CANARIES),
+        "vma_lock", "never", vma_reuse="rcu", canaries=(*_NEVER_CANARIES, "P19"), shown=(*_SHOWN, "P18"),
     ),
     Scheme(
         "linux-6.18", "faults and DONTNEED under the VMA lock, DONTNEED frees the tables it empties",

@@ -1,6 +1,6 @@
 """The data oracle: each rule with a history that breaks it and a near miss, and what it says about legal histories."""
 
-from errno import EFAULT, EINVAL, ENOMEM
+from errno import EFAULT, EINVAL, ENOMEM, ESRCH
 from random import Random
 
 import numpy as np
@@ -12,6 +12,11 @@ from page_histories import (
 
 from ptstress._engine_stress import check_bursts, check_history
 from ptstress.vocabulary import Verb
+
+
+def exit_mm(t0: int, t1: int, mm: int = 0) -> np.ndarray:
+    return event(Verb.EXIT, t0, t1, mm << 48, (mm << 48) + (1 << 36))
+
 
 MAP = mmap(1, 2, 0, 1024)
 FAR = 1 << 40
@@ -76,6 +81,26 @@ TWINS = {
         32,
         [MAP, write(3, 4, 7, 1, 100), munmap(5, 6, 0, FAR), mmap(7, 8, 0, 9), read(9, 10, 7, 1, 100)],
         [MAP, write(3, 4, 7, 1, 100), munmap(5, 9, 0, FAR), read(9, 10, 7, 1, 100)],
+    ),
+    "... by exit": (
+        32,
+        [MAP, write(3, 4, 7, 1, 100), exit_mm(5, 6), mmap(7, 8, 0, 9), read(9, 10, 7, 1, 100)],
+        [MAP, write(3, 4, 7, 1, 100), exit_mm(5, 9), read(9, 10, 7, 1, 100)],
+    ),
+    "a mapping outlives its mm": (
+        34,
+        [MAP, exit_mm(3, 4), write(5, 6, 7, 1, 100)],
+        [MAP, exit_mm(3, 4, mm=1), write(5, 6, 7, 1, 100)],
+    ),
+    "an access finds its mm exiting after the exit returned": (
+        34,
+        [MAP, exit_mm(3, 4), write(5, 6, 7, status=-ESRCH)],
+        [MAP, exit_mm(3, 5), write(5, 6, 7, status=-ESRCH)],
+    ),
+    "a dontneed finds its mm exiting while another one exits": (
+        34,
+        [MAP, exit_mm(3, 6, mm=1), dontneed(4, 5, 7, status=-ESRCH)],
+        [MAP, exit_mm(3, 9), exit_mm(4, 6), exit_mm(3, 6, mm=1), dontneed(7, 8, 7, status=-ESRCH)],
     ),
     "... by mmap": (
         32,

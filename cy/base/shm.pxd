@@ -80,7 +80,7 @@ cdef enum:
     C_RCU_STALL_NS = 62          # age of the oldest reader seen, when over the stall limit
     C_RCU_STALL_CPU = 63
     C_RCU_STALL_SITE = 64        # verb in whose read section the stalled reader was
-    C_TABLE_BYTES_PEAK = 65
+    C_TABLE_BYTES_PEAK = 65      # of one mm
     C_STREAM_DONE = 66           # operations of the stream done, VERB_SYNC not counted
     C_HELD_NR = 67               # locks held (builds with checks): a hang shows who holds what
     C_HELD = 68                  # .. + 2 * MAX_HELD_SHOWN: their addresses and classes, first taken first
