@@ -13,13 +13,12 @@ from ptstress.engine import load_history_checker
 from ptstress.errors import ExitCode
 from ptstress.history import History, operation_starts
 from ptstress.history_drawing import Drawn, draw, frame_names
-from ptstress.history_window import PageHistory, Window, page_history, smallest_window
+from ptstress.history_window import NEVER, PageHistory, Window, page_history, smallest_window
 from ptstress.layout import report_text
 from ptstress.vocabulary import STATUS_UNKNOWN, Verb
 
 ENTRY_NAMES = ("nothing", "the zero page")
 FIRST_FRAME = 3
-NEVER = (1 << 64) - 1
 MAX_BESIDE = 6
 MAP_NAMES = ((1, "a hole"), (2, "mapped read-only"), (4, "mapped writable"))
 
@@ -130,14 +129,15 @@ def _beside(p: PageHistory, window: Window) -> np.ndarray:
 
 def _marked(p: PageHistory, shown: np.ndarray, window: Window) -> int | None:
     """The operation that cannot end, or the last one to end."""
-    if window.with_final or not len(shown):
+    if window.with_final or not len(window.chosen):
         return None
     failed = window.result["failed"]
     if failed is not None:
         for at, i in enumerate(shown):
             if (int(p.ops["t0"][i]), int(p.ops["t1"][i])) == (failed["t0"], failed["t1"]):
                 return at
-    return int(p.ops["t1"][shown].argmax())
+    last = window.chosen[p.ops["t1"][window.chosen].argmax()]
+    return int(np.flatnonzero(shown == last)[0])
 
 
 def _drawn(p: PageHistory, i: int, beside: bool) -> Drawn:

@@ -6,7 +6,7 @@ them, become a few operations that may have done anything.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from ptstress.vocabulary import EVENT_DTYPE, STATUS_UNKNOWN, Verb
 
 Check = Callable[..., dict]
 ACCESSES = (int(Verb.READ), int(Verb.WRITE))
+NEVER = (1 << 64) - 1
 BUDGET_S = 5.0
 _PAGES_PER_WORD = 64
 
@@ -109,45 +110,36 @@ class _Search:
     def violates(self, chosen: np.ndarray, with_final: bool) -> Window | None:
         """The window of these operations, if they contradict each other whatever the others did."""
         p = self.p
-        rest = np.setdiff1d(np.arange(len(p.ops)), chosen)
-        pages, maps = p.pages, p.maps
-        parts = [self._real(chosen)]
-        if len(rest):
-            parts += list(self._ghosts(chosen, rest, with_final))
-        lines = sorted((rows for part in parts for rows in part), key=lambda rows: int(rows["t0"][0]))
-        ring = np.concatenate([np.zeros(0, EVENT_DTYPE), *lines])
-        result = self.check([ring], maps, pages, p.final if with_final else None)
+        left_out = np.ones(len(p.ops), bool)
+        left_out[chosen] = False
+        ghosts = self._ghosts(p.ops[chosen], p.ops[left_out], with_final) if left_out.any() else p.ops[:0]
+        ring = _ring(np.concatenate([p.ops[chosen], ghosts]), np.concatenate([p.seen[chosen], np.zeros(len(ghosts), bool)]))
+        result = self.check([ring], p.maps, p.pages, p.final if with_final else None)
         return Window(chosen, result, with_final) if result["nr_violations"] else None
 
-    def _real(self, chosen: np.ndarray) -> list[np.ndarray]:
-        return [_with_bits(self.p.ops[i : i + 1], self.p.seen[i]) for i in chosen]
-
-    def _ghosts(self, chosen: np.ndarray, rest: np.ndarray, with_final: bool) -> Iterable[list[np.ndarray]]:
+    def _ghosts(self, real: np.ndarray, left: np.ndarray, with_final: bool) -> np.ndarray:
         """What stands for the operations that are left out."""
-        ops, real, page = self.p.ops, self.p.ops[chosen], self.p.page
-        first = int(real["t0"].min(initial=(1 << 64) - 1))
-        last = (1 << 64) - 2 if with_final else int(real["t1"].max(initial=0))
-        left = ops[rest]
+        page = self.p.page
+        first = int(real["t0"].min(initial=NEVER))
+        last = NEVER - 1 if with_final else int(real["t1"].max(initial=0))
         left = left[(left["t0"] <= last) & (left["verb"] != Verb.WALK)]
         before = left["t1"] < first
-        access = np.isin(left["verb"], ACCESSES)
-        # Ranges beside the window may or may not have come by; those before it, once in each way,
-        # but a free marks for all time.
-        ranges = left[~access & (~before | (left["verb"] == Verb.FREE))].copy()
-        ranges["status"] = STATUS_UNKNOWN
-        yield [ranges[i : i + 1] for i in range(len(ranges))]
-        if (~access & before & (left["verb"] != Verb.FREE)).any():
-            yield [_ghost(Verb.MMAP, 1, max(first - 1, 1), page, aux=aux) for aux in (0, 1)]
+        access, marks = np.isin(left["verb"], ACCESSES), left["verb"] == Verb.FREE
+        # Ranges beside the window may or may not have come by; those before it, once in each way, but a free marks for all time.
+        parts = [left[~access & (~before | marks)]]
+        if (~access & before & ~marks).any():
+            parts += [_ghost(Verb.MMAP, 1, max(first - 1, 1), page, aux=aux) for aux in (0, 1)]
         wanted = real["value"][np.isin(real["verb"], ACCESSES)]
         if with_final and self.p.final is not None:
             wanted = np.concatenate([wanted, self.p.final[:, 2]])
         for verb in (Verb.READ, Verb.WRITE):
             same = left[left["verb"] == verb]
             if len(same):
-                yield [_ghost(verb, int(same["t0"].min()), min(int(same["t1"].max()), last), page)]
-        writes = left[(left["verb"] == Verb.WRITE) & (left["incarnation"] != 0) & np.isin(left["value"], wanted)].copy()
-        writes["status"] = STATUS_UNKNOWN
-        yield [writes[i : i + 1] for i in range(len(writes))]
+                parts.append(_ghost(verb, int(same["t0"].min()), min(int(same["t1"].max()), last), page))
+        parts.append(left[(left["verb"] == Verb.WRITE) & (left["incarnation"] != 0) & np.isin(left["value"], wanted)])
+        ghosts = np.concatenate(parts)
+        ghosts["status"] = STATUS_UNKNOWN
+        return ghosts
 
     def shorten_end(self, best: Window) -> Window:
         """Leave out what began after the operation that shows it."""
@@ -196,14 +188,15 @@ def _ghost(verb: Verb, t0: int, t1: int, page: int, aux: int = 0) -> np.ndarray:
     return rows
 
 
-def _with_bits(row: np.ndarray, seen: bool) -> np.ndarray:
-    """A walk of one page needs its line of bits again."""
-    if row["verb"][0] != Verb.WALK or not row["lines"][0]:
-        return row
-    rows = np.zeros(2, EVENT_DTYPE)
-    rows[0] = row[0]
-    rows["lines"][0], rows["aux"][0] = 1, int(seen)
-    rows[1:].view(np.uint64)[0] = int(seen)
-    return rows
-
-
+def _ring(ops: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """The operations as one worker's lines, by t0; a walk of one page gets its line of bits again."""
+    order = np.argsort(ops["t0"], kind="stable")
+    ops, seen = ops[order], seen[order]
+    walks = (ops["verb"] == Verb.WALK) & (ops["lines"] != 0)
+    at = np.arange(len(ops)) + np.concatenate([[0], np.cumsum(walks)[:-1]]) if len(ops) else np.zeros(0, int)
+    lines = np.zeros(len(ops) + int(walks.sum()), EVENT_DTYPE)
+    lines[at] = ops
+    lines["lines"][at] = walks
+    lines["aux"][at[walks]] = seen[walks]
+    lines["t0"][at[walks] + 1] = seen[walks]        # the first 64 bits of the line
+    return lines
