@@ -12,7 +12,6 @@ from ptstress.model.geometry import Geometry
 from ptstress.operation import Op
 from ptstress.pages import global_page, local_page
 from ptstress.program import Program
-from ptstress.vocabulary import Verb
 
 MOST_CHANGES = 4
 MOST_BRANCHES = 4
@@ -98,7 +97,7 @@ class _Change:
         start = local_page(op.start)
         end = start + op.end - op.start
         step = self.rng.choice((-self.table_pages, -1, 1, self.table_pages))
-        which = self.rng.randrange(3) if op.verb not in (Verb.READ, Verb.WRITE) else 0
+        which = 0 if op.accesses else self.rng.randrange(3)
         start += step if which in (0, 1) else 0
         end += step if which in (0, 2) else 0
         if 0 <= start < end <= self.pages:

@@ -22,7 +22,7 @@ from ptstress.pages import local_page
 from ptstress.program import Program
 from ptstress.schemes import SCHEMES
 from ptstress.strategies import TINY, Bits, knobs, programs
-from ptstress.vocabulary import OPERATIONS, Verb
+from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
 
 #: A smaller program fails in other schedules: it gets at least so many. First few for each, until the program is
 #: small or so much of the time is over; then more, for what fails seldom.
@@ -170,7 +170,7 @@ def _operations(draw: st.DrawFn, pages: int, mms: int) -> Op:
     kind = draw(st.integers(0, len(OPERATIONS) * (MAX_ARG + 1) - 1))
     verb, arg = OPERATIONS[kind // (MAX_ARG + 1)], kind % (MAX_ARG + 1)
     place, length = draw(st.integers(0, mms * pages - 1)), draw(st.integers(0, pages))
-    length = 1 if verb in (Verb.READ, Verb.WRITE) else length
+    length = 1 if verb in ACCESSES else length
     mm, start = divmod(place, pages)
     op = exit_mm() if verb is Verb.EXIT else Op(verb, start, min(start + length, pages), arg)
     return op.moved(mm)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from random import Random
 
 from ptstress.model.geometry import Geometry
-from ptstress.operation import Op, exit_mm, mmap, read, write
+from ptstress.operation import Op, exit_mm, gup_fast, mmap, read, write
 from ptstress.program import Program
-from ptstress.vocabulary import Verb
+from ptstress.vocabulary import ACCESSES, Verb
 
 #: How many tables; the more operations meet on one, the more can go wrong there.
 TABLES = (1, 1, 1, 2, 3)
@@ -27,7 +27,7 @@ HOT_PAGES = 6
 #: How often each verb is drawn.
 WEIGHTS = (
     (Verb.READ, 2), (Verb.WRITE, 4), (Verb.WALK, 1), (Verb.DONTNEED, 4), (Verb.MUNMAP, 1), (Verb.MMAP, 1),
-    (Verb.FREE, 2), (Verb.DISCARD, 2),
+    (Verb.FREE, 2), (Verb.DISCARD, 2), (Verb.GUP_FAST, 2),
 )
 
 
@@ -71,9 +71,9 @@ class _Generator:
     def _operation(self) -> Op:
         verbs, weights = zip(*WEIGHTS, strict=True)
         (verb,) = self.rng.choices(verbs, weights)
-        if verb in (Verb.READ, Verb.WRITE):
+        if verb in ACCESSES:
             page = self.rng.choice(self.hot)
-            return Op(verb, page, page + 1)
+            return gup_fast(page, self.rng.random() < 0.5) if verb is Verb.GUP_FAST else Op(verb, page, page + 1)
         start, end = self._range()
         return mmap(start, end, writable=self.rng.random() < 0.75) if verb is Verb.MMAP else Op(verb, start, end)
 

@@ -19,9 +19,9 @@ from msgspec import Struct
 
 from ptstress.durable import Disk
 from ptstress.errors import UsageError
-from ptstress.layout import verb_name
+from ptstress.layout import is_write, verb_name
 from ptstress.pages import page_text, range_text
-from ptstress.vocabulary import EVENT_DTYPE, OPERATIONS, STATUS_UNKNOWN, Verb
+from ptstress.vocabulary import EVENT_DTYPE, OPERATIONS, STATUS_UNKNOWN
 
 MAGIC, VERSION = b"PTSTHIST", 1
 FILE_NAME = "history.ptsh"
@@ -197,7 +197,7 @@ def validate(history: History, where: str) -> None:
         for problem in _ring_problems(ring):
             raise UsageError(f"{where}: worker {worker}, {problem}")
         ops = ring[operation_starts(ring)]
-        writes = ops[(ops["verb"] == Verb.WRITE) & (ops["incarnation"] != 0)]
+        writes = ops[is_write(ops) & (ops["incarnation"] != 0)]
         written.append(writes["value"])
     values, counts = np.unique(np.concatenate(written), return_counts=True)
     if (counts > 1).any():

@@ -14,8 +14,8 @@ from ptstress.errors import ExitCode
 from ptstress.history import History, operation_starts
 from ptstress.history_drawing import Drawn, draw, frame_names
 from ptstress.history_window import NEVER, PageHistory, Window, page_history, smallest_window
-from ptstress.layout import report_text
-from ptstress.vocabulary import STATUS_UNKNOWN, Verb
+from ptstress.layout import is_write, report_text
+from ptstress.vocabulary import ACCESSES, STATUS_UNKNOWN, Verb
 
 ENTRY_NAMES = ("nothing", "the zero page")
 FIRST_FRAME = 3
@@ -95,7 +95,7 @@ def count_pages(history: History) -> int:
     starts = []
     for ring in history.rings:
         ops = ring[operation_starts(ring)]
-        starts.append(ops["start"][np.isin(ops["verb"], (Verb.READ, Verb.WRITE))])
+        starts.append(ops["start"][np.isin(ops["verb"], ACCESSES)])
     return len(np.unique(np.concatenate(starts))) if starts else 0
 
 
@@ -121,9 +121,9 @@ def _beside(p: PageHistory, window: Window) -> np.ndarray:
     """What helps to understand the window: the writes of its values, and, if they are few, the discards beside it."""
     ops, chosen = p.ops, p.ops[window.chosen]
     values = chosen["value"][chosen["incarnation"] != 0]
-    writes = (ops["verb"] == Verb.WRITE) & (ops["incarnation"] != 0) & np.isin(ops["value"], values)
+    writes = is_write(ops) & (ops["incarnation"] != 0) & np.isin(ops["value"], values)
     first, last = chosen["t0"].min(initial=NEVER), chosen["t1"].max(initial=0)
-    ranges = ~np.isin(ops["verb"], (Verb.READ, Verb.WRITE, Verb.WALK)) & (ops["t0"] <= last) & (ops["t1"] >= first)
+    ranges = ~np.isin(ops["verb"], (*ACCESSES, Verb.WALK)) & (ops["t0"] <= last) & (ops["t1"] >= first)
     return np.flatnonzero(writes | (ranges if ranges.sum() <= MAX_BESIDE else False))
 
 
@@ -155,7 +155,7 @@ def _operation(history: History, p: PageHistory, i: int) -> WindowOperation:
     return WindowOperation(
         worker, int(np.searchsorted(operation_starts(ring), at)), verb.label, int(e["start"]), int(e["end"]), int(e["t0"]), int(e["t1"]),
         None if e["status"] == STATUS_UNKNOWN else int(e["status"]), int(e["value"]), int(e["incarnation"]),
-        int(e["aux"]) if verb is Verb.MMAP else 0, bool(p.seen[i]) if verb is Verb.WALK else None)
+        int(e["aux"]) if verb in (Verb.MMAP, Verb.GUP_FAST) else 0, bool(p.seen[i]) if verb is Verb.WALK else None)
 
 
 def _entry_text(p: PageHistory, drawn: list[Drawn]) -> str:

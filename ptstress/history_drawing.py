@@ -9,7 +9,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ptstress.vocabulary import STATUS_UNKNOWN, Verb
+from ptstress.vocabulary import ACCESSES, STATUS_UNKNOWN, Verb
 
 MAX_BAR = 72
 MAX_STEP = 4
@@ -60,7 +60,7 @@ def text_of(op: Drawn, names: dict[int, str]) -> str:
         return f"{name}: outcome unknown"
     if op.status:
         return f"{name}: {errno.errorcode.get(-op.status, op.status)}"
-    if op.verb in (Verb.READ, Verb.WRITE):
+    if op.verb in ACCESSES:
         if not op.incarnation:
             return f"{name}: the zero page"
         return f"{name}: {names[op.incarnation]}, " + ("as it was made" if op.value == op.incarnation else f"value {op.value:#x}")

@@ -25,7 +25,7 @@ from msgspec import Struct
 from ptstress.errors import UsageError
 from ptstress.history import FILE_NAME, History, decode_history, operation_starts, validate
 from ptstress.layout import PAGES_PER_LINE, present_pages
-from ptstress.vocabulary import EVENT_DTYPE, OPERATIONS, STATUS_UNKNOWN, Verb
+from ptstress.vocabulary import ACCESSES, EVENT_DTYPE, OPERATIONS, STATUS_UNKNOWN, Verb
 
 SCHEMA = "ptstress.history/1"
 MAX_WALK_PAGES = PAGES_PER_LINE * 0xFFFF
@@ -105,7 +105,7 @@ def _operation(ring: np.ndarray, at: int, worker: int) -> JsonOperation:
     status = None if e["status"] == STATUS_UNKNOWN else int(e["status"])
     return JsonOperation(
         worker, verb.label, int(e["start"]), int(e["t0"]), int(e["t1"]), status, int(e["end"]), int(e["value"]), int(e["incarnation"]),
-        int(e["aux"]) if verb is Verb.MMAP else 0, present)
+        int(e["aux"]) if verb in (Verb.MMAP, Verb.GUP_FAST) else 0, present)
 
 
 def _pages(rows: np.ndarray) -> list[JsonPage]:
@@ -154,7 +154,7 @@ def _lines(op: JsonOperation) -> np.ndarray:
     for name, number in (("start", op.start), ("end", end), ("t0", op.t0), ("t1", op.t1), ("value", op.value), ("incarnation", op.incarnation)):
         if not 0 <= number < 1 << 64:
             raise ValueError(f"{name} {number}: expected a number from 0 to 2^64 - 1")
-    if verb in (Verb.READ, Verb.WRITE) and end != op.start + 1:
+    if verb in ACCESSES and end != op.start + 1:
         raise ValueError(f"{op.verb} of pages {op.start} to {end}: expected one page")
     status = STATUS_UNKNOWN if op.status is None else op.status
     present = op.present if verb is Verb.WALK and status == 0 else None

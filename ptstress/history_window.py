@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptstress.history import History, operation_starts
-from ptstress.layout import PAGES_PER_LINE
-from ptstress.vocabulary import EVENT_DTYPE, STATUS_UNKNOWN, Verb
+from ptstress.layout import PAGES_PER_LINE, is_write
+from ptstress.vocabulary import ACCESSES, EVENT_DTYPE, STATUS_UNKNOWN, Verb
 
 Check = Callable[..., dict]
-ACCESSES = (int(Verb.READ), int(Verb.WRITE))
 NEVER = (1 << 64) - 1
 BUDGET_S = 5.0
 _PAGES_PER_WORD = 64
@@ -132,11 +131,10 @@ class _Search:
         wanted = real["value"][np.isin(real["verb"], ACCESSES)]
         if with_final and self.p.final is not None:
             wanted = np.concatenate([wanted, self.p.final[:, 2]])
-        for verb in (Verb.READ, Verb.WRITE):
-            same = left[left["verb"] == verb]
+        for verb, same in ((Verb.READ, left[access & ~is_write(left)]), (Verb.WRITE, left[is_write(left)])):
             if len(same):
                 parts.append(_ghost(verb, int(same["t0"].min()), min(int(same["t1"].max()), last), page))
-        parts.append(left[(left["verb"] == Verb.WRITE) & (left["incarnation"] != 0) & np.isin(left["value"], wanted)])
+        parts.append(left[is_write(left) & (left["incarnation"] != 0) & np.isin(left["value"], wanted)])
         ghosts = np.concatenate(parts)
         ghosts["status"] = STATUS_UNKNOWN
         return ghosts

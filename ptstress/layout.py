@@ -11,7 +11,7 @@ from mmap import mmap
 import numpy as np
 
 from ptstress.pages import mm_of, page_text, range_text
-from ptstress.vocabulary import EVENT_DTYPE, NR_COUNTERS, NR_VERBS, REPORT_DTYPE, Oracle, Verb
+from ptstress.vocabulary import ACCESSES, EVENT_DTYPE, NR_COUNTERS, NR_VERBS, REPORT_DTYPE, Oracle, Verb
 
 MAX_REPORTS = 32
 MAX_LEVELS = 5
@@ -80,6 +80,12 @@ class Counter(IntEnum):
     HELD = 68
     VMA_RECYCLED = 80
     EXIT_BY_OTHER = 81
+    GATHER_FALLBACK = 90
+    SYNC_ONE = 91
+    GUP_FAST = 92
+    GUP_SLOW = 93
+    GUP_LOST = 94
+    PINNED_KEPT = 95
     LAZYFREE = 99
     LAZYFREED = 100
     LAZYFREE_KEPT = 101
@@ -111,6 +117,7 @@ NEAR_MISSES = (
     Counter.MAP_FAILED, Counter.RECHECK_LOST, Counter.TRYLOCK_FAILED, Counter.VMA_LOCK_FALLBACK,
     Counter.INSTALL_LOST, Counter.WP_LOST, Counter.FILL_DROPPED, Counter.HW_RETRY, Counter.LOCK_CONTENDED,
     Counter.ZAP_BREAK, Counter.SLOW_DETACH, Counter.DETACH_NOT_EMPTY, Counter.LAZYFREE_KEPT, Counter.BATCHED_DRAINS,
+    Counter.GATHER_FALLBACK, Counter.GUP_LOST, Counter.PINNED_KEPT,
 )
 _MAXIMA = (Counter.RCU_BACKLOG_MAX, Counter.RCU_GP_MAX_NS, Counter.RCU_STALL_NS, Counter.TABLE_BYTES_PEAK)
 
@@ -252,16 +259,22 @@ def present_pages(lines: np.ndarray, at: int) -> np.ndarray:
     return np.flatnonzero(bits[:count]).astype(np.uint64) + head["start"]
 
 
+def is_write(events: np.ndarray) -> np.ndarray:
+    """Which of the operations store to their page."""
+    return (events["verb"] == Verb.WRITE) | ((events["verb"] == Verb.GUP_FAST) & (events["aux"] != 0))
+
+
 def describe_event(event: np.void) -> str:
     """``write(p3) = 0  value 0x2a  1,204 ticks``."""
     verb, start, end = verb_name(int(event["verb"])), int(event["start"]), int(event["end"])
+    accesses = verb in [v.label for v in ACCESSES]
     if verb == "exit":
         where = f"m{mm_of(start)}"
     else:
-        where = page_text(start) if end == start + 1 and verb in ("read", "write") else range_text(start, end)
+        where = page_text(start) if end == start + 1 and accesses else range_text(start, end)
     if not event["t1"]:
         return f"{verb}({where})  in flight"
-    value = f"  value {int(event['value']):#x}" if verb in ("read", "write") else ""
+    value = f"  value {int(event['value']):#x}" if accesses else ""
     value = f"  present {int(event['aux'])}" if verb == "walk" else value
     return f"{verb}({where}) = {int(event['status'])}{value}  {int(event['t1'] - event['t0']):,} ticks"
 

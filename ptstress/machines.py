@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ptstress.model import AddressSpaces, Follower, compare
 from ptstress.model.geometry import Geometry
 from ptstress.observe import observations
-from ptstress.operation import Op, discard, dontneed, exit_mm, free, mmap, munmap, op_array, read, walk, write
+from ptstress.operation import Op, discard, dontneed, exit_mm, free, gup_fast, mmap, munmap, op_array, read, walk, write
 from ptstress.strategies import page_ranges, pages
 
 
@@ -61,6 +61,11 @@ def address_space_machine(
         def write(self, page: int) -> None:
             """Store."""
             self._do(write(page))
+
+        @rule(page=any_page, store=st.booleans())
+        def gup_fast(self, page: int, store: bool) -> None:
+            """Load or store through a pin."""
+            self._do(gup_fast(page, store))
 
         @rule(pages=any_range)
         def walk(self, pages: tuple[int, int]) -> None:

@@ -1,6 +1,6 @@
 """One operation on an address space, as every part of the project passes it around.
 
-Pages are half-open, ``[start, end)``, in pages of 4 KiB. ``read`` and ``write`` concern one page. The
+Pages are half-open, ``[start, end)``, in pages of 4 KiB. ``read``, ``write`` and ``gup_fast`` concern one page. The
 engine gets operations as arrays of ``OP_DTYPE``. Page numbers are global: see ``ptstress.pages``.
 """
 
@@ -10,14 +10,18 @@ from typing import NamedTuple
 import numpy as np
 
 from ptstress.pages import mm_of, page_text, range_text
-from ptstress.vocabulary import MM_SHIFT, OP_DTYPE, Verb
+from ptstress.vocabulary import ACCESSES, MM_SHIFT, OP_DTYPE, Verb
 
 #: Value of ``arg`` for ``mmap``.
 READ_ONLY, WRITABLE = 0, 1
+#: Value of ``arg`` for ``gup_fast``.
+LOAD, STORE = 0, 1
+#: How a value of ``arg`` other than the usual one is written in a program.
+_MODES = {(Verb.MMAP, READ_ONLY): ", ro", (Verb.GUP_FAST, STORE): ", write"}
 
 
 class Op(NamedTuple):
-    """``verb`` on pages ``[start, end)``. ``arg``: mmap: 1 if writable; otherwise 0."""
+    """``verb`` on pages ``[start, end)``. ``arg``: mmap: 1 if writable; gup_fast: 1 for a store; otherwise 0."""
 
     verb: Verb
     start: int
@@ -29,7 +33,17 @@ class Op(NamedTuple):
         if self.verb is Verb.EXIT:
             return f"exit(m{self.mm})"
         where = page_text(self.start) if self.end == self.start + 1 else range_text(self.start, self.end)
-        return f"{self.verb.label}({where}{', ro' if self.verb is Verb.MMAP and not self.arg else ''})"
+        return f"{self.verb.label}({where}{_MODES.get((self.verb, self.arg), '')})"
+
+    @property
+    def accesses(self) -> bool:
+        """Whether it loads from its page or stores to it."""
+        return self.verb in ACCESSES
+
+    @property
+    def writes(self) -> bool:
+        """Whether it stores to its page."""
+        return self.verb is Verb.WRITE or (self.verb is Verb.GUP_FAST and bool(self.arg & STORE))
 
     @property
     def mm(self) -> int:
@@ -84,6 +98,11 @@ def discard(start: int, end: int) -> Op:
 def exit_mm(mm: int = 0) -> Op:
     """End ``mm``: all of it is unmapped, and it begins again. Needs a machine of several mms."""
     return Op(Verb.EXIT, mm << MM_SHIFT, mm << MM_SHIFT)
+
+
+def gup_fast(page: int, store: bool = False) -> Op:
+    """Pin a page without a lock, load from it or store to it through the pin, and let it go."""
+    return Op(Verb.GUP_FAST, page, page + 1, STORE if store else LOAD)
 
 
 def op_array(ops: Iterable[Op], worker: int = 0) -> np.ndarray:

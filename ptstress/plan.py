@@ -13,7 +13,7 @@ from ptstress.pages import global_page
 from ptstress.schemes import Scheme, find_scheme
 from ptstress.trace import Trace, load_trace
 from ptstress.units import format_geometry, pages_of, parse_duration, parse_extent, parse_geometry
-from ptstress.vocabulary import Verb
+from ptstress.vocabulary import ACCESSES, Verb
 from ptstress.workload import (
     KNOBS_IN_PAGES, Group, Source, Stage, Step, check_geometry, find_trace, knob_pages, mms_of, parse_pair,
     region_pages,
@@ -165,7 +165,7 @@ class _Usage:
         self.trace = {"frames": 0, "tables": 0, "vmas": 0}
 
     def add_mix(self, mix: Mix) -> None:
-        if mix.weights.get("read") or mix.weights.get("write"):
+        if any(mix.weights.get(verb.label) for verb in ACCESSES):
             self.spans += [(global_page(i, mix.start), global_page(i, mix.end)) for i in range(mix.mms)]
 
     def add_trace(self, trace: Trace) -> None:

@@ -8,9 +8,10 @@ have all ended. Prefix and suffix may be left out; there are 1 to 64 branches, i
 empty.
 
     statement   separated by ``;``, ``|`` or a new line, which mean the same
-    read(p3) write(p3)                                  one page
+    read(p3) write(p3) gup_fast(p3)                     one page
     walk munmap dontneed free discard mmap (p0..p8)     pages from p0 up to, without, p8; or one page
     mmap(p0..p8, ro)                                    read-only; writable otherwise
+    gup_fast(p3, write)                                 store through the pin; a load otherwise
     write(m1:p3) dontneed(m1:p0..p8)                    of mm 1 instead of mm 0
     exit(m0)                                            a whole mm
     # up to the end of the line is a comment
@@ -24,9 +25,9 @@ from typing import NoReturn
 import numpy as np
 
 from ptstress.errors import UsageError
-from ptstress.operation import READ_ONLY, WRITABLE, Op, exit_mm, op_array
+from ptstress.operation import LOAD, READ_ONLY, STORE, WRITABLE, Op, exit_mm, op_array
 from ptstress.pages import global_page, local_page
-from ptstress.vocabulary import MAX_MMS, MM_SHIFT, OPERATIONS, Verb
+from ptstress.vocabulary import ACCESSES, MAX_MMS, MM_SHIFT, OPERATIONS, Verb
 
 MAX_BRANCHES = 64
 MAX_PAGE = 1 << MM_SHIFT
@@ -36,6 +37,11 @@ _LABEL = re.compile(r"\s*([A-Za-z_]\w*)\s*:")
 _OPERATION = re.compile(r"([A-Za-z_]\w*)\s*\(([^()]*)\)")
 _PAGES = re.compile(r"(?:m(\d{1,3}):)?p(\d{1,20})(?:\s*\.\.\s*(?:m(\d{1,3}):)?p(\d{1,20}))?")
 _OPERATION_FORM = "an operation such as write(p3), dontneed(p0..p8) or mmap(p0..p8, ro)"
+#: What may stand behind the pages, and the ``arg`` that it means.
+_ARGS = {
+    Verb.MMAP: {"": WRITABLE, "ro": READ_ONLY, "rw": WRITABLE},
+    Verb.GUP_FAST: {"": LOAD, "write": STORE},
+}
 _VERB_FORM = f"one of {', '.join(_VERBS)}"
 
 
@@ -155,7 +161,7 @@ class _Parser:
         if verb is Verb.EXIT:
             return self._mm(text)
         match = _PAGES.fullmatch(text)
-        one_page = verb in (Verb.READ, Verb.WRITE)
+        one_page = verb in ACCESSES
         if match is None or (one_page and match[4] is not None):
             self._refuse(f"{text!r} in {verb.label}()", "one page such as p3" if one_page else "pages such as p0..p8 or p3")
         mm, start = int(match[1] or 0), int(match[2])
@@ -173,13 +179,13 @@ class _Parser:
         return exit_mm(int(match[1]))[1:3]
 
     def _arg(self, verb: Verb, modes: list[str]) -> int:
-        if verb is not Verb.MMAP:
-            if modes:
-                self._refuse(f"{', '.join(modes)!r} in {verb.label}()", "pages and nothing else")
-            return 0
-        if modes not in ([], ["ro"], ["rw"]):
-            self._refuse(f"{', '.join(modes)!r} in mmap()", "'ro', 'rw' or nothing after the pages")
-        return READ_ONLY if modes == ["ro"] else WRITABLE
+        known = _ARGS.get(verb, {"": 0})
+        mode = ", ".join(modes)
+        if mode not in known:
+            words = [f"'{word}'" for word in known if word]
+            expected = f"{', '.join(words)} or nothing after the pages" if words else "pages and nothing else"
+            self._refuse(f"{mode!r} in {verb.label}()", expected)
+        return known[mode]
 
     def _refuse(self, found: str, expected: str) -> NoReturn:
         raise UsageError(f"{self.source}:{self.line}: {found}: expected {expected}")

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from ptstress.model.geometry import Geometry
-from ptstress.operation import Op, exit_mm, mmap, read, write
+from ptstress.operation import Op, exit_mm, gup_fast, mmap, read, write
 from ptstress.program import Program
-from ptstress.vocabulary import OPERATIONS, Verb
+from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
 
 Bits = tuple[int, ...]
 Range = tuple[int, int]
@@ -113,6 +113,7 @@ def knobs() -> st.SearchStrategy[dict[str, int | str]]:
         {
             "need_resched": one_in,
             "gather_batch": one_in,
+            "gather_alloc_fail": one_in,
             "trylock_fail": one_in,
             "flush_delay": st.sampled_from((0, 3)),
             "reuse": st.sampled_from(("lifo", "fifo")),
@@ -123,9 +124,11 @@ def knobs() -> st.SearchStrategy[dict[str, int | str]]:
 def _operation(
     verb: Verb, bits: Bits, window: Range | None, invalid: bool, access: st.SearchStrategy[int] | None = None
 ) -> st.SearchStrategy[Op]:
-    if verb in (Verb.READ, Verb.WRITE):
-        touch = read if verb is Verb.READ else write
-        return (access if access is not None else pages(bits, window)).map(touch)
+    if verb in ACCESSES:
+        where = access if access is not None else pages(bits, window)
+        if verb is Verb.GUP_FAST:
+            return st.builds(gup_fast, where, st.booleans())
+        return where.map(read if verb is Verb.READ else write)
     ranges = page_ranges(bits, window, invalid)
     if verb is Verb.EXIT:
         return st.just(exit_mm())

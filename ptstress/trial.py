@@ -21,7 +21,9 @@ from ptstress.vocabulary import Oracle
 RING_EVENTS = 1024
 ARENA = (("tables", 256), ("frames", 2048), ("vmas", 512))
 #: Rare paths are frequent: a program has a handful of operations only.
-RARE: tuple[tuple[str, int | str], ...] = (("need_resched", 3), ("gather_batch", 3), ("trylock_fail", 3), ("reuse", "lifo"))
+RARE: tuple[tuple[str, int | str], ...] = (
+    ("need_resched", 3), ("gather_batch", 3), ("gather_alloc_fail", 3), ("trylock_fail", 3), ("reuse", "lifo"),
+)
 
 
 class Verdict(NamedTuple):

@@ -11,7 +11,7 @@ from random import Random
 from typing import NamedTuple
 
 import numpy as np
-from page_histories import FRESH, event
+from page_events import FRESH, event
 
 from ptstress.vocabulary import Verb
 

@@ -1,4 +1,4 @@
-"""Histories for the data oracle: single events, legal ones from a simulated address space, and all small ones.
+"""Histories for the data oracle: legal ones from a simulated address space, and all small ones. Single events: ``page_events``.
 
 Nothing here knows the engine. ``Simulation`` is one thread that takes one step of one simulated worker after the
 other, so that what it records is legal by construction. ``possible`` decides a small history of one page by trying
@@ -10,60 +10,9 @@ from errno import EFAULT, ENOMEM
 from random import Random
 
 import numpy as np
+from page_events import FRESH, discard, dontneed, event, free, mmap, munmap, walk
 
 from ptstress.vocabulary import EVENT_DTYPE, Verb
-
-FRESH = 1 << 63
-"""Top bit of an incarnation; ``FRESH | n`` is the n-th."""
-
-
-def event(verb: Verb, t0: int, t1: int, start: int, end: int | None = None, *, inc: int = 0, value: int = 0,
-          status: int = 0, aux: int = 0, present: Iterable[int] | None = None) -> np.ndarray:
-    """Lines of one operation; ``present``: pages that a walk saw."""
-    end = start + 1 if end is None else end
-    lines = 0 if present is None else (end - start + 511) // 512
-    rows = np.zeros(1 + lines, EVENT_DTYPE)
-    if lines:
-        bits = np.zeros(lines * 512, np.uint8)
-        seen = [page - start for page in present]
-        bits[seen] = 1
-        rows[1:] = np.packbits(bits, bitorder="little").view(EVENT_DTYPE)
-        aux = len(seen)
-    rows[0] = (t0, t1, start, end, value, inc, 0, status, verb, lines, aux)
-    return rows
-
-
-def mmap(t0: int, t1: int, start: int, end: int, writable: bool = True, status: int = 0) -> np.ndarray:
-    return event(Verb.MMAP, t0, t1, start, end, aux=int(writable), status=status)
-
-
-def munmap(t0: int, t1: int, start: int, end: int, status: int = 0) -> np.ndarray:
-    return event(Verb.MUNMAP, t0, t1, start, end, status=status)
-
-
-def dontneed(t0: int, t1: int, start: int, end: int | None = None, status: int = 0) -> np.ndarray:
-    return event(Verb.DONTNEED, t0, t1, start, end, status=status)
-
-
-def free(t0: int, t1: int, start: int, end: int | None = None, status: int = 0) -> np.ndarray:
-    return event(Verb.FREE, t0, t1, start, end, status=status)
-
-
-def discard(t0: int, t1: int, start: int, end: int | None = None) -> np.ndarray:
-    return event(Verb.DISCARD, t0, t1, start, end)
-
-
-def read(t0: int, t1: int, page: int, inc: int = 0, value: int = 0, status: int = 0) -> np.ndarray:
-    """``inc`` counts from 1; 0 is the zero page. Without a value a frame has its stamp."""
-    return event(Verb.READ, t0, t1, page, inc=inc and FRESH | inc, value=value or (inc and FRESH | inc), status=status)
-
-
-def write(t0: int, t1: int, page: int, inc: int = 0, value: int = 0, status: int = 0) -> np.ndarray:
-    return event(Verb.WRITE, t0, t1, page, inc=inc and FRESH | inc, value=value, status=status)
-
-
-def walk(t0: int, t1: int, start: int, end: int, present: Iterable[int]) -> np.ndarray:
-    return event(Verb.WALK, t0, t1, start, end, present=list(present))
 
 
 def small_history(rng: Random, kinds: str, frames: int) -> tuple[list[tuple], tuple | None]:
@@ -183,6 +132,7 @@ class Simulation:
         self.dirty: list[set[int]] = [set() for _ in range(workers)]    # pages whose TLB entry has D
         self.made = 0
         self.writer, self.readers = False, 0
+        self.pins: list[int] = []                       # of entries, each once for each pin
         self.rings: list[list[np.ndarray]] = [[] for _ in range(workers)]
 
     def burst(self, count: int) -> tuple[list[np.ndarray], dict[int, tuple[int, int]]]:
@@ -209,7 +159,7 @@ class Simulation:
 
     def _worker(self, w: int, count: int) -> Iterator[None]:
         ranges = (self._dontneed, self._walk, self._map, self._free, self._discard)
-        kinds = (*(self._access,) * 6, *ranges)
+        kinds = (*(self._access,) * 5, self._gup_fast, *ranges)
         for _ in range(count):
             begin = self._tick()
             yield
@@ -282,6 +232,25 @@ class Simulation:
             frame = tuple(held[:2])
         return event(verb, 0, 0, page, inc=frame[0], value=frame[1], status=status)
 
+    def _gup_fast(self, w: int) -> Iterator[None]:
+        """Past the TLB: the entry at one instant, then its frame, whatever became of it."""
+        page, store = self.rng.choice(self.pages), self.rng.random() < 0.5
+        while (held := self.entries.get(page)) is None or (store and held is self.ZERO):
+            while self.writer:
+                yield
+            if status := self._fault(page, store):
+                return event(Verb.GUP_FAST, 0, 0, page, status=status, aux=int(store))
+            yield
+        self.pins.append(id(held))
+        while self.rng.random() < 0.5:
+            yield
+        if store:
+            self.made += 1
+            held[1:] = self.made, False
+        self.pins.remove(id(held))
+        frame = (0, 0) if held is self.ZERO else tuple(held[:2])
+        return event(Verb.GUP_FAST, 0, 0, page, inc=frame[0], value=frame[1], aux=int(store))
+
     def _fault(self, page: int, store: bool) -> int:
         vma = self._vma(page)
         if vma is None or (store and not vma[2]):
@@ -336,7 +305,7 @@ class Simulation:
             if self.rng.random() < 0.4:
                 yield
             held = self.entries.get(page)
-            if held is not None and held is not self.ZERO and held[2] and self._vma(page):
+            if held is not None and held is not self.ZERO and held[2] and id(held) not in self.pins and self._vma(page):
                 del self.entries[page]
                 dropped.append(page)
         self.readers -= 1

@@ -2,11 +2,12 @@
 
 from random import Random
 
-from ptstress.operation import Op, mmap, read, write
-from ptstress.vocabulary import OPERATIONS, Verb
+from ptstress.operation import Op, gup_fast, mmap, read, write
+from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
 
 WEIGHTS = {
-    Verb.READ: 6, Verb.WRITE: 8, Verb.WALK: 1, Verb.MMAP: 3, Verb.MUNMAP: 1, Verb.DONTNEED: 3, Verb.EXIT: 0, Verb.FREE: 2,
+    Verb.READ: 6, Verb.WRITE: 8, Verb.WALK: 1, Verb.MMAP: 3, Verb.MUNMAP: 1, Verb.DONTNEED: 3, Verb.GUP_FAST: 2, Verb.EXIT: 0,
+    Verb.FREE: 2,
     Verb.DISCARD: 2,
 }
 
@@ -20,9 +21,9 @@ def random_ops(seed: int, bits: tuple[int, ...], count: int) -> list[Op]:
 def _random_op(rng: Random, bits: tuple[int, ...]) -> Op:
     pages, table = 1 << sum(bits), 1 << bits[0]
     (verb,) = rng.choices(OPERATIONS, [WEIGHTS[verb] for verb in OPERATIONS])
-    if verb in (Verb.READ, Verb.WRITE):
+    if verb in ACCESSES:
         page = rng.randrange(pages + (rng.random() < 0.03))
-        return (read if verb is Verb.READ else write)(page)
+        return gup_fast(page, rng.random() < 0.5) if verb is Verb.GUP_FAST else (read if verb is Verb.READ else write)(page)
     if rng.random() < 0.03:
         start, end = rng.randrange(pages), rng.randrange(pages + 3)
     elif rng.random() < 0.6:

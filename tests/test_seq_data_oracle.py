@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from page_histories import (
-    FRESH, Simulation, discard, dontneed, event, free, mmap, munmap, possible, read, small_history, walk, write)
+from page_events import FRESH, discard, dontneed, event, free, gup_fast, mmap, munmap, read, walk, write
+from page_histories import Simulation, possible, small_history
 
 from ptstress._engine_stress import check_bursts, check_history
 from ptstress.vocabulary import Verb
@@ -56,6 +56,16 @@ TWINS = {
         34,
         [MAP, write(3, 4, 7, 1, 100), read(5, 6, 7, 1)],
         [MAP, write(3, 5, 7, 1, 100), read(5, 6, 7, 1)],
+    ),
+    "a pin is taken after the discard returned": (
+        32,
+        [MAP, write(3, 4, 7, 1, 100), dontneed(5, 6, 7), gup_fast(7, 8, 7, 1, 100)],
+        [MAP, write(3, 4, 7, 1, 100), dontneed(5, 6, 7), gup_fast(6, 8, 7, 1, 100), write(7, 7, 7, 2, 101)],
+    ),
+    "what a pin stored is lost": (
+        33,
+        [MAP, gup_fast(3, 4, 7, 1, 100, store=True), gup_fast(5, 6, 7)],
+        [MAP, gup_fast(3, 4, 7, 1, 100, store=True), gup_fast(5, 6, 7), dontneed(4, 5, 7)],
     ),
     "two readers disagree about the order": (
         34,

@@ -3,7 +3,8 @@
 from random import Random
 
 import pytest
-from page_histories import FRESH, Simulation, discard, free, mmap, munmap, read, write
+from page_events import FRESH, discard, free, mmap, munmap, read, write
+from page_histories import Simulation
 from test_seq_data_oracle import FAR, MAP, verdict
 
 from ptstress._engine_stress import check_bursts

@@ -8,7 +8,8 @@ from random import Random
 import numpy as np
 import pytest
 from page_executions import HOLE, PAGE, final_rows, lived_history, possible, random_history, rings_of, rows_of
-from page_histories import FRESH, Simulation, dontneed, event, mmap, munmap, read, small_history, walk, write
+from page_events import FRESH, dontneed, event, mmap, munmap, read, walk, write
+from page_histories import Simulation, small_history
 from page_histories import possible as possible_with_frees
 
 from ptstress._history import check

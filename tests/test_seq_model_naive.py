@@ -29,8 +29,8 @@ class Naive:
         return range(page // size * size, page // size * size + size)
 
     def apply(self, op, vmas_before):
-        if op.verb in (Verb.READ, Verb.WRITE):
-            writes = op.verb is Verb.WRITE
+        if op.accesses:
+            writes = op.writes
             if writes:
                 self.lazy.discard(op.start)
             if self.allows.get(op.start, -1) >= writes and not (self.present.get(op.start, -1) >= writes):

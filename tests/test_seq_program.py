@@ -9,7 +9,7 @@ from ptstress.generator import BRANCHES, MMS, OPERATIONS_PER_BRANCH, TABLES, gen
 from ptstress.operation import Op, dontneed, exit_mm, mmap, munmap, op_array, ops_of, read, walk, write
 from ptstress.program import Program, parse
 from ptstress.strategies import TINY, operations, programs
-from ptstress.vocabulary import OPERATIONS, Verb
+from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
 
 M1 = 1 << 48
 EXAMPLE = "prefix: mmap(p0..p8); write(p3); t0: write(p3); dontneed(p0..p8) | t1: read(p3); suffix: walk(p0..p8)"
@@ -135,8 +135,8 @@ def test_programs_round_trip(data, bits):
 @given(
     verb=st.sampled_from(OPERATIONS), start=st.integers(0, (8 << 48) - 1), end=st.integers(0, (8 << 48) - 1), arg=st.integers(0, 1))
 def test_any_operation_round_trips(verb, start, end, arg):
-    one_page = verb in (Verb.READ, Verb.WRITE)
-    op = Op(verb, start, start + 1 if one_page else end, arg if verb is Verb.MMAP else 0)
+    with_mode = verb in (Verb.MMAP, Verb.GUP_FAST)
+    op = Op(verb, start, start + 1 if verb in ACCESSES else end, arg if with_mode else 0)
     op = exit_mm(op.mm) if verb is Verb.EXIT else op
     assert parse(f"t0: {op}").branches[0] == (op,)
 

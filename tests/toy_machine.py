@@ -36,6 +36,7 @@ class Frame:
         self.incarnation = incarnation
         self.value = value
         self.lazy = lazy
+        self.pins = 0
         self.dirty = incarnation != 0 and not lazy
 
 
@@ -120,6 +121,24 @@ class Toy:
                 out.append(Observation(-EFAULT))
                 return
 
+    def _gup_fast(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
+        """The page as it is at one instant; its frame is used later, through a pin."""
+        page, writes = op.start, bool(op.arg)
+        while (frame := self.frames.get(page)) is None or (writes and not frame.incarnation):
+            yield
+            if not (yield from self._fault(page, writes)):
+                out.append(Observation(-EFAULT))
+                return
+            yield
+        frame.pins += 1
+        yield
+        if writes:
+            self.stamps += 1
+            frame.value = self.stamps
+            frame.dirty = True
+        frame.pins -= 1
+        out.append(Observation(0, frame.value, frame.incarnation))
+
     def _fault(self, page: int, writes: bool) -> Iterator[None]:
         early = self.allows.get(page)
         yield
@@ -198,7 +217,7 @@ class Toy:
             yield
             yield from self._lock(page)
             frame = self.frames.get(page)
-            if frame is not None and frame.lazy and (early if self.busted == "early-look" else not frame.dirty):
+            if frame is not None and frame.lazy and not frame.pins and (early if self.busted == "early-look" else not frame.dirty):
                 del self.frames[page]
                 dropped.append(page)
             self.locked.discard(page)

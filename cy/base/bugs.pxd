@@ -11,6 +11,14 @@ cdef enum:
     BUG_M15_LOCK_ORDER = 10  # fast detach waits for the pml with the ptl held
     BUG_M01_RECYCLED = 11    # vma_start_read does not look whose VMA it has counted itself on
     BUG_M07_EXIT = 12        # exit tears the mm down while operations are still in it
+    BUG_M01_GUP_PTE = 19  # gup_fast does not look at the leaf entry again after it has pinned (the kind of 70cbc3cc78a9)
+    BUG_P02 = 32         # a table's lock dies at the unlink, not after the grace period
+    BUG_P05 = 35         # a table is freed without waiting for walkers that hold no lock (2ba99c5e0881)
+    BUG_P07 = 37         # a fault locks the table that it saw before its RCU section ended (CVE-2024-42233)
+    BUG_P16 = 46         # a table is published before it is zeroed (362a61ad6119)
+    BUG_P20 = 50         # a walk tests one reading of an entry and maps another one (688272809fcc)
+    BUG_P24 = 54         # the flush for a freed table leaves paging-structure caches (d86564a2f085)
+    BUG_P24_BATCH = 55   # a table that finds no batch is freed without a flush (0ed1325967ab)
     BUG_P21 = 24         # munmap gives mmap_lock back before it has torn down (246c320a8cfe)
     BUG_M15_DIRTY = 25   # discard looks at D before it clears the entry
     BUG_M09_FREE = 26    # FREE clears D and does not flush

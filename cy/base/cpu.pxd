@@ -15,8 +15,10 @@ from cy.base.shm cimport (
 cdef enum:
     RCU_TABLES = 0      # the scheme's own domain: software walkers
     RCU_HW = 1          # hardware accesses in flight
-    NR_RCU = 2
+    RCU_IRQ = 2         # sections with interrupts off
+    NR_RCU = 3
     TLB_ENTRIES = 64
+    PWC_ENTRIES = 32
     MAX_HELD = 16
 
 # Stands at the head of an object that RCU frees.
@@ -47,6 +49,14 @@ cdef struct tlb_entry:
     uint64_t fills              # even; odd while the owner rewrites the entry
     uint64_t pad[3]             # a cache line
 
+# Paging-structure cache: a pmd entry that a walk met. See cy/mm/pwc.pxd.
+cdef struct pwc_entry:
+    # Written: own cpu fills; any cpu may clear `tag`. Read: own cpu; others as a hint (oracles).
+    uint64_t tag                # region of a pte_table + 1; 0: invalid
+    uint64_t pmd                # the entry
+    uint64_t gen                # cpu.full_flushes of its mm when it was filled
+    uint64_t fills              # even; odd while the owner rewrites the entry
+
 cdef struct held_lock:
     const void *lock
     uint32_t lock_class
@@ -74,6 +84,7 @@ cdef struct cpu:
     uint64_t ring_events
     uint32_t verb               # in progress
     uint32_t seq                # operations begun; wraps
+    uint64_t nr_pins            # frames that it holds pinned
     frame_chain frames_next     # freed frames: waiting for a grace period to be chosen,
     frame_chain frames_wait     # and for frames_wait.gp
     held_lock held[16]
@@ -81,8 +92,9 @@ cdef struct cpu:
     uint64_t flush_gen
     uint64_t full_flushes[8]    # of each mm: a flush of one leaves the translations of the others
     uint64_t pad0[8]
-    rcu_cpu rcu[2]
+    rcu_cpu rcu[3]
     tlb_entry tlb[64]
+    pwc_entry pwc[32]
     uint64_t pad1[8]
 
 # Read sections of one domain that this cpu is in, nested ones counted. Context: own cpu, or nobody runs.

@@ -22,6 +22,7 @@ cdef enum:
     VERB_MMAP = 4
     VERB_MUNMAP = 5
     VERB_DONTNEED = 6
+    VERB_GUP_FAST = 7
     VERB_EXIT = 13
     VERB_FREE = 14
     VERB_DISCARD = 15
@@ -83,6 +84,12 @@ cdef enum:
     C_TABLE_BYTES_PEAK = 65      # of one mm
     C_STREAM_DONE = 66           # operations of the stream done, VERB_SYNC not counted
     C_HELD_NR = 67               # locks held (builds with checks): a hang shows who holds what
+    C_GATHER_FALLBACK = 90       # tables that found no batch: flushed for and freed alone
+    C_SYNC_ONE = 91              # IPIs to all cpus that were waited for
+    C_GUP_FAST = 92              # pages pinned without a lock
+    C_GUP_SLOW = 93              # ... and those that took the slow way
+    C_GUP_LOST = 94              # an entry changed between the look and the pin
+    C_PINNED_KEPT = 95           # a frame was pinned when its grace period was over
     C_HELD = 68                  # .. + 2 * MAX_HELD_SHOWN: their addresses and classes, first taken first
     C_VMA_RECYCLED = 80          # a lockless reader met a VMA object that had become another mm's
     C_EXIT_BY_OTHER = 81         # an mm was torn down by the last operation in it, not by its exit
@@ -92,8 +99,9 @@ cdef enum:
     C_BATCHED_FLUSHES = 102      # flushes that were deferred and made up for
     C_BATCHED_DRAINS = 103       # times somebody else made up for them under a ptl
 
-# One operation to do, as streams and programs hold it. read, write: [start, start + 1). mmap: `arg` is 1 if
-# writable. exit: `start` is the first page of its mm. sync: wait until worker `start` has done `end` operations. `worker` matters in serial runs.
+# One operation to do, as streams and programs hold it. read, write, gup_fast: [start, start + 1). mmap: `arg` is 1 if
+# writable; gup_fast: 1 to store. exit: `start` is the first page of its mm. sync: wait until worker `start` has done
+# `end` operations. `worker` matters in serial runs.
 cdef struct op:
     uint64_t start
     uint64_t end
@@ -106,7 +114,7 @@ cdef struct op:
 #
 # start, end: pages, [start, end).   value: what was written or read.
 # incarnation: of the frame that was used; 0 for the zero page and for failed accesses.
-# status: 0 or -errno.   aux: walk: present pages; mmap: 1 if writable.
+# status: 0 or -errno.   aux: walk: present pages; mmap: 1 if writable; gup_fast: 1 for a store.
 # A walk is followed by one line of verb VERB_NONE for every 512 pages, which holds one bit for each
 # page in its first 512 bits (t0 .. aux): see ptstress/layout.py.
 cdef struct event:

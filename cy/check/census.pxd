@@ -5,15 +5,16 @@
 # I37 every table maps a part of a VMA
 # I13 no lock, no RCU section is left                   I25 table bytes are exact  I29 one entry per frame
 # I14 entries lie in VMAs                               I22 TLBs agree             I41 zero page read-only
-# I56 no frame leaked
+# I56 no frame leaked                                   I23 no pin is left
 # Source: mm/vma.c validate_mm, kernel/fork.c check_mm. Online checks stand where the step is made.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
-from cy.base.cpu cimport RCU_HW, RCU_TABLES, TLB_ENTRIES, cpu, pt_report, rcu_sections, tlb_entry
+from cy.base.cpu cimport (
+    PWC_ENTRIES, RCU_HW, RCU_IRQ, RCU_TABLES, TLB_ENTRIES, cpu, pt_report, pwc_entry, rcu_sections, tlb_entry)
 from cy.base.entry cimport (
     PT_DIRTY, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special, pte_write)
 from cy.base.geometry cimport (
-    MM_SHIFT, PAGE_SHIFT, P4D_LEVEL, PTE_LEVEL, geo_entry_span, geo_fanout, geo_index, geo_table_span)
+    MM_SHIFT, PAGE_SHIFT, P4D_LEVEL, PMD_LEVEL, PTE_LEVEL, geo_entry_span, geo_fanout, geo_index, geo_table_span)
 from cy.base.shm cimport ORACLE_CENSUS, ORACLE_COUNTERS, ORACLE_PROGRESS, ORACLE_STALE_TLB
 from cy.check.machine cimport machine, machine_mm
 from cy.mm.arena cimport arena_nr_free
@@ -158,14 +159,21 @@ cdef inline void _check_vmas(cpu *c, mm *m) noexcept nogil:
 
 # I13 and I22: no lock or section left; every TLB entry says what the tables say.
 cdef inline void _check_cpus(cpu *reporter, machine *x) noexcept nogil:
-    cdef uint32_t i, slot
+    cdef uint32_t i, slot, sections
     cdef cpu *c
     cdef tlb_entry *e
     for i in range(x.nr_workers):
         c = &x.cpus[i]
-        if c.nr_held != 0 or rcu_sections(c, RCU_TABLES) != 0 or rcu_sections(c, RCU_HW) != 0:
+        sections = rcu_sections(c, RCU_TABLES) + rcu_sections(c, RCU_HW) + rcu_sections(c, RCU_IRQ)
+        if c.nr_held != 0 or sections != 0:
             pt_report(reporter, ORACLE_PROGRESS, 13, b"a cpu ended an operation with a locks held and b read sections", 0,
-                      c.nr_held, rcu_sections(c, RCU_TABLES) + rcu_sections(c, RCU_HW))
+                      c.nr_held, sections)
+        if c.nr_pins != 0:
+            pt_report(reporter, ORACLE_COUNTERS, 23, b"cpu a ended an operation with b frames pinned", 0, i, c.nr_pins)
+        for slot in range(PWC_ENTRIES):
+            if not _pwc_agrees(x, c, &c.pwc[slot]):
+                pt_report(reporter, ORACLE_STALE_TLB, 22, b"the paging-structure cache of cpu a holds b, which the tables do not",
+                          (c.pwc[slot].tag - 1) << x.mms[0].geo.shift[PMD_LEVEL], i, c.pwc[slot].pmd)
         for slot in range(TLB_ENTRIES):
             e = &c.tlb[slot]
             if e.tag != 0 and e.gen == c.full_flushes[(e.tag - 1) >> MM_SHIFT] and not _tlb_agrees(x, e):
@@ -178,8 +186,17 @@ cdef inline bint _tlb_agrees(machine *x, tlb_entry *e) noexcept nogil:
         pte_present(pte) and pte_pfn(pte) == pte_pfn(e.val) and (pte_write(pte) or not pte_write(e.val))
         and (pte & PT_DIRTY or not e.val & PT_DIRTY))
 
+# All mms have one geometry.
+cdef inline bint _pwc_agrees(machine *x, cpu *c, pwc_entry *e) noexcept nogil:
+    cdef uint64_t vpn = (e.tag - 1) << (x.mms[0].geo.shift[PMD_LEVEL] - PAGE_SHIFT)
+    return e.tag == 0 or e.gen != c.full_flushes[vpn >> MM_SHIFT] or quiescent_entry(x, PMD_LEVEL, vpn) == e.pmd
+
 # The leaf entry of a page, 0 if none. Context: quiescent.
 cdef inline uint64_t quiescent_pte(machine *x, uint64_t vpn) noexcept nogil:
+    return quiescent_entry(x, PTE_LEVEL, vpn)
+
+# The entry of a level that covers a page, 0 if there is none. Context: quiescent.
+cdef inline uint64_t quiescent_entry(machine *x, uint32_t wanted, uint64_t vpn) noexcept nogil:
     cdef mm *m = machine_mm(x, vpn)
     cdef ptdesc *t = m.pgd
     cdef uint32_t level = m.geo.levels - 1
@@ -188,7 +205,7 @@ cdef inline uint64_t quiescent_pte(machine *x, uint64_t vpn) noexcept nogil:
         return 0
     while True:
         entry = t.entries[geo_index(&m.geo, level, vpn << PAGE_SHIFT)]
-        if level == PTE_LEVEL:
+        if level == wanted:
             return entry
         if not pmd_is_table(entry) or pte_pfn(entry) >= m.tables.nr:
             return 0

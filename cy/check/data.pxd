@@ -10,6 +10,10 @@
 # FREE (I39) ends nothing: it marks what is there. `discard` may end, and need not, an incarnation that a free marked and
 # no write has touched since; a write that begins after the free returned takes the mark away.
 #
+# A gup_fast is a load or a store. The instant at which both entries were looked at again lies inside the operation, and the
+# page was mapped then; what follows through the pin is like an access in flight: the incarnation may end meanwhile. So
+# the rules hold as they stand: its begin is not after, and its end not before, an instant at which it was mapped.
+#
 # Rules, per page; operations are intervals [t0, t1], and "before" means t1 < t0 of the other.
 #  (A) I34 An incarnation is linearizable as a register. Decided by zones, which is exact for unique
 #      values: no two forward zones overlap, none contains a backward zone, no value is read before
@@ -39,7 +43,8 @@
 # one that may end what is there; that a free returned 0 over a hole is looked for only if no mapping changed in the burst.
 #
 # Not modelled: files, shared memory, fork, COW. Taken as possible although no page table could do it: a
-# zero page that is read while a discard of the page is open; histories whose incarnations are used in
+# zero page that is read while a discard of the page is open; a gup_fast that pins what a discard has ended but not flushed;
+# histories whose incarnations are used in
 # an order that needs more than counting to refute; a dontneed or mmap that met a hole, as a visit.
 from libc.stdint cimport uint64_t, uint32_t
 from libc.stdlib cimport free

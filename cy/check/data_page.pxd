@@ -4,7 +4,7 @@
 # page's own entries) and o.gwalks, both by t0.
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.shm cimport STATUS_UNKNOWN, VERB_READ, VERB_WRITE, event
+from cy.base.shm cimport STATUS_UNKNOWN, event
 from cy.check.data_discards cimport (
     discards_add, discards_any, discards_any_hard, discards_begin, discards_finish, discards_may_map,
     discards_select, discards_since)
@@ -15,7 +15,7 @@ from cy.check.data_scan cimport data_kind
 from cy.check.data_succession cimport lazy_can_end, succession_check
 from cy.check.data_types cimport (
     DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, FREES, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON,
-    PAGE_UNSEEN, PAGE_ZERO, data_oracle, data_page, data_report, data_room, discards)
+    PAGE_UNSEEN, PAGE_ZERO, data_is_access, data_is_write, data_oracle, data_page, data_report, data_room, discards)
 
 # Check the page and carry its state on. Context: data_place; pages of a group in ascending order.
 cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
@@ -85,7 +85,7 @@ cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept 
         return NULL
     for i in range(p.first, p.first + p.nr):
         e = o.sorted[i]
-        if e.verb == VERB_READ or e.verb == VERB_WRITE or data_kind(e) == 0:
+        if data_is_access(e) or data_kind(e) == 0:
             continue
         _add_shared(d, &o.shared, &k, &f, e.t0)
         discards_add(d, e.t0, e.t1, data_kind(e))
@@ -142,9 +142,9 @@ cdef inline uint64_t _take_accesses(data_oracle *o, const data_page *p, const di
     cdef bint write, mapped = True
     for i in range(p.first, p.first + p.nr):
         e = o.sorted[i]
-        write = e.verb == VERB_WRITE
-        if not write and e.verb != VERB_READ:
+        if not data_is_access(e):
             continue
+        write = data_is_write(e)
         latest = e.t1 if e.t1 > latest else latest
         o.a0[o.nr_a] = e.t0
         o.amax[o.nr_a] = latest

@@ -7,14 +7,14 @@ from libc.errno cimport EFAULT, EINVAL, ENOMEM, ESRCH
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.shm cimport (
-    STATUS_UNKNOWN, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_MMAP, VERB_MUNMAP, VERB_READ, VERB_WALK,
-    VERB_WRITE, event)
+    STATUS_UNKNOWN, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_MMAP, VERB_MUNMAP, VERB_WALK, event)
 from cy.check.record cimport BITS_PER_LINE
 from cy.check.data_exits cimport data_exit_add, data_exits_begin, data_shut_out_add
 from cy.check.data_table cimport data_group_get, data_page_get
 from cy.check.data_types cimport (
     DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, GROUP_SHIFT, GROUP_WORDS, MAKES_HOLE, MAKES_RO, MAKES_RW, MAPS,
-    MET_HOLE, NARROW_GROUPS, SMALL_PAGES, data_entry, data_group, data_oracle, data_owns, data_page, data_report, data_room)
+    MET_HOLE, NARROW_GROUPS, SMALL_PAGES, data_entry, data_group, data_is_access, data_oracle, data_owns, data_page, data_report,
+    data_room)
 
 cdef struct ring:
     const event *at
@@ -119,7 +119,7 @@ cdef inline void _skip_foreign(data_oracle *o, ring *r) noexcept nogil:
             o.unchecked += 1        # cut off: whatever this is, it has no rule
             r.at = r.end
             return
-        if (r.at.verb != VERB_READ and r.at.verb != VERB_WRITE) or data_owns(o, r.at.start):
+        if not data_is_access(r.at) or data_owns(o, r.at.start):
             return
         r.at += 1 + r.at.lines
 
@@ -129,11 +129,11 @@ cdef inline void _take(data_oracle *o, const event *e, uint32_t worker) noexcept
     if e.verb == VERB_EXIT and (e.status == 0 or e.status == STATUS_UNKNOWN):
         data_exit_add(o, e)
     elif e.status == -ESRCH and not _is_incomplete(e):
-        if o.shard == 0 or e.verb == VERB_READ or e.verb == VERB_WRITE:
+        if o.shard == 0 or data_is_access(e):
             o.checked += 1
             data_shut_out_add(o, e)
         return
-    if e.verb == VERB_READ or e.verb == VERB_WRITE:
+    if data_is_access(e):
         if not _has_rule(e):
             o.unchecked += 1
             return
@@ -154,7 +154,7 @@ cdef inline void _take(data_oracle *o, const event *e, uint32_t worker) noexcept
 cdef inline bint _has_rule(const event *e) noexcept nogil:
     if _is_incomplete(e):
         return False
-    if e.verb == VERB_READ or e.verb == VERB_WRITE:
+    if data_is_access(e):
         return e.status == 0 or e.status == -EFAULT or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
     if e.verb == VERB_WALK:
         return e.status == -EINVAL or e.status == STATUS_UNKNOWN or (e.status == 0 and <uint64_t>e.lines * BITS_PER_LINE >= e.end - e.start)

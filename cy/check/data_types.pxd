@@ -7,7 +7,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
 from cy.base.cpu cimport cpu, pt_report
 from cy.base.geometry cimport PAGE_SHIFT
-from cy.base.shm cimport ORACLE_DATA, event
+from cy.base.shm cimport ORACLE_DATA, VERB_GUP_FAST, VERB_READ, VERB_WRITE, event
 from cy.check.sort cimport span
 
 cdef enum:
@@ -285,6 +285,13 @@ cdef struct data_oracle:
     uint64_t cap_spans_tmp
     uint32_t states             # MAP_*, of the page at the start of the burst
 
+
+# Loads and stores, by hardware or through a pin.
+cdef inline bint data_is_access(const event *e) noexcept nogil:
+    return e.verb == VERB_READ or e.verb == VERB_WRITE or e.verb == VERB_GUP_FAST
+
+cdef inline bint data_is_write(const event *e) noexcept nogil:
+    return e.verb == VERB_WRITE or (e.verb == VERB_GUP_FAST and e.aux != 0)
 
 # Make room for `need` items of `size` bytes; what is there stays. Returns False without memory, and
 # the rest of the burst counts as unchecked.

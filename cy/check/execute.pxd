@@ -8,18 +8,20 @@ from cy.base.clock cimport sched_yield
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, pt_report
 from cy.base.shm cimport (
-    C_STREAM_DONE, ORACLE_PROGRESS, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_MMAP, VERB_MUNMAP, VERB_READ,
-    VERB_WALK, VERB_WRITE, event, op)
+    C_STREAM_DONE, ORACLE_PROGRESS, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_GUP_FAST, VERB_MMAP,
+    VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE, event, op)
 from cy.check.machine cimport machine, machine_mm
 from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
-from cy.mm.deferred cimport frames_poll
+from cy.mm.deferred cimport frames_pinned, frames_poll
 from cy.mm.mm_users cimport mmget_not_zero
-from cy.mm.types cimport mm
+from cy.mm.pin cimport page_is_unpinned
+from cy.mm.types cimport mm, page
 from cy.ops.access cimport do_access
 from cy.ops.discard cimport do_discard
 from cy.ops.dontneed cimport do_dontneed
 from cy.ops.exit cimport do_exit, mmput
 from cy.ops.free cimport do_free
+from cy.ops.gup_fast cimport do_gup_fast
 from cy.ops.mmap cimport do_mmap
 from cy.ops.munmap cimport do_munmap
 from cy.ops.walk cimport do_walk
@@ -60,6 +62,11 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
     elif verb == VERB_WRITE:
         value = fresh_value(c)
         status = do_access(c, m, o.start, True, &value, &incarnation)
+    elif verb == VERB_GUP_FAST:
+        e.aux = <uint32_t>(o.arg & 1)
+        if e.aux:
+            value = fresh_value(c)
+        status = do_gup_fast(c, m, o.start, e.aux != 0, &value, &incarnation)
     elif verb == VERB_DONTNEED:
         status = do_dontneed(c, m, o.start, o.end)
     elif verb == VERB_FREE:
@@ -109,9 +116,12 @@ cdef inline void poll(cpu *c, mm *m) noexcept nogil:
 
 # Wait until nothing of this cpu waits for a grace period any more. Context: as poll; may sleep.
 cdef inline void drain(cpu *c, mm *m) noexcept nogil:
+    cdef page *pinned
     rcu_barrier(c, &m.rcu[RCU_TABLES])
     rcu_barrier(c, &m.rcu[RCU_HW])      # tables go through it after the other
     while c.frames_next.nr + c.frames_wait.nr:
         frames_poll(c, m, 0)
-        if c.frames_next.nr + c.frames_wait.nr and not sched_wait(rcu_can_advance, &m.rcu[RCU_HW]):
-            sched_yield()
+        if c.frames_next.nr + c.frames_wait.nr:
+            pinned = frames_pinned(c, m)
+            if not (sched_wait(page_is_unpinned, pinned) if pinned != NULL else sched_wait(rcu_can_advance, &m.rcu[RCU_HW])):
+                sched_yield()

@@ -5,7 +5,7 @@
 # objects, RCU domains and cpus, so that what one gives back the next one gets.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu
+from cy.base.cpu cimport NR_RCU, cpu
 from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT, geo_task_size
 from cy.base.rng cimport rng_seed
 from cy.base.shm cimport event, shm_header, shm_worker
@@ -23,7 +23,7 @@ cdef struct machine:
     arena frames
     arena tables
     arena vmas
-    rcu_domain rcu[2]           # RCU_TABLES, RCU_HW
+    rcu_domain rcu[3]           # RCU_TABLES, RCU_HW, RCU_IRQ
     cpu *cpus
     protect_ops protect
     reclaim_ops reclaim
@@ -125,12 +125,13 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
     arena_reset(&x.vmas, 0, 0)
     for i in range(x.frames.nr):
         first.pages[i].incarnation = 0
+        first.pages[i].pins = 0
     for i in range(x.tables.nr):
         first.ptdescs[i].mm = NULL
     for i in range(x.nr_mms):
         mm_first_init(&x.mms[i], &first.ptdescs[x.first_pgd + i])
-    rcu_domain_init(&x.rcu[RCU_TABLES], RCU_TABLES, x.cpus, x.nr_workers)
-    rcu_domain_init(&x.rcu[RCU_HW], RCU_HW, x.cpus, x.nr_workers)
+    for i in range(NR_RCU):
+        rcu_domain_init(&x.rcu[i], i, x.cpus, x.nr_workers)
     x.header.nr_reports = 0
     for i in range(x.nr_workers):
         _cpu_reset(x, &x.cpus[i], i)
@@ -163,12 +164,14 @@ cdef inline void _cpu_reset(machine *x, cpu *c, uint32_t id) noexcept nogil:
     c.ring_events = x.ring_events
     c.verb = 0
     c.seq = <uint32_t>-16
+    c.nr_pins = 0
     c.frames_next.nr = 0
     c.frames_wait.nr = 0
     c.flush_gen = <uint64_t>-5
     for i in range(x.nr_mms):
         c.full_flushes[i] = <uint64_t>-5
-    rcu_cpu_init(&c.rcu[RCU_TABLES])
-    rcu_cpu_init(&c.rcu[RCU_HW])
+    for i in range(NR_RCU):
+        rcu_cpu_init(&c.rcu[i])
     memset(c.tlb, 0, sizeof(c.tlb))
+    memset(c.pwc, 0, sizeof(c.pwc))
     memset(c.shared, 0, sizeof(shm_worker))

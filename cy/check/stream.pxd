@@ -4,7 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.cpu cimport cpu
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.rng cimport rng_below
-from cy.base.shm cimport VERB_EXIT, VERB_MMAP, VERB_READ, VERB_WRITE, op
+from cy.base.shm cimport VERB_EXIT, VERB_GUP_FAST, VERB_MMAP, VERB_READ, VERB_WRITE, op
 
 cdef enum:
     STREAM_NONE = 0
@@ -48,7 +48,7 @@ cdef inline void _mix_next(cpu *c, mix *x, op *o) noexcept nogil:
     while pick >= x.upto[verb]:
         verb += 1
     unit = x.unit[verb]
-    if verb == VERB_READ or verb == VERB_WRITE:
+    if verb == VERB_READ or verb == VERB_WRITE or verb == VERB_GUP_FAST:
         unit = 1
     if unit >= pages:
         o.start = x.start
@@ -66,5 +66,5 @@ cdef inline void _mix_next(cpu *c, mix *x, op *o) noexcept nogil:
     if verb == VERB_EXIT:
         o.start = o.start >> MM_SHIFT << MM_SHIFT
         o.end = o.start
-    o.arg = 1 if verb == VERB_MMAP else 0
+    o.arg = rng_below(&c.rng, 2) if verb == VERB_GUP_FAST else verb == VERB_MMAP
     o.verb = verb

@@ -113,7 +113,7 @@ cdef inline int do_wp_page(cursor *cur, uint64_t orig) noexcept nogil:
         frame_free(cur.cpu, cur.mm, pfn)
         return FAULT_RETRY
     xchg(cur.ptep, 0)
-    flush_tlb_range(cur.cpu, cur.mm, cur.addr, cur.addr + ((<uint64_t>1) << PAGE_SHIFT))
+    flush_tlb_range(cur.cpu, cur.mm, cur.addr, cur.addr + ((<uint64_t>1) << PAGE_SHIFT), False)
     mm_add_rss(cur.cpu, cur.mm, 1)
     smp_store_release(cur.ptep, mk_pte(pfn, PT_ANON_PTE))       # [PT-009] pairs with: the hardware walk.
     cursor_unlock(cur)

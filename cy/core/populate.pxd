@@ -7,10 +7,11 @@
 # Source: mm/memory.c pmd_install, __pte_alloc, __pmd_alloc, __pud_alloc.
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, smp_load_acquire, smp_store_release
+from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, plain_zero, smp_load_acquire, smp_store_release
+from cy.base.bugs cimport BUG, BUG_P16
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport mk_table, pmd_none
-from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL
+from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_fanout
 from cy.base.shm cimport C_INSTALL_LOST
 from cy.mm.map cimport entry_offset
 from cy.mm.table cimport mm_inc_nr_tables, pagetable_alloc, pagetable_free_private
@@ -63,6 +64,12 @@ cdef inline ptdesc *pmd_install(cpu *c, mm *m, uint64_t *entryp, ptdesc *new, ui
         return new
     # Not new.level: this cpu's own store to it may still be on its way.
     mm_inc_nr_tables(c, m, level)
+    if BUG(m.bugs, BUG_P16):
+        # What x86 never does by itself: the two stores, the other way round.
+        WRITE_ONCE(entryp, mk_table(new.index, m.tables.items[new.index].gen))
+        delay_point(c)
+        plain_zero(new.entries, geo_fanout(&m.geo, level))
+        return NULL
     # [PT-004] pairs with: the walkers' acquire loads [PT-005]; orders the zeroes and the lock of the
     # new table before it becomes reachable: a walker that sees the entry sees an empty table.
     smp_store_release(entryp, mk_table(new.index, m.tables.items[new.index].gen))

@@ -3,14 +3,22 @@
 PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "covering": PROTECT_COVERING}
 RECLAIMS = {"never": RECLAIM_NEVER, "sync": RECLAIM_SYNC}
 BUG_BITS = {
+    "M01-gup-pte": BUG_M01_GUP_PTE,
     "P01": BUG_P01,
+    "P02": BUG_P02,
+    "P05": BUG_P05,
+    "P07": BUG_P07,
     "M15-lock-order": BUG_M15_LOCK_ORDER,
     "M01-recycled": BUG_M01_RECYCLED,
     "M07-exit": BUG_M07_EXIT,
     "P18": BUG_P18,
     "P19": BUG_P19,
+    "P16": BUG_P16,
+    "P20": BUG_P20,
     "P21": BUG_P21,
     "P23": BUG_P23,
+    "P24": BUG_P24,
+    "P24-batch": BUG_P24_BATCH,
     "M07-table": BUG_M07_TABLE,
     "M10-frame": BUG_M10_FRAME,
     "M15-dirty": BUG_M15_DIRTY,
@@ -20,10 +28,11 @@ BUG_BITS = {
     "P13-local": BUG_P13_LOCAL,
 }
 VERBS = (
-    VERB_READ, VERB_WRITE, VERB_WALK, VERB_MMAP, VERB_MUNMAP, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_DISCARD, VERB_SYNC,
+    VERB_READ, VERB_WRITE, VERB_WALK, VERB_MMAP, VERB_MUNMAP, VERB_DONTNEED, VERB_GUP_FAST, VERB_EXIT, VERB_FREE,
+    VERB_DISCARD, VERB_SYNC,
 )
 KNOB_DEFAULTS = {
-    "need_resched": 0, "gather_batch": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
+    "need_resched": 0, "gather_batch": 0, "gather_alloc_fail": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
     "flush_ceiling": 33, "gp_batch": 32, "reuse": "lifo", "delay_interval": 0, "backlog_max": 512, "stall_ms": 1000,
     "tsan_plant": 0, "crash_plant": 0, "hang_plant": 0,
 }
@@ -80,6 +89,7 @@ cdef int fill_mm(machine *x, dict config) except -1:
     m.knobs.gather_batch = knobs["gather_batch"]
     m.knobs.trylock_fail = knobs["trylock_fail"]
     m.knobs.alloc_fail = knobs["alloc_fail"]
+    m.knobs.gather_alloc_fail = knobs["gather_alloc_fail"]
     m.knobs.flush_delay = knobs["flush_delay"]
     m.knobs.flush_ceiling = knobs["flush_ceiling"]
     m.knobs.gp_batch = 0 if PT_SCHED else knobs["gp_batch"]
@@ -91,7 +101,7 @@ cdef int fill_mm(machine *x, dict config) except -1:
     x.frames.fifo = fifo
     x.tables.fifo = fifo
     x.vmas.fifo = fifo
-    for domain in (RCU_TABLES, RCU_HW):
+    for domain in range(NR_RCU):
         x.rcu[<int>domain].membarrier = rcu_membarrier_available()
         x.rcu[<int>domain].backlog_max = knobs["backlog_max"]
         x.rcu[<int>domain].stall_ns = <uint64_t>knobs["stall_ms"] * 1000000

@@ -47,6 +47,7 @@ cdef str _machine_field(machine *machine_, uint64_t offset):
     return _field(offset, sorted([
         (0, "machine"), (<uint64_t><uintptr_t>&x.frames, "arena"),
         (<uint64_t><uintptr_t>&x.rcu[0], "rcu_domain tables"), (<uint64_t><uintptr_t>&x.rcu[1], "rcu_domain hardware"),
+        (<uint64_t><uintptr_t>&x.rcu[2], "rcu_domain interrupts off"),
         (<uint64_t><uintptr_t>&x.cpus, "machine"),
     ]))
 
@@ -56,7 +57,8 @@ cdef str _cpu_field(uint64_t offset):
     return _field(offset, sorted([
         (0, "private"), (<uint64_t><uintptr_t>&c.flush_gen, "flush_gen"),
         (<uint64_t><uintptr_t>&c.full_flushes, "full_flushes"), (<uint64_t><uintptr_t>&c.rcu[0], "rcu tables"),
-        (<uint64_t><uintptr_t>&c.rcu[1], "rcu hardware"), (<uint64_t><uintptr_t>&c.tlb[0], "tlb"),
+        (<uint64_t><uintptr_t>&c.rcu[1], "rcu hardware"), (<uint64_t><uintptr_t>&c.rcu[2], "rcu interrupts off"),
+        (<uint64_t><uintptr_t>&c.tlb[0], "tlb"), (<uint64_t><uintptr_t>&c.pwc[0], "paging-structure cache"),
     ]))
 
 

@@ -5,13 +5,13 @@
 # then only rules A and E matter, and both are exact. All other pages are searched.
 from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.shm cimport VERB_WRITE, event
+from cy.base.shm cimport event
 from cy.check.data_discards cimport discards_since
 from cy.check.data_register cimport register_life
 from cy.check.data_scan cimport data_is_walk, data_kind, walk_word
 from cy.check.data_types cimport (
-    DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MET_HOLE, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle,
-    data_page, data_report, discards)
+    DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MET_HOLE, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO,
+    data_is_write, data_oracle, data_page, data_report, discards)
 from cy.history.search cimport SEARCH_UNKNOWN, SEARCH_VIOLATION, search_run
 from cy.history.types cimport (
     DOES_RANGE, ENTRY_FRAME, ENTRY_NONE, ENTRY_ZERO, MAY_FRAME, MAY_ZERO, NO_OP, SAW_ABSENT, SAW_ALLOWED, SAW_FORBIDDEN, SAW_FRAME,
@@ -170,7 +170,7 @@ cdef inline void _add_walk(page_search *s, const event *e, uint64_t page) noexce
     _add(s, e.t0, e.t1, SAW_PRESENT if walk_word(e, page) & 1 else SAW_ABSENT)
 
 cdef inline void _add_access(data_oracle *o, page_search *s, const event *e) noexcept nogil:
-    cdef bint write = e.verb == VERB_WRITE
+    cdef bint write = data_is_write(e)
     cdef page_op *op = _add(s, e.t0, e.t1, SAW_NOTHING)
     op.may = MAY_FRAME if write else MAY_ZERO
     op.wanted = MAP_RW if write else MAP_RO | MAP_RW

@@ -28,6 +28,7 @@ cdef inline int cursor_begin(cursor *cur, cpu *c, mm *m, uint64_t start, uint64_
     cur.held = 0
     cur.table = NULL
     cur.detached = NULL
+    cur.peeked = NULL
     return cur.ops.begin(cur, start, end, intent)
 
 cdef inline void cursor_end(cursor *cur) noexcept nogil:
@@ -68,4 +69,5 @@ cdef inline bint cursor_peek(cursor *cur, uint64_t *pte) noexcept nogil:
         return False
     pte[0] = ptep_get_lockless(cur.cpu, cur.mm, table, pte_index(cur.mm, table, cur.addr))
     pte_unmap(cur.cpu, cur.mm)
+    cur.peeked = table
     return True

@@ -2,15 +2,17 @@
 #
 # A frame on its way out goes LIVE -> ZAPPED (entry cleared, under its ptl) -> in the cpu's frame
 # chain (after the flush) -> FREE (after a grace period of RCU_HW, so that no access is in flight).
+# A frame that is pinned by then goes through another grace period (cy/mm/pin.pxd).
 # The chain is linked through the arena items and joins in O(1).
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport peek, plain_store, smp_rmb
 from cy.base.build cimport PT_CHECKS
-from cy.base.cpu cimport RCU_HW, RCU_TABLES, TLB_ENTRIES, cpu, frame_chain, pt_report, tlb_entry
+from cy.base.cpu cimport RCU_HW, RCU_TABLES, TLB_ENTRIES, count, cpu, frame_chain, pt_report, tlb_entry
 from cy.base.entry cimport PT_POISON
 from cy.base.geometry cimport MM_SHIFT
-from cy.base.shm cimport ORACLE_STALE_TLB
+from cy.base.shm cimport C_PINNED_KEPT, ORACLE_STALE_TLB
 from cy.mm.arena cimport arena_free
+from cy.mm.pin cimport page_is_pinned
 from cy.mm.types cimport mm, page
 from cy.sync.rcu cimport rcu_advance, rcu_gp_reached, rcu_gp_target, rcu_poll
 
@@ -68,12 +70,25 @@ cdef inline void _frames_segments(cpu *c, mm *m) noexcept nogil:
         pfn = c.frames_wait.head
         while c.frames_wait.nr:
             following = m.frames.items[pfn].next
-            frame_free(c, m, pfn)
+            if page_is_pinned(&m.pages[pfn]):
+                count(c, C_PINNED_KEPT)
+                chain_add(m, &c.frames_next, pfn)
+            else:
+                frame_free(c, m, pfn)
             pfn = following
             c.frames_wait.nr -= 1
     if c.frames_wait.nr == 0 and c.frames_next.nr:
         chain_splice(m, &c.frames_wait, &c.frames_next)
         c.frames_wait.gp = rcu_gp_target(&m.rcu[RCU_HW])
+
+# A frame of this cpu that waits for nothing but its pins, or NULL. Context: after frames_poll.
+cdef inline page *frames_pinned(cpu *c, mm *m) noexcept nogil:
+    cdef uint32_t pfn = c.frames_wait.head, n
+    for n in range(c.frames_wait.nr):
+        if page_is_pinned(&m.pages[pfn]):
+            return &m.pages[pfn]
+        pfn = m.frames.items[pfn].next
+    return NULL
 
 # Oracle stale-tlb at free (I22): no cpu still translates to this frame.
 cdef inline void _check_no_translation(cpu *c, mm *m, uint32_t pfn) noexcept nogil:

@@ -6,20 +6,22 @@
 # Source: mm/memory.c pmd_install, include/linux/mm.h pagetable_*_ctor and _dtor, mm/mmu_gather.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    WRITE_ONCE32, atomic_add, peek, peek32, plain_fill, plain_load, plain_store, plain_store32,
-    plain_zero)
-from cy.base.bugs cimport BUG, BUG_M07_TABLE, BUG_P23
+    WRITE_ONCE32, atomic_add, peek, peek32, plain_fill, plain_load, plain_store, plain_store32)
+from cy.base.bugs cimport BUG, BUG_M07_TABLE, BUG_P05, BUG_P16, BUG_P23
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, count, count_max, cpu, delay_point, pt_report, rcu_head
 from cy.base.entry cimport PT_POISON, pmd_gen_is, pmd_is_table, pmd_none, pte_none, pte_pfn
-from cy.base.geometry cimport P4D_LEVEL, geo_fanout, geo_table_span
+from cy.base.geometry cimport P4D_LEVEL, PTE_LEVEL, geo_fanout, geo_table_span
 from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport (
     C_ALLOC_FAILED, C_TABLES_ALLOCATED, C_TABLES_FREED, C_TABLE_BYTES_PEAK, ORACLE_UAF)
 from cy.mm.arena cimport arena_alloc, arena_free, arena_zapped
 from cy.mm.deferred cimport deferred_poll
+from cy.mm.pwc cimport check_no_pwc
 from cy.mm.types cimport ARENA_NONE, ITEM_FREE, mm, ptdesc
+from cy.sync.irq cimport irq_sync_all
 from cy.sync.rcu cimport call_rcu
+from cy.sync.spinlock cimport spin_lock_destroy
 
 cdef enum:
     TABLE_BYTES = 4096
@@ -54,7 +56,7 @@ cdef inline ptdesc *pagetable_take(cpu *c, mm *m, uint32_t level, uint64_t addr)
     t.mm = m
     plain_store32(&t.lock.val, 0)
     # [PT-004] pairs with: pmd_install and its kind. The zeroes and the lock come before the entry.
-    plain_zero(t.entries, geo_fanout(&m.geo, level))
+    plain_fill(t.entries, PT_POISON if BUG(m.bugs, BUG_P16) else 0, geo_fanout(&m.geo, level))
     count(c, C_TABLES_ALLOCATED + level)
     return t
 
@@ -118,11 +120,27 @@ cdef inline void table_free_rcu(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     if BUG(m.bugs, BUG_M07_TABLE):
         _table_release(c, m, t)
         return
+    if BUG(m.bugs, BUG_P05):
+        _table_gp_over(c, &t.rcu)
+        return
     call_rcu(c, &m.rcu[RCU_TABLES], &t.rcu, _table_gp_over)
+
+# Free an unlinked table when all cpus have taken an IPI, as kernels without page-table reclaim do where they have no
+# room to queue it: no section with interrupts off and no hardware access holds it. Software walkers do not count: only
+# munmap frees tables there, and it has shut them out. Context: after the TLB flush; may sleep.
+cdef inline void table_free_sync(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    irq_sync_all(c, m.rcu)
+    pagetable_dtor(t)
+    _table_release(c, m, t)
+
+# The end of what a table is besides its memory: its lock. Context: no walker can find it any more.
+cdef inline void pagetable_dtor(ptdesc *t) noexcept nogil:
+    spin_lock_destroy(&t.lock)
 
 # After the scheme's grace period no walker holds the table or its lock. Hardware may still do.
 cdef inline void _table_gp_over(cpu *c, rcu_head *head) noexcept nogil:
     cdef ptdesc *t = <ptdesc *>head
+    pagetable_dtor(t)
     call_rcu(c, &(<mm *>t.mm).rcu[RCU_HW], head, _table_hw_gp_over)
 
 cdef inline void _table_hw_gp_over(cpu *c, rcu_head *head) noexcept nogil:
@@ -143,5 +161,7 @@ cdef inline void _table_release(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     if PT_CHECKS:
         if t.detached:
             _check_detached_empty(c, m, t)
+            if t.level == PTE_LEVEL:
+                check_no_pwc(c, m, t)
         plain_fill(t.entries, PT_POISON, geo_fanout(&m.geo, t.level))
     arena_free(c, m.tables, t.index)

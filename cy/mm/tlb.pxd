@@ -9,15 +9,18 @@
 # began after its walk. Both sides are full barriers.
 # [PT-021] pairs with: the flush follows the store that cleared the entry (ptep_get_and_clear, a full
 # barrier), so a fill that starts after the bump walks the cleared table.
-# Source: arch/x86/mm/tlb.c. Not modelled: paging-structure cache, PCIDs that run out, lazy mode;
+# The paging-structure cache beside it: cy/mm/pwc.pxd.
+# Source: arch/x86/mm/tlb.c. Not modelled: PCIDs that run out, lazy mode;
 # every cpu of the machine is in the mm_cpumask of every mm.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, atomic_add_return, cmpxchg, peek, peek32, smp_load_acquire, smp_rmb, smp_wmb, xchg
+from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport TLB_ENTRIES, count, cpu, delay_point, pt_report, tlb_entry
 from cy.base.entry cimport pte_pfn
 from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT
 from cy.base.shm cimport C_FILL_DROPPED, C_FLUSHES, C_FULL_FLUSHES, ORACLE_STALE_TLB
 from cy.mm.arena cimport zap_owner
+from cy.mm.pwc cimport pwc_flush_range
 from cy.mm.types cimport ITEM_FREE, ITEM_ZAPPED, mm
 
 cdef inline tlb_entry *tlb_slot(cpu *c, uint64_t vpn) noexcept nogil:
@@ -34,24 +37,30 @@ cdef inline uint64_t tlb_lookup(cpu *c, uint64_t vpn) noexcept nogil:
 cdef inline uint64_t tlb_walk_begin(cpu *c) noexcept nogil:
     return smp_load_acquire(&c.flush_gen)
 
-# Cache a translation, unless a flush came since tlb_walk_begin. Context: own cpu.
-cdef inline void tlb_fill(cpu *c, uint64_t vpn, uint64_t val, uint64_t incarnation, uint64_t walk_gen) noexcept nogil:
+# Cache a translation, unless a flush came since tlb_walk_begin: then False. Context: own cpu.
+cdef inline bint tlb_fill(cpu *c, uint64_t vpn, uint64_t val, uint64_t incarnation, uint64_t walk_gen) noexcept nogil:
     cdef tlb_entry *e = tlb_slot(c, vpn)
-    WRITE_ONCE(&e.fills, e.fills + 1)
+    cdef bint kept
+    if PT_CHECKS:
+        WRITE_ONCE(&e.fills, e.fills + 1)
     WRITE_ONCE(&e.tag, 0)
     smp_wmb()                                # before the rest, for oracles: pairs with smp_rmb in _check_entry
     WRITE_ONCE(&e.val, val)
-    WRITE_ONCE(&e.incarnation, incarnation)
+    if PT_CHECKS:
+        WRITE_ONCE(&e.incarnation, incarnation)
     WRITE_ONCE(&e.gen, READ_ONCE(&c.full_flushes[vpn >> MM_SHIFT]))
     xchg(&e.tag, vpn + 1)                    # [PT-020] pairs with: flush_tlb_range.
-    if READ_ONCE(&c.flush_gen) != walk_gen:
+    kept = READ_ONCE(&c.flush_gen) == walk_gen
+    if not kept:
         WRITE_ONCE(&e.tag, 0)
         count(c, C_FILL_DROPPED)
-    WRITE_ONCE(&e.fills, e.fills + 1)
+    if PT_CHECKS:
+        WRITE_ONCE(&e.fills, e.fills + 1)
+    return kept
 
 # No cpu translates [start, end) with what the tables held before the call, once it returns, but for
-# accesses in flight. Context: any.
-cdef inline void flush_tlb_range(cpu *c, mm *m, uint64_t start, uint64_t end) noexcept nogil:
+# accesses in flight. `freed_tables`: nor finds its way there through a table of before. Context: any.
+cdef inline void flush_tlb_range(cpu *c, mm *m, uint64_t start, uint64_t end, bint freed_tables) noexcept nogil:
     cdef uint64_t first = start >> PAGE_SHIFT, last = end >> PAGE_SHIFT, vpn
     cdef tlb_entry *e
     cdef cpu *target
@@ -68,6 +77,8 @@ cdef inline void flush_tlb_range(cpu *c, mm *m, uint64_t start, uint64_t end) no
             e = tlb_slot(target, vpn)
             if READ_ONCE(&e.tag) == vpn + 1:
                 cmpxchg(&e.tag, vpn + 1, 0)
+        if freed_tables:
+            pwc_flush_range(target, m, first, last)
 
 # The same for the whole address space; translations of other mms stay.
 cdef inline void flush_tlb_mm(cpu *c, mm *m) noexcept nogil:

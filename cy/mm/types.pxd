@@ -57,6 +57,7 @@ cdef struct page:
     uint32_t lazyfree
     # Written since FREE, as far as entries that are gone told. Written and read: marked.
     uint32_t dirty
+    uint64_t pins           # atomic: see cy/mm/pin.pxd
 
 # ---- table.pxd ------------------------------------------------------------------------------
 
@@ -122,6 +123,7 @@ cdef struct knobs:
     uint32_t gather_batch   # pages until zap must drop the PTL to flush; 0: no limit
     uint32_t trylock_fail   # one in N: a trylock of the pml fails
     uint32_t alloc_fail     # one in N: an allocation in a fault fails
+    uint32_t gather_alloc_fail  # one in N: a gather gets no further batch, for pages or for tables
     uint32_t flush_delay    # one in N: a pause before a flush
     uint32_t flush_ceiling  # pages; larger ranges flush the whole TLB
     uint32_t gp_batch       # callbacks that a cpu queues before it drives a grace period
@@ -146,7 +148,7 @@ cdef struct mm:
     ptdesc *ptdescs
     uint64_t *entries                   # payload of all tables, by number; see table_entries()
     vma *vma_objects
-    rcu_domain *rcu                     # RCU_TABLES, RCU_HW
+    rcu_domain *rcu                     # RCU_TABLES, RCU_HW, RCU_IRQ
     cpu *cpus
     uint32_t nr_cpus
     uint32_t index                      # of this mm in its machine
@@ -205,6 +207,7 @@ cdef struct cursor:
     uint64_t *ptep          # its entry for addr
     uint64_t table_end      # end of what `table` maps of [addr, end)
     ptdesc *detached        # set by detach: the table that was unlinked
+    ptdesc *peeked          # what cursor_peek saw at addr: nothing is known of it by now
 
 # Every function: may not be called with a table locked unless it says so. Errors are negative errno.
 cdef struct protect_ops:

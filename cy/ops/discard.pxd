@@ -11,8 +11,8 @@
 # Not modelled: LRU lists and the choice of pages, references seen in A, freezing the reference count. mmap_lock for reading
 # stands for the rmap lock: it keeps the upper tables of the VMAs.
 from libc.errno cimport EINVAL
-from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32, plain_load32, plain_store32, smp_rmb, smp_store_release, xchg
+from libc.stdint cimport uint64_t
+from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32, plain_load32, plain_store32, smp_store_release, xchg
 from cy.base.bugs cimport BUG, BUG_M15_DIRTY
 from cy.base.cpu cimport count, cpu
 from cy.base.entry cimport PT_DIRTY, pte_pfn, pte_present, pte_special
@@ -23,6 +23,7 @@ from cy.mm.batch cimport (
     set_tlb_ubc_flush_pending, try_to_unmap_flush, unmap_batch, unmap_batch_add, unmap_batch_init)
 from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.map cimport ptep_get
+from cy.mm.pin cimport page_is_pinned
 from cy.mm.rss cimport mm_add_rss
 from cy.mm.tlb cimport flush_tlb_range
 from cy.mm.types cimport INTENT_WALK, cursor, mm, page
@@ -65,11 +66,10 @@ cdef inline void _try_to_unmap_one(cursor *cur, unmap_batch *batch, uint64_t add
     if _should_defer_flush(m):
         set_tlb_ubc_flush_pending(batch, addr)
     else:
-        flush_tlb_range(c, m, addr, addr + (<uint64_t>1 << PAGE_SHIFT))
+        flush_tlb_range(c, m, addr, addr + (<uint64_t>1 << PAGE_SHIFT), False)
     if (seen if BUG(m.bugs, BUG_M15_DIRTY) else pte) & PT_DIRTY:
         WRITE_ONCE32(&p.dirty, 1)
-    if _folio_pins(p) == 0:
-        smp_rmb()                       # who pinned it marks it dirty first and lets it go afterwards
+    if not page_is_pinned(p):           # [PT-041] who pinned it marks it dirty first and lets it go afterwards
         if not READ_ONCE32(&p.dirty):
             mm_add_rss(c, m, <uint64_t>-1)
             unmap_batch_add(batch, addr, pte_pfn(pte))
@@ -84,7 +84,3 @@ cdef inline void _try_to_unmap_one(cursor *cur, unmap_batch *batch, uint64_t add
 # With one cpu there is no interrupt to save.
 cdef inline bint _should_defer_flush(mm *m) noexcept nogil:
     return m.nr_cpus > 1
-
-# References to the frame besides its entry. Nobody takes any yet.
-cdef inline uint32_t _folio_pins(page *p) noexcept nogil:
-    return 0

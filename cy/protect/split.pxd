@@ -6,41 +6,53 @@
 # Source: mm/pgtable-generic.c, mm/pt_reclaim.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport smp_load_acquire, yield_point
-from cy.base.bugs cimport BUG, BUG_M15_LOCK_ORDER
-from cy.base.cpu cimport count, cpu, delay_point
+from cy.base.bugs cimport BUG, BUG_M15_LOCK_ORDER, BUG_P07, BUG_P20
+from cy.base.cpu cimport count, cpu, delay_point, pt_report
 from cy.base.entry cimport pmd_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
 from cy.base.rng cimport rng_one_in
-from cy.base.shm cimport C_DETACH_NOT_EMPTY, C_MAP_FAILED, C_TRYLOCK_FAILED
+from cy.base.shm cimport C_DETACH_NOT_EMPTY, C_MAP_FAILED, C_TRYLOCK_FAILED, ORACLE_PROGRESS
 from cy.core.populate cimport pmd_alloc, pte_alloc
 from cy.core.table_empty cimport pmd_clear_table, table_is_empty
 from cy.mm.cursor cimport cursor_set_table
 from cy.mm.map cimport (
-    attached_by_pml, attached_by_pte, entry_offset, pmd_offset_next, pte_index, pte_lock, pte_offset_map_lock,
-    pte_offset_map_rw_nolock, pte_unmap_unlock)
+    attached_by_pml, attached_by_pte, entry_offset, pmd_offset_next, pte_index, pte_lock, pte_offset_map,
+    pte_offset_map_lock, pte_offset_map_rw_nolock, pte_unmap_unlock)
 from cy.mm.types cimport DETACH_TRY, HELD_RCU, HELD_TABLE, cursor, mm, ptdesc
-from cy.sync.lockclass cimport LOCK_PML, might_sleep
+from cy.sync.lockclass cimport LOCK_PML, LOCK_PTL, might_sleep
 from cy.sync.spinlock cimport spin_lock, spin_trylock, spin_unlock
 
 from libc.errno cimport ENOMEM
+
+cdef enum:
+    MAX_MAPS = 100000           # of one entry by one walk; more is no bad luck
 
 cdef inline int split_next(cursor *cur) noexcept nogil:
     cdef cpu *c = cur.cpu
     cdef mm *m = cur.mm
     cdef ptdesc *pmd_table
     cdef ptdesc *table
-    cdef uint64_t pmdval
+    cdef uint64_t pmdval, mapped
     cdef uint64_t *pmdp
+    cdef uint32_t turn
     while cur.addr < cur.end:
         pmdp = pmd_offset_next(c, m, &cur.addr, cur.end, &pmd_table)
         if pmdp == NULL:
             return 0
-        if not pmd_none(smp_load_acquire(pmdp)):     # none is skipped without a lock
-            table = pte_offset_map_lock(c, m, pmdp, &pmdval)
+        pmdval = smp_load_acquire(pmdp)
+        turn = 0
+        while not pmd_none(pmdval):                  # none is skipped without a lock
+            table = pte_offset_map_lock(c, m, pmdp, &mapped)
             if table != NULL:
-                cursor_set_table(cur, table, pmdp, pmdval, pmd_table, HELD_TABLE | HELD_RCU)
+                cursor_set_table(cur, table, pmdp, mapped, pmd_table, HELD_TABLE | HELD_RCU)
                 return 1
             count(c, C_MAP_FAILED)
+            if not BUG(m.bugs, BUG_P20):
+                break                                # it was detached since: nothing is mapped there
+            turn += 1
+            if turn == MAX_MAPS:
+                pt_report(c, ORACLE_PROGRESS, 47, b"a walk mapped an entry a times and never saw that it is none", cur.addr, turn, 0)
+                break
         cur.addr = geo_addr_end(&m.geo, PTE_LEVEL, cur.addr, cur.end)
     return 0
 
@@ -54,6 +66,8 @@ cdef inline int split_lock(cursor *cur, uint64_t expect) noexcept nogil:
     cdef uint64_t *pmdp = entry_offset(c, m, cur.addr, PMD_LEVEL, &pmd_table, &missing)
     if pmdp == NULL:
         return 0
+    if BUG(m.bugs, BUG_P07) and expect == 0 and cur.peeked != NULL:
+        return _lock_peeked(cur, pmdp, pmd_table)
     if expect == 0:
         table = pte_offset_map_lock(c, m, pmdp, &pmdval)
         if table == NULL:
@@ -69,6 +83,17 @@ cdef inline int split_lock(cursor *cur, uint64_t expect) noexcept nogil:
             pte_unmap_unlock(c, m, table)
             return 0
     cursor_set_table(cur, table, pmdp, pmdval, pmd_table, HELD_TABLE | HELD_RCU)
+    return 1
+
+# BUSTED: the lock of the table that was seen before the RCU section ended, and the entry of the one that is there now.
+cdef inline int _lock_peeked(cursor *cur, uint64_t *pmdp, ptdesc *pmd_table) noexcept nogil:
+    cdef uint64_t pmdval
+    cdef ptdesc *table = pte_offset_map(cur.cpu, cur.mm, pmdp, &pmdval)
+    if table == NULL:
+        return 0
+    spin_lock(cur.cpu, &cur.peeked.lock, LOCK_PTL)
+    cursor_set_table(cur, cur.peeked, pmdp, pmdval, pmd_table, HELD_TABLE | HELD_RCU)
+    cur.ptep = pte_index(cur.mm, table, cur.addr)
     return 1
 
 cdef inline int split_install(cursor *cur) noexcept nogil:

@@ -12,7 +12,7 @@
 # The same table is in cy/LOCKING.md; a test compares them. Source: head comment of mm/rmap.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.build cimport PT_CHECKS
-from cy.base.cpu cimport MAX_HELD, RCU_HW, RCU_TABLES, cpu, pt_report, rcu_sections
+from cy.base.cpu cimport MAX_HELD, RCU_HW, RCU_IRQ, RCU_TABLES, cpu, pt_report, rcu_sections
 from cy.base.shm cimport C_HELD, C_HELD_NR, MAX_HELD_SHOWN, ORACLE_LOCK_ORDER, ORACLE_SLEEP_IN_RCU
 
 cdef enum:
@@ -78,7 +78,7 @@ cdef inline void might_sleep(cpu *c) noexcept nogil:
     cdef uint32_t i
     if not PT_CHECKS:
         return
-    if rcu_sections(c, RCU_TABLES) != 0 or rcu_sections(c, RCU_HW) != 0:
+    if rcu_sections(c, RCU_TABLES) != 0 or rcu_sections(c, RCU_HW) != 0 or rcu_sections(c, RCU_IRQ) != 0:
         pt_report(c, ORACLE_SLEEP_IN_RCU, 12, b"may sleep inside a read section: a of tables, b of hardware", 0,
                   rcu_sections(c, RCU_TABLES), rcu_sections(c, RCU_HW))
     for i in range(c.nr_held):

@@ -13,7 +13,7 @@
 # to the structure (unlink), then loads the slots. Either side needs a full barrier. The reader's is
 # an xchg, or nothing but a compiler barrier where the updater can call membarrier() instead.
 #
-# Two domains: RCU_TABLES (software walkers) and RCU_HW (hardware accesses in flight).
+# Three domains: RCU_TABLES (software walkers), RCU_HW (hardware accesses in flight), RCU_IRQ (cy/sync/irq.pxd).
 # Source: kernel/rcu/tree.c (comment of call_rcu), userspace-rcu src/urcu.c, crossbeam-epoch.
 # [PT-011] is argued for multi-copy-atomic machines (x86, aarch64).
 # Numbers are odd, step by 2 and start near their wrap, so that 0 means "outside".
@@ -54,7 +54,7 @@ cdef struct rcu_domain:
     uint64_t gp_completed       # newest that ended; equal to gp_seq when idle
     cpu *cpus
     uint32_t nr_cpus
-    uint32_t which              # RCU_TABLES or RCU_HW: index of cpu.rcu
+    uint32_t which              # RCU_TABLES, RCU_HW or RCU_IRQ: index of cpu.rcu
     uint32_t membarrier         # readers may do without a full barrier
     uint32_t backlog_max
     spinlock_t gp_lock

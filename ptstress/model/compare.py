@@ -26,7 +26,7 @@ class Follower:
         """Do ``op``. Returns ``None`` if the model agrees, or the first difference."""
         predicted = self.space.apply(op)
         why = agree(op, predicted, seen)
-        if why is None and op.verb is Verb.WRITE and seen.status == 0:
+        if why is None and op.writes and seen.status == 0:
             chosen = [seen.value, *([seen.incarnation] if predicted.fresh else [])]
             used = [stamp for stamp in chosen if stamp in self._stamps]
             if used:

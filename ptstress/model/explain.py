@@ -151,6 +151,6 @@ def _seen_text(task: Task) -> str:
     seen = task.seen
     if task.op.verb is Verb.WALK:
         return f"{task.op} = {seen.status}, {seen.present} present"
-    if task.op.verb in (Verb.READ, Verb.WRITE) and seen.status == 0:
+    if task.op.accesses and seen.status == 0:
         return f"{task.op} = {seen.status}, value {seen.value:#x} incarnation {seen.incarnation:#x}"
     return f"{task.op} = {seen.status}"

@@ -15,7 +15,7 @@ from ptstress.model.space import AddressSpace
 from ptstress.model.spaces import AddressSpaces
 from ptstress.operation import WRITABLE, Op
 from ptstress.pages import local_page, page_text
-from ptstress.vocabulary import Verb
+from ptstress.vocabulary import ACCESSES, Verb
 
 # What a segment allows.
 UNMAPPED, READABLE, READ_WRITE = 0, 1, 2
@@ -27,7 +27,6 @@ UNBOUND = -1         # incarnation not known yet: the first access tells
 FRESH = -1           # value of a frame never written: its incarnation
 UNKNOWN = -2         # value of a frame written by an operation without a record
 
-_ACCESSES = (Verb.READ, Verb.WRITE)
 _ZAPS = (Verb.DONTNEED, Verb.MUNMAP, Verb.MMAP, Verb.DISCARD)
 
 
@@ -64,7 +63,7 @@ class Case:
         self._ops = branches
         self._parts = dict(space.parts())
         present = {first + page: entry for first, part in self._parts.items() for page, entry in part.tables.pages()}
-        touched = {op.start for ops in branches for op in ops if op.verb in _ACCESSES}
+        touched = {op.start for ops in branches for op in ops if op.verb in ACCESSES}
         self.pages = sorted(present.keys() | touched)
         self._edges = self._segment_edges(branches)
         self.segment_of = [self._segment(page) for page in self.pages]
@@ -79,9 +78,9 @@ class Case:
         self.seen_by: dict[int, list[tuple[int, int]]] = {}
         for b, tasks in enumerate(self.branches):
             for task in tasks:
-                if task.op.verb in _ACCESSES and task.seen.incarnation:
+                if task.op.verb in ACCESSES and task.seen.incarnation:
                     self.seen_by.setdefault(task.seen.incarnation, []).append((b, task.index))
-        self.last_access = self._last_by_cell(_ACCESSES)
+        self.last_access = self._last_by_cell(ACCESSES)
         self.last_walk = self._last_by_cell((Verb.WALK,))
         self.last_zap = self._last_by_cell(_ZAPS)
         self.last_map = self._last_by_cell((Verb.MMAP,))
@@ -150,7 +149,7 @@ class Case:
 
     def _static_status(self, op: Op) -> int | None:
         """The status of an operation that does nothing, whatever the others do; ``None`` if it does something."""
-        if op.verb in _ACCESSES or (op.start < op.end and op.end - (op.start - local_page(op.start)) <= self.limit):
+        if op.verb in ACCESSES or (op.start < op.end and op.end - (op.start - local_page(op.start)) <= self.limit):
             return None
         if op.verb is Verb.EXIT:
             return 0 if len(self._parts) > 1 else -EINVAL

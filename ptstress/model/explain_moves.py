@@ -73,7 +73,7 @@ class Moves:
         verb = task.op.verb
         if verb is Verb.WALK:
             return self._walk_page(state, b, task)
-        if verb in (Verb.READ, Verb.WRITE):
+        if task.op.accesses:
             return next((m for m, is_eager in self._pure_accesses(state, b, task) if is_eager), None)
         # Nothing decides whether a discard may begin: it passes over what is not mapped.
         if state.phase[b] == 0 and verb is not Verb.DISCARD:
@@ -114,14 +114,14 @@ class Moves:
         case, cell, status = self.case, task.cells[0], task.seen.status
         if status == -EFAULT:
             allows = state.segments[case.segment_of[cell]]
-            insufficient = allows == UNMAPPED or (task.op.verb is Verb.WRITE and allows != READ_WRITE)
+            insufficient = allows == UNMAPPED or (task.op.writes and allows != READ_WRITE)
             if insufficient and not self._mmap_hides(state, b, task.op.start):
                 # It may have faulted before, and will again only if the pages are mapped again.
                 eager = not case.remains(case.last_map, cell, state.pos, b)
                 yield (self._complete(state, b), (b, task.index, "faults in vain", cell)), eager
         elif status == -ENOMEM and case.may_fail:
             yield (self._complete(state, b), (b, task.index, "fails", cell)), False
-        elif status == 0 and task.op.verb is Verb.READ:
+        elif status == 0 and not task.op.writes:
             # If it reads the zero page later, it may fault it in then, which others, its own walk or the
             # end can see.
             at_end = case.final is not None and case.final[cell] == (0, 0)
@@ -135,9 +135,9 @@ class Moves:
 
     def _others_of(self, state: State, b: int, task: Task) -> Iterator[Move]:
         verb = task.op.verb
-        if verb in (Verb.READ, Verb.WRITE):
+        if task.op.accesses:
             yield from (m for m, is_eager in self._pure_accesses(state, b, task) if not is_eager)
-            if verb is Verb.WRITE and task.seen.status == 0:
+            if task.op.writes and task.seen.status == 0:
                 for after, _, words in self._uses(state, b, task):
                     yield self._complete(after, b), (b, task.index, words, task.cells[0])
             yield from self._fault(state, b, task)
@@ -152,28 +152,28 @@ class Moves:
     def _uses(self, state: State, b: int, task: Task) -> Iterator[tuple[State, int, str]]:
         """Ways to access a frame as observed: the mapped one, and cleared ones. With its incarnation before."""
         cell = task.cells[0]
-        words = "reads" if task.op.verb is Verb.READ else "writes"
+        words = "writes" if task.op.writes else "reads"
         frame = state.cells[cell]
         if frame is not None:
             after = self._access(state, b, task, frame)
             if after is not None:
-                dead = self._forget(state, b, cell)
-                lazy = state.lazy if task.op.verb is Verb.READ or self._precedes_free(state, b, task) else state.lazy - {cell}
+                dead = self._forget(state, b, task)
+                lazy = state.lazy if not task.op.writes or self._precedes_free(state, b, task) else state.lazy - {cell}
                 yield state._replace(cells=_set(state.cells, cell, after), dead=dead, lazy=lazy), frame[0], words
         for dead in state.dead:
-            stored = dead.clean and task.op.verb is Verb.WRITE and not self._precedes_free(state, b, task)
+            stored = dead.clean and task.op.writes and not self._precedes_free(state, b, task)
             if dead.cell == cell and dead.users >> b & 1 and not stored:
                 after = self._access(state, b, task, dead.frame)
                 if after is not None:
                     kept = dead._replace(frame=(*after[:2], 0))
-                    others = self._forget(state, b, cell, dead)
-                    yield state._replace(dead=others - {dead} | {kept}), dead.frame[0], f"{words} through its TLB"
+                    others = self._forget(state, b, task, dead)
+                    yield state._replace(dead=others - {dead} | {kept}), dead.frame[0], f"{words} through its TLB or pin"
 
     def _access(self, state: State, b: int, task: Task, frame: Frame) -> Frame | None:
         """The frame after the access, or ``None`` if something else would have been observed."""
         incarnation, value, tlb = frame
         seen = task.seen
-        if task.op.verb is Verb.READ:
+        if not task.op.writes:
             if incarnation == UNBOUND:
                 fits = seen.value == seen.incarnation if value == FRESH else is_value(seen.value)
                 fits = fits and self._may_bind(state, seen.incarnation)
@@ -182,7 +182,7 @@ class Moves:
         else:
             bound = self._may_bind(state, seen.incarnation) if incarnation == UNBOUND else seen.incarnation == incarnation
             fits = incarnation != ZERO_PAGE and bound and is_value(seen.value)
-        return (seen.incarnation, seen.value, tlb | 1 << b) if fits else None
+        return (seen.incarnation, seen.value, tlb if task.op.verb is Verb.GUP_FAST else tlb | 1 << b) if fits else None
 
     def _precedes_free(self, state: State, b: int, task: Task) -> bool:
         """Whether the access may have begun before a free that has visited its page returned."""
@@ -195,8 +195,11 @@ class Moves:
         )
 
     @staticmethod
-    def _forget(state: State, b: int, cell: int, but: Dead | None = None, but_zero: bool = False) -> frozenset[Dead]:
-        """Cleared frames, now that branch ``b`` has another translation of ``cell``, or none."""
+    def _forget(state: State, b: int, task: Task, but: Dead | None = None, but_zero: bool = False) -> frozenset[Dead]:
+        """Cleared frames, now that branch ``b`` has another translation of its page, or none; a pin is no translation."""
+        if task.op.verb is Verb.GUP_FAST:
+            return state.dead
+        cell = task.cells[0]
         gone = {
             d for d in state.dead
             if d.cell == cell and d.users >> b & 1 and d is not but and not (but_zero and d.frame[0] == ZERO_PAGE)
@@ -218,20 +221,20 @@ class Moves:
         frame, allows = state.cells[cell], state.segments[case.segment_of[cell]]
         if self._mmap_hides(state, b, task.op.start):
             return
-        if task.op.verb is Verb.READ:
+        if not task.op.writes:
             needed = task.seen[:3] == (0, 0, 0) or self._is_observed(state, b, cell)
             if frame is None and allows != UNMAPPED and needed:
-                there = state._replace(cells=_set(state.cells, cell, (ZERO_PAGE, 0, 0)), dead=self._forget(state, b, cell))
+                there = state._replace(cells=_set(state.cells, cell, (ZERO_PAGE, 0, 0)), dead=self._forget(state, b, task))
                 yield there, (b, task.index, "faults in", cell)
         elif (frame is None or frame[0] == ZERO_PAGE) and allows == READ_WRITE:
             fresh = (UNBOUND, FRESH, 0)
             after = self._access(state, b, task, fresh) if task.seen.status == 0 else None
             if after is not None:
-                there = state._replace(cells=_set(state.cells, cell, after), dead=self._forget(state, b, cell))
+                there = state._replace(cells=_set(state.cells, cell, after), dead=self._forget(state, b, task))
                 yield self._complete(there, b), (b, task.index, "faults in and writes", cell)
             if self._is_observed(state, b, cell):
                 # A write misses although the zero page is in the TLB, where it stays until the write is done.
-                dead = self._forget(state, b, cell, but_zero=True)
+                dead = self._forget(state, b, task, but_zero=True)
                 there = state._replace(cells=_set(state.cells, cell, fresh), dead=dead)
                 yield there, (b, task.index, "faults in", cell)
 
@@ -326,7 +329,7 @@ class Moves:
         if state.pos[c] == len(tasks):
             return False
         other = tasks[state.pos[c]]
-        return other.op.verb in (Verb.READ, Verb.WRITE) and other.cells[0] == cell and other.needs[b] <= task.index
+        return other.op.accesses and other.cells[0] == cell and other.needs[b] <= task.index
 
     def _complete(self, state: State, b: int) -> State:
         """Branch ``b`` goes on to its next operation."""

@@ -45,11 +45,11 @@ def agree(op: Op, predicted: Result, seen: Observation) -> str | None:
         return f"{op}: returned {seen.status}, expected {predicted.status}"
     if op.verb is Verb.WALK:
         return _agree_walk(op, predicted, seen)
-    if seen.status or op.verb not in (Verb.READ, Verb.WRITE):
+    if seen.status or not op.accesses:
         return None
-    if op.verb is Verb.READ and seen.value != predicted.value:
+    if not op.writes and seen.value != predicted.value:
         return f"{op}: read {seen.value:#x}, expected {predicted.value:#x}"
-    if op.verb is Verb.WRITE and not is_value(seen.value):
+    if op.writes and not is_value(seen.value):
         return f"{op}: wrote {seen.value:#x}, expected a value that is not 0 and has the top bit clear"
     if predicted.fresh and not is_incarnation(seen.incarnation):
         return f"{op}: fresh frame of incarnation {seen.incarnation:#x}, expected the top bit set"

@@ -129,6 +129,10 @@ class AddressSpace:
         self.tables.set(page, (incarnation, self._writes))
         return Result(0, self._writes, incarnation, 0, fresh)
 
+    def _gup_fast(self, page: int, end: int, arg: int) -> Result:
+        # The slow way is taken where the fast one cannot succeed, so that alone it is an access like any other.
+        return self._write(page, end, 0) if arg & 1 else self._read(page, end, 0)
+
     def _walk(self, start: int, end: int, _arg: int) -> Result:
         if start > end or end > self.geometry.pages:
             return _INVALID

@@ -188,7 +188,7 @@ cdef class MmBench(Rig):
 
     def flush(self, cpu: int, first: int, end: int) -> None:
         """Flush pages [first, end) on all cpus."""
-        flush_tlb_range(self.at(cpu), self.r.m, <uint64_t>first << PAGE_SHIFT, <uint64_t>end << PAGE_SHIFT)
+        flush_tlb_range(self.at(cpu), self.r.m, <uint64_t>first << PAGE_SHIFT, <uint64_t>end << PAGE_SHIFT, False)
 
     def flush_all(self, cpu: int) -> None:
         """Flush everything on all cpus."""

@@ -169,7 +169,7 @@ cdef class Rig:
         machine_wire(self.r.x, &layout, frames, tables, vmas)
         self.r.m.frames.fifo = self.r.m.tables.fifo = self.r.m.vmas.fifo = fifo
         self.r.m.knobs.flush_ceiling = flush_ceiling
-        for domain in range(2):
+        for domain in range(3):
             self.r.m.rcu[domain].membarrier = membarrier and rcu_membarrier_available()
             self.r.m.rcu[domain].backlog_max = backlog_max
             self.r.m.rcu[domain].stall_ns = stall_ns

@@ -75,7 +75,7 @@ cdef void fill_flush_body(rig *r, cpu *c) noexcept nogil:
         fill_body(r, c)
         return
     xchg(entry_of(r, c, 0), 0)
-    flush_tlb_range(c, r.m, 0, <uint64_t>1 << PAGE_SHIFT)
+    flush_tlb_range(c, r.m, 0, <uint64_t>1 << PAGE_SHIFT, False)
 
 
 cdef void fill_full_flush_body(rig *r, cpu *c) noexcept nogil:
