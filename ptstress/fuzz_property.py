@@ -22,7 +22,7 @@ from ptstress.pages import local_page
 from ptstress.program import Program
 from ptstress.schemes import SCHEMES
 from ptstress.strategies import TINY, Bits, knobs, programs
-from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
+from ptstress.vocabulary import ACCESSES, OPERATIONS
 
 #: A smaller program fails in other schedules: it gets at least so many. First few for each, until the program is
 #: small or so much of the time is over; then more, for what fails seldom.

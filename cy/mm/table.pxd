@@ -6,7 +6,7 @@
 # Source: mm/memory.c pmd_install, include/linux/mm.h pagetable_*_ctor and _dtor, mm/mmu_gather.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    WRITE_ONCE32, atomic_add, peek, peek32, plain_fill, plain_load, plain_store, plain_store32)
+    WRITE_ONCE32, atomic_add, peek, peek32, plain_fill, plain_load, plain_load32, plain_store, plain_store32)
 from cy.base.bugs cimport BUG, BUG_M07_TABLE, BUG_P05, BUG_P16, BUG_P23
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, count, count_max, cpu, delay_point, pt_report, rcu_head
@@ -157,11 +157,12 @@ cdef inline void _check_detached_empty(cpu *c, mm *m, ptdesc *t) noexcept nogil:
 
 # The poison is a plain store, so that a race detector sees a reader that came too late.
 cdef inline void _table_release(cpu *c, mm *m, ptdesc *t) noexcept nogil:
-    count(c, C_TABLES_FREED + t.level)
+    cdef uint32_t level = plain_load32(&t.level)     # a private table's may still be in the store buffer
+    count(c, C_TABLES_FREED + level)
     if PT_CHECKS:
         if t.detached:
             _check_detached_empty(c, m, t)
-            if t.level == PTE_LEVEL:
+            if level == PTE_LEVEL:
                 check_no_pwc(c, m, t)
-        plain_fill(t.entries, PT_POISON, geo_fanout(&m.geo, t.level))
+        plain_fill(t.entries, PT_POISON, geo_fanout(&m.geo, level))
     arena_free(c, m.tables, t.index)
