@@ -183,7 +183,7 @@ def complete(history: History) -> History:
             at = starts[-1]
             ring["t0"][at] = max(ring["t0"][at], before)
             ring["t1"][at], ring["status"][at] = end, STATUS_UNKNOWN
-            known = known and ring["verb"][at] != Verb.WRITE
+            known = known and not is_write(ring[at])
         rings.append(ring)
     return replace(history, rings=tuple(rings), known=bool(known))
 
