@@ -16,14 +16,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ptstress.operation import mmap, op_array
 from ptstress.schemes import SCHEMES, find_scheme
-from ptstress.vocabulary import OP_DTYPE, Verb
+from ptstress.vocabulary import Verb
 
 SECONDS_PER_SCHEME = 5
 BURST_MS = 200
 PLANTED = "planted race"
 REPORTED = 66
 WORKERS = 3
+# They exit now and then.
+MMS = 2
 TABLE_PAGES = 512
 PAGES = 4 * TABLE_PAGES
 # More random bits of the address space than this and the sanitizer's shadow memory has no place.
@@ -71,24 +74,22 @@ def without_random_addresses() -> list[str]:
 
 def run_child(part: str) -> int:
     """One part's work, in the process that has the sanitizer."""
-    import numpy as np
-
     from ptstress import _engine_tsan
 
     scheme = find_scheme("linux-6.18" if part == PLANTED else part)
     machine = _engine_tsan.Machine({
         **scheme.config(),
-        "geometry": (9, 9, 9, 9), "workers": WORKERS, "tables": 256, "frames": 4 * PAGES, "vmas": 64,
+        "geometry": (9, 9, 9, 9), "workers": WORKERS, "mms": MMS, "tables": 512, "frames": 8 * PAGES, "vmas": 64,
         "ring_events": 1 << 14, "seed": 1, "bugs": [],
         "knobs": {"need_resched": 64, "gather_batch": 32, "trylock_fail": 8, "tsan_plant": int(part == PLANTED)},
     })
-    machine.serial(np.array([(0, PAGES, 1, Verb.MMAP, 0, 0)], dtype=OP_DTYPE))
+    machine.serial(op_array(mmap(0, PAGES).moved(mm) for mm in range(MMS)))
     mix = {
         "weights": {
-            Verb.READ: 4, Verb.WRITE: 8, Verb.WALK: 2, Verb.DONTNEED: 2, Verb.MMAP: 1, Verb.MUNMAP: 1, Verb.FREE: 2,
-            Verb.DISCARD: 2,
+            Verb.READ: 40, Verb.WRITE: 80, Verb.WALK: 20, Verb.DONTNEED: 20, Verb.MMAP: 20, Verb.MUNMAP: 10, Verb.FREE: 20,
+            Verb.DISCARD: 20, Verb.EXIT: 1,
         },
-        "start": 0, "end": PAGES, "aligned": True,
+        "start": 0, "end": PAGES, "aligned": True, "mms": MMS,
         "unit": {
             Verb.WALK: TABLE_PAGES, Verb.DONTNEED: TABLE_PAGES, Verb.MMAP: TABLE_PAGES, Verb.MUNMAP: TABLE_PAGES,
             Verb.FREE: TABLE_PAGES, Verb.DISCARD: TABLE_PAGES,
