@@ -6,17 +6,14 @@
 # Not modelled: file mappings, hints, limits other than the number of VMAs.
 from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32
+from cy.base.atomics cimport WRITE_ONCE32
 from cy.base.bugs cimport BUG, BUG_P19
 from cy.base.cpu cimport cpu, delay_point
 from cy.base.geometry cimport PAGE_SHIFT
+from cy.core.vma_modify cimport vma_merge
 from cy.mm.types cimport ARENA_NONE, mm, vma
-from cy.mm.vma cimport (
-    anon_vma_compatible, can_vma_merge, vm_area_alloc, vm_area_free, vm_area_free_unused, vm_area_init, vm_end,
-    vm_start, vma_at, vma_count, vma_index_after,
-    vma_set_bounds, vma_set_insert, vma_set_remove)
-from cy.mm.vma_lock cimport (
-    mmap_write_lock, mmap_write_unlock, vma_mark_attached, vma_mark_detached, vma_start_write)
+from cy.mm.vma cimport vm_area_alloc, vm_area_free_unused, vm_area_init, vma_count, vma_set_insert
+from cy.mm.vma_lock cimport mmap_write_lock, mmap_write_unlock, vma_mark_attached, vma_start_write
 from cy.ops.munmap cimport unmap_complete, unmap_gather, unmap_state
 
 cdef enum:
@@ -49,31 +46,7 @@ cdef inline int do_mmap(cpu *c, mm *m, uint64_t first, uint64_t last, uint32_t w
 
 # [start, end) is a hole. Context: mmap_lock for writing. Returns `new` if a neighbour grew instead.
 cdef inline vma *_map_region(cpu *c, mm *m, uint64_t start, uint64_t end, uint32_t writable, vma *new) noexcept nogil:
-    cdef uint32_t at = vma_index_after(&m.set, start)
-    cdef vma *prev = vma_at(&m.set, at - 1) if at > 0 else NULL
-    cdef vma *next = vma_at(&m.set, at) if at < vma_count(m) else NULL
-    if prev != NULL and (vm_end(prev) != start or not can_vma_merge(prev, writable, 0)):
-        prev = NULL
-    if next != NULL and (vm_start(next) != end or not can_vma_merge(next, writable, 0)):
-        next = NULL
-    if prev != NULL and next != NULL and anon_vma_compatible(READ_ONCE32(&prev.anon_vma), READ_ONCE32(&next.anon_vma)):
-        vma_start_write(c, m, prev)
-        vma_start_write(c, m, next)
-        if READ_ONCE32(&prev.anon_vma) == 0:
-            WRITE_ONCE32(&prev.anon_vma, READ_ONCE32(&next.anon_vma))
-        end = vm_end(next)
-        vma_set_remove(m, at, 1)
-        vma_mark_detached(c, next)
-        vma_set_bounds(m, prev, vm_start(prev), end)
-        vm_area_free(c, m, next)
-        return new
-    if prev != NULL:
-        vma_start_write(c, m, prev)
-        vma_set_bounds(m, prev, vm_start(prev), end)
-        return new
-    if next != NULL:
-        vma_start_write(c, m, next)
-        vma_set_bounds(m, next, start, vm_end(next))
+    if vma_merge(c, m, start, end, writable, NULL) != NULL:
         return new
     # What it allows is set last, while the VMA is write-locked, as vma_set_page_prot does it.
     vm_area_init(m, new, start, end, 0)

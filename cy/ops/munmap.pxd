@@ -6,21 +6,18 @@
 # Not modelled: rmap; a range that is zapped but not yet freed is reachable by nobody here.
 from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32
 from cy.base.bugs cimport BUG, BUG_P21
 from cy.base.cpu cimport cpu, delay_point
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.core.free_pgtables cimport free_pgtables
+from cy.core.vma_modify cimport vma_split_edges
 from cy.core.zap cimport zap_page_range
 from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
 from cy.mm.types cimport ARENA_NONE, INTENT_UNMAP, cursor, mm, vma
-from cy.mm.vma cimport (
-    vm_area_alloc, vm_area_free, vm_area_free_unused, vm_area_init, vm_end, vm_start, vma_at,
-    vma_count, vma_index_after, vma_set_bounds, vma_set_insert, vma_set_remove)
+from cy.mm.vma cimport vm_area_free, vm_end, vm_start, vma_at, vma_count, vma_index_after, vma_set_remove
 from cy.mm.vma_lock cimport (
-    mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, mmap_write_unlock, vma_mark_attached,
-    vma_mark_detached, vma_start_write)
+    mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, mmap_write_unlock, vma_mark_detached, vma_start_write)
 
 # VMAs taken out of the set, on their way out. `floor` and `ceiling`: ends of the neighbours.
 cdef struct unmap_state:
@@ -59,7 +56,7 @@ cdef inline int unmap_gather(cpu *c, mm *m, uint64_t start, uint64_t end, unmap_
     u.vmas = ARENA_NONE
     u.start = start
     u.end = end
-    if _split_edges(c, m, start, end) != 0:
+    if vma_split_edges(c, m, start, end) != 0:
         return -ENOMEM
     at = vma_index_after(&m.set, start)
     while at + n < vma_count(m) and vm_start(vma_at(&m.set, at + n)) < end:
@@ -98,38 +95,3 @@ cdef inline void unmap_complete(cpu *c, mm *m, unmap_state *u) noexcept nogil:
         v = &m.vma_objects[u.vmas]
         u.vmas = v.next
         vm_area_free(c, m, v)
-
-# Split the VMAs that reach over start and over end: both or, with -ENOMEM, none.
-cdef inline int _split_edges(cpu *c, mm *m, uint64_t start, uint64_t end) noexcept nogil:
-    cdef bint at_start = _reaches_over(m, start), at_end = _reaches_over(m, end)
-    cdef vma *first = NULL
-    cdef vma *second = NULL
-    if vma_count(m) + at_start + at_end > m.set.capacity:
-        return -ENOMEM
-    if at_start:
-        first = vm_area_alloc(c, m)
-    if at_end:
-        second = vm_area_alloc(c, m)
-    if (at_start and first == NULL) or (at_end and second == NULL):
-        vm_area_free_unused(c, m, first)
-        vm_area_free_unused(c, m, second)
-        return -ENOMEM
-    if at_start:
-        _split_at(c, m, start, first)
-    if at_end:
-        _split_at(c, m, end, second)
-    return 0
-
-cdef inline bint _reaches_over(mm *m, uint64_t addr) noexcept nogil:
-    cdef uint32_t i = vma_index_after(&m.set, addr)
-    return i < vma_count(m) and vm_start(vma_at(&m.set, i)) < addr
-
-cdef inline void _split_at(cpu *c, mm *m, uint64_t addr, vma *tail) noexcept nogil:
-    cdef vma *v = vma_at(&m.set, vma_index_after(&m.set, addr))
-    vm_area_init(m, tail, addr, vm_end(v), READ_ONCE32(&v.writable))
-    WRITE_ONCE32(&tail.anon_vma, READ_ONCE32(&v.anon_vma))
-    vma_start_write(c, m, v)
-    vma_start_write(c, m, tail)
-    vma_set_bounds(m, v, vm_start(v), addr)
-    vma_set_insert(m, tail)
-    vma_mark_attached(tail)
