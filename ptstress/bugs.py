@@ -38,6 +38,15 @@ BUGS = (
         "canaries/P01",
     ),
     Bug(
+        "P17",
+        "mprotect unlocks a VMA before the change of its flags is visible, so that a fault still goes by the old ones",
+        "Linux b1f02b95758d",
+        "missing barrier",
+        ("census", "data", "stale-tlb"),
+        "prefix: mmap(p0..p4); t0: mprotect(p0..p4, ro) | t1: write(p1); write(p1)",
+        "canaries/P17",
+    ),
+    Bug(
         "P18",
         "a fault looks at the bounds of a VMA before it holds the VMA's lock, and not again once it does",
         "Linux 657b5146955e",
@@ -181,6 +190,15 @@ BUGS = (
         ("stale-tlb", "use-after-free", "data"),
         "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p1)",
         "canaries/M10-frame",
+    ),
+    Bug(
+        "M10-mprotect",
+        "mprotect takes the write bit from the entries and returns without a flush: other cpus go on writing",
+        "the kind of Linux 3ea277194daa",
+        "TLB flush missing",
+        ("stale-tlb", "data"),
+        "prefix: mmap(p0..p4); t0: mprotect(p0..p4, ro) | t1: write(p1); write(p1)",
+        "canaries/M10-mprotect",
     ),
     Bug(
         "M15-lock-order",

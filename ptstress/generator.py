@@ -27,7 +27,7 @@ HOT_PAGES = 6
 #: How often each verb is drawn.
 WEIGHTS = (
     (Verb.READ, 2), (Verb.WRITE, 4), (Verb.WALK, 1), (Verb.DONTNEED, 4), (Verb.MUNMAP, 1), (Verb.MMAP, 1),
-    (Verb.FREE, 2), (Verb.DISCARD, 2), (Verb.GUP_FAST, 2),
+    (Verb.FREE, 2), (Verb.DISCARD, 2), (Verb.GUP_FAST, 2), (Verb.MPROTECT, 1),
 )
 
 
@@ -75,7 +75,9 @@ class _Generator:
             page = self.rng.choice(self.hot)
             return gup_fast(page, self.rng.random() < 0.5) if verb is Verb.GUP_FAST else Op(verb, page, page + 1)
         start, end = self._range()
-        return mmap(start, end, writable=self.rng.random() < 0.75) if verb is Verb.MMAP else Op(verb, start, end)
+        if verb is Verb.MMAP:
+            return mmap(start, end, writable=self.rng.random() < 0.75)
+        return Op(verb, start, end, self.rng.randrange(2) if verb is Verb.MPROTECT else 0)
 
     def _range(self) -> tuple[int, int]:
         kind = self.rng.randrange(4)

@@ -15,6 +15,7 @@ from ptstress.history import History, operation_starts
 from ptstress.history_drawing import Drawn, draw, frame_names
 from ptstress.history_window import NEVER, PageHistory, Window, page_history, smallest_window
 from ptstress.layout import is_write, report_text
+from ptstress.operation import PROTECTING
 from ptstress.vocabulary import ACCESSES, STATUS_UNKNOWN, Verb
 
 ENTRY_NAMES = ("nothing", "the zero page")
@@ -155,7 +156,7 @@ def _operation(history: History, p: PageHistory, i: int) -> WindowOperation:
     return WindowOperation(
         worker, int(np.searchsorted(operation_starts(ring), at)), verb.label, int(e["start"]), int(e["end"]), int(e["t0"]), int(e["t1"]),
         None if e["status"] == STATUS_UNKNOWN else int(e["status"]), int(e["value"]), int(e["incarnation"]),
-        int(e["aux"]) if verb in (Verb.MMAP, Verb.GUP_FAST) else 0, bool(p.seen[i]) if verb is Verb.WALK else None)
+        int(e["aux"]) if verb in (*PROTECTING, Verb.GUP_FAST) else 0, bool(p.seen[i]) if verb is Verb.WALK else None)
 
 
 def _entry_text(p: PageHistory, drawn: list[Drawn]) -> str:

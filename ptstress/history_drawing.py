@@ -9,6 +9,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ptstress.operation import PROTECTING
 from ptstress.vocabulary import ACCESSES, STATUS_UNKNOWN, Verb
 
 MAX_BAR = 72
@@ -66,6 +67,6 @@ def text_of(op: Drawn, names: dict[int, str]) -> str:
         return f"{name}: {names[op.incarnation]}, " + ("as it was made" if op.value == op.incarnation else f"value {op.value:#x}")
     if op.verb is Verb.WALK:
         return f"{name}: {'present' if op.seen else 'absent'}"
-    if op.verb is Verb.MMAP:
+    if op.verb in PROTECTING:
         return f"{name}: {'writable' if op.aux else 'read-only'}"
     return f"{name}: done"

@@ -25,6 +25,7 @@ from msgspec import Struct
 from ptstress.errors import UsageError
 from ptstress.history import FILE_NAME, History, decode_history, operation_starts, validate
 from ptstress.layout import PAGES_PER_LINE, present_pages
+from ptstress.operation import PROTECTING
 from ptstress.vocabulary import ACCESSES, EVENT_DTYPE, OPERATIONS, STATUS_UNKNOWN, Verb
 
 SCHEMA = "ptstress.history/1"
@@ -105,7 +106,7 @@ def _operation(ring: np.ndarray, at: int, worker: int) -> JsonOperation:
     status = None if e["status"] == STATUS_UNKNOWN else int(e["status"])
     return JsonOperation(
         worker, verb.label, int(e["start"]), int(e["t0"]), int(e["t1"]), status, int(e["end"]), int(e["value"]), int(e["incarnation"]),
-        int(e["aux"]) if verb in (Verb.MMAP, Verb.GUP_FAST) else 0, present)
+        int(e["aux"]) if verb in (*PROTECTING, Verb.GUP_FAST) else 0, present)
 
 
 def _pages(rows: np.ndarray) -> list[JsonPage]:

@@ -29,6 +29,7 @@ _VERBS = (
     (Verb.MMAP, "map a range, in place of what is there"),
     (Verb.MUNMAP, "unmap a range, free tables of all levels"),
     (Verb.DONTNEED, "discard a range; reclaim sync frees the pte_tables that it empties"),
+    (Verb.MPROTECT, "let a range be written, or not; splits and merges mappings"),
     (Verb.FREE, "give the pages of a range to reclaim, until they are written again"),
     (Verb.DISCARD, "memory pressure: drop the pages of a range that are free and were not written since"),
     (Verb.EXIT, "end an mm, of several: all of it goes, and it begins again, empty"),

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ptstress.model import AddressSpaces, Follower, compare
 from ptstress.model.geometry import Geometry
 from ptstress.observe import observations
-from ptstress.operation import Op, discard, dontneed, exit_mm, free, gup_fast, mmap, munmap, op_array, read, walk, write
+from ptstress.operation import Op, discard, dontneed, exit_mm, free, gup_fast, mmap, mprotect, munmap, op_array, read, walk, write
 from ptstress.strategies import page_ranges, pages
 
 
@@ -81,6 +81,11 @@ def address_space_machine(
         def munmap(self, pages: tuple[int, int]) -> None:
             """Unmap."""
             self._do(munmap(*pages))
+
+        @rule(pages=short_range, writable=st.booleans())
+        def mprotect(self, pages: tuple[int, int], writable: bool) -> None:
+            """Let pages be written, or not."""
+            self._do(mprotect(*pages, writable=writable))
 
         @rule(pages=any_range)
         def dontneed(self, pages: tuple[int, int]) -> None:

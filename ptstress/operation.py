@@ -12,16 +12,21 @@ import numpy as np
 from ptstress.pages import mm_of, page_text, range_text
 from ptstress.vocabulary import ACCESSES, MM_SHIFT, OP_DTYPE, Verb
 
-#: Value of ``arg`` for ``mmap``.
+#: Value of ``arg`` for ``mmap`` and ``mprotect``.
 READ_ONLY, WRITABLE = 0, 1
+#: Verbs that say whether their pages may be written.
+PROTECTING = (Verb.MMAP, Verb.MPROTECT)
 #: Value of ``arg`` for ``gup_fast``.
 LOAD, STORE = 0, 1
-#: How a value of ``arg`` other than the usual one is written in a program.
-_MODES = {(Verb.MMAP, READ_ONLY): ", ro", (Verb.GUP_FAST, STORE): ", write"}
+#: How values of ``arg`` are written in a program; the usual one of a verb is not.
+_MODES = {
+    (Verb.MMAP, READ_ONLY): ", ro", (Verb.MPROTECT, READ_ONLY): ", ro", (Verb.MPROTECT, WRITABLE): ", rw",
+    (Verb.GUP_FAST, STORE): ", write",
+}
 
 
 class Op(NamedTuple):
-    """``verb`` on pages ``[start, end)``. ``arg``: mmap: 1 if writable; gup_fast: 1 for a store; otherwise 0."""
+    """``verb`` on pages ``[start, end)``. ``arg``: mmap, mprotect: 1 if writable; gup_fast: 1 for a store; otherwise 0."""
 
     verb: Verb
     start: int
@@ -73,6 +78,11 @@ def walk(start: int, end: int) -> Op:
 def mmap(start: int, end: int, writable: bool = True) -> Op:
     """Map ``[start, end)``, private and anonymous, in place of what is there."""
     return Op(Verb.MMAP, start, end, WRITABLE if writable else READ_ONLY)
+
+
+def mprotect(start: int, end: int, writable: bool = False) -> Op:
+    """Let ``[start, end)`` be written, or not."""
+    return Op(Verb.MPROTECT, start, end, WRITABLE if writable else READ_ONLY)
 
 
 def munmap(start: int, end: int) -> Op:

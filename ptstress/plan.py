@@ -8,7 +8,7 @@ from msgspec import structs
 
 from ptstress.errors import ResourceError, UsageError
 from ptstress.job import Job, Mix
-from ptstress.operation import Op
+from ptstress.operation import PROTECTING, Op
 from ptstress.pages import global_page
 from ptstress.schemes import Scheme, find_scheme
 from ptstress.trace import Trace, load_trace
@@ -151,7 +151,7 @@ def _serial(step: Step, bits: tuple[int, ...]) -> list[Op]:
     start, end = region_pages(step, bits) or (0, 0)
     if verb is Verb.EXIT:
         start = end = 0
-    op = Op(verb, start, end, int(step.writable) if verb is Verb.MMAP else 0)
+    op = Op(verb, start, end, int(step.writable) if verb in PROTECTING else 0)
     return [op.moved(mm) for mm in mms_of(step)]
 
 

@@ -11,6 +11,7 @@ empty.
     read(p3) write(p3) gup_fast(p3)                     one page
     walk munmap dontneed free discard mmap (p0..p8)     pages from p0 up to, without, p8; or one page
     mmap(p0..p8, ro)                                    read-only; writable otherwise
+    mprotect(p0..p8, ro) mprotect(p0..p8, rw)           read-only, writable
     gup_fast(p3, write)                                 store through the pin; a load otherwise
     write(m1:p3) dontneed(m1:p0..p8)                    of mm 1 instead of mm 0
     exit(m0)                                            a whole mm
@@ -40,6 +41,7 @@ _OPERATION_FORM = "an operation such as write(p3), dontneed(p0..p8) or mmap(p0..
 #: What may stand behind the pages, and the ``arg`` that it means.
 _ARGS = {
     Verb.MMAP: {"": WRITABLE, "ro": READ_ONLY, "rw": WRITABLE},
+    Verb.MPROTECT: {"ro": READ_ONLY, "rw": WRITABLE},
     Verb.GUP_FAST: {"": LOAD, "write": STORE},
 }
 _VERB_FORM = f"one of {', '.join(_VERBS)}"
@@ -182,8 +184,8 @@ class _Parser:
         known = _ARGS.get(verb, {"": 0})
         mode = ", ".join(modes)
         if mode not in known:
-            words = [f"'{word}'" for word in known if word]
-            expected = f"{', '.join(words)} or nothing after the pages" if words else "pages and nothing else"
+            words = [*(f"'{word}'" for word in known if word), *(["nothing"] if "" in known else [])]
+            expected = f"{', '.join(words[:-1])} or {words[-1]} after the pages" if len(words) > 1 else "pages and nothing else"
             self._refuse(f"{mode!r} in {verb.label}()", expected)
         return known[mode]
 

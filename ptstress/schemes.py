@@ -19,12 +19,12 @@ RECLAIMS = (
 
 # Which bugs a scheme can show: a bug outside the code that a scheme runs would survive for ever. Canaries are those that
 # every run plants; the rest would make a run longer and prove little more.
-_NEVER_CANARIES = ("M07-table", "P23", "M10-frame", "P21", "M09-free", "M07-exit")
-_SYNC_CANARIES = ("P01", "M07-table", "P23", "M10-frame", "P21", "M09-free", "M07-exit")
+_NEVER_CANARIES = ("M07-table", "P23", "M10-frame", "M10-mprotect", "P21", "M09-free", "M07-exit")
+_SYNC_CANARIES = ("P01", *_NEVER_CANARIES)
 # What every scheme runs too, but not every number of threads shows within the seconds that a canary has.
 _SHOWN = ("P13", "P13-local", "M10-discard", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte")
 # Lockless lookups of VMAs that are reused without a grace period. With one P18 shows too, but not so soon.
-_TYPESAFE_CANARIES = ("P18", "P19", "M01-recycled")
+_TYPESAFE_CANARIES = ("P17", "P18", "P19", "M01-recycled")
 # Split locks: the order of a table's lock and its parent's is theirs.
 _SPLIT_SYNC_CANARIES = (*_SYNC_CANARIES, "M15-lock-order")
 # An IPI frees a table that finds no batch only where empty tables stay.

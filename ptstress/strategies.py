@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from ptstress.model.geometry import Geometry
-from ptstress.operation import Op, exit_mm, gup_fast, mmap, read, write
+from ptstress.operation import PROTECTING, Op, exit_mm, gup_fast, mmap, read, write
 from ptstress.program import Program
 from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
 
@@ -132,8 +132,8 @@ def _operation(
     ranges = page_ranges(bits, window, invalid)
     if verb is Verb.EXIT:
         return st.just(exit_mm())
-    if verb is Verb.MMAP:
-        return st.tuples(ranges, st.booleans()).map(lambda drawn: mmap(*drawn[0], writable=not drawn[1]))
+    if verb in PROTECTING:
+        return st.tuples(ranges, st.booleans()).map(lambda drawn: Op(verb, *drawn[0], int(not drawn[1])))
     return ranges.map(lambda pair: Op(verb, *pair))
 
 

@@ -19,6 +19,7 @@ class Verb(IntEnum):
     MUNMAP = 5
     DONTNEED = 6
     GUP_FAST = 7
+    MPROTECT = 8
     EXIT = 13
     FREE = 14
     DISCARD = 15
@@ -34,8 +35,8 @@ class Verb(IntEnum):
 STATUS_UNKNOWN = -125
 #: Verbs that are operations on the address space.
 OPERATIONS = (
-    Verb.READ, Verb.WRITE, Verb.WALK, Verb.MMAP, Verb.MUNMAP, Verb.DONTNEED, Verb.GUP_FAST, Verb.EXIT, Verb.FREE,
-    Verb.DISCARD,
+    Verb.READ, Verb.WRITE, Verb.WALK, Verb.MMAP, Verb.MUNMAP, Verb.DONTNEED, Verb.GUP_FAST, Verb.MPROTECT, Verb.EXIT,
+    Verb.FREE, Verb.DISCARD,
 )
 #: Those that load from one page or store to it.
 ACCESSES = (Verb.READ, Verb.WRITE, Verb.GUP_FAST)
@@ -66,7 +67,7 @@ class Oracle(IntEnum):
 OP_DTYPE = np.dtype(
     [("start", "u8"), ("end", "u8"), ("arg", "u8"), ("verb", "u2"), ("flags", "u2"), ("worker", "u4")]
 )
-"""One operation: pages ``[start, end)``, global page numbers (``ptstress.pages``). ``arg``: mmap: 1 if writable; gup_fast: 1
+"""One operation: pages ``[start, end)``, global page numbers (``ptstress.pages``). ``arg``: mmap, mprotect: 1 if writable; gup_fast: 1
 for a store. ``worker``: who does it (serial runs)."""
 
 EVENT_DTYPE = np.dtype(

@@ -34,6 +34,10 @@ def munmap(t0: int, t1: int, start: int, end: int, status: int = 0) -> np.ndarra
     return event(Verb.MUNMAP, t0, t1, start, end, status=status)
 
 
+def mprotect(t0: int, t1: int, start: int, end: int, writable: bool, status: int = 0) -> np.ndarray:
+    return event(Verb.MPROTECT, t0, t1, start, end, aux=int(writable), status=status)
+
+
 def dontneed(t0: int, t1: int, start: int, end: int | None = None, status: int = 0) -> np.ndarray:
     return event(Verb.DONTNEED, t0, t1, start, end, status=status)
 

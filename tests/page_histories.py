@@ -1,23 +1,21 @@
-"""Histories for the data oracle: legal ones from a simulated address space, and all small ones. Single events: ``page_events``.
+"""Histories for the data oracle: all small ones. Single events: ``page_events``.
 
-Nothing here knows the engine. ``Simulation`` is one thread that takes one step of one simulated worker after the
-other, so that what it records is legal by construction. ``possible`` decides a small history of one page by trying
-every execution of an abstract page.
+Nothing here knows the engine. ``possible`` decides a small history of one page by trying every execution of an abstract
+page. Legal histories of many pages: ``page_simulation``.
 """
 
-from collections.abc import Iterable, Iterator
-from errno import EFAULT, ENOMEM
+from collections.abc import Iterator
 from random import Random
 
-import numpy as np
-from page_events import FRESH, discard, dontneed, event, free, mmap, munmap, walk
-
-from ptstress.vocabulary import EVENT_DTYPE, Verb
+from page_events import FRESH
 
 
 def small_history(rng: Random, kinds: str, frames: int) -> tuple[list[tuple], tuple | None]:
     """Two to six operations on one page, in any overlap, for ``possible``; reads mostly of what is written."""
-    names = {"r": "read", "w": "write", "f": "failed", "d": "dontneed", "m": "free", "p": "discard"}
+    names = {
+        "r": "read", "w": "write", "f": "failed", "x": "refused", "d": "dontneed", "m": "free", "p": "discard", "n": "forbid",
+        "y": "allow",
+    }
     ends_frames = "d" in kinds or "p" in kinds
     drawn = rng.choices(kinds, k=rng.randint(2, 6))
     stamps = list(range(10, 10 + 2 * len(drawn)))
@@ -33,25 +31,27 @@ def small_history(rng: Random, kinds: str, frames: int) -> tuple[list[tuple], tu
 
 
 def possible(ops: list[tuple], final: tuple | None) -> bool:
-    """Has an always mapped, at first empty page an execution with this history?
+    """Has an always mapped, at first empty and writable page an execution with this history?
 
     ``ops``: (t0, t1, kind, incarnation, value), all stamps different; kinds are ``read``, ``write``, ``failed`` (a write
-    that ran out of memory), ``dontneed``, ``free`` and ``discard``. ``final``: (incarnation, value), ("none",),
-    ("zero",) or None for any.
+    that ran out of memory), ``refused`` (one that was not permitted), ``dontneed``, ``free``, ``discard``, ``forbid`` and
+    ``allow`` (mprotect). An mprotect takes effect at once, when faults may go on; until then others may write.
+    ``final``: (incarnation, value), ("none",), ("zero",) or None for any.
     """
     stamps = sorted([(op[0], True, i) for i, op in enumerate(ops)] + [(op[1], False, i) for i, op in enumerate(ops)])
     frames = sorted({op[3] for op in ops if op[3]} | ({final[0]} if final and isinstance(final[0], int) else set()))
     # Where in `stamps`; what the page holds; frames used up; translations that live until discards return; contents;
-    # accesses that have their translation; operations that took effect; whether the page is free and clean; frames
-    # that a free made clean without having flushed yet.
-    stack = [(0, "none", frozenset(), frozenset(), tuple((f, f) for f in frames), frozenset(), frozenset(), False, frozenset())]
+    # accesses that have their translation; operations that took effect; may it be written; whether the page is free and
+    # clean; frames that a free made clean without having flushed yet.
+    start = (0, "none", frozenset(), frozenset(), tuple((f, f) for f in frames), frozenset(), frozenset())
+    stack = [(*start, True, False, frozenset())]
     seen = set()
     while stack:
         state = stack.pop()
         if state in seen:
             continue
         seen.add(state)
-        at, entry, used, stale, contents, hooked, done, lazy, marked = state
+        at, entry, used, stale, contents, hooked, done, writable, lazy, marked = state
         if at == len(stamps):
             if final is None or final == (_name(entry),) or (entry, dict(contents).get(entry)) == final:
                 return True
@@ -59,11 +59,11 @@ def possible(ops: list[tuple], final: tuple | None) -> bool:
         _, begins, i = stamps[at]
         if begins:
             stack.append((at + 1, *state[1:]))
-        elif ops[i][2] == "failed" or i in done:
+        elif i in done:
             flushed = {what for what, who in stale if who == i}
             left = frozenset(s for s in stale if s[0] not in flushed)
             unflushed = frozenset(m for m in marked if m[1] != i)
-            stack.append((at + 1, entry, used, left, contents, hooked, done, lazy, unflushed))
+            stack.append((at + 1, entry, used, left, contents, hooked, done, writable, lazy, unflushed))
         for i in [i for i, op in enumerate(ops) if op[0] < stamps[at][0] <= op[1]]:
             stack += _steps(ops, i, state, frames)
     return False
@@ -75,282 +75,52 @@ def _name(entry: object) -> object:
 
 def _steps(ops: list[tuple], i: int, state: tuple, frames: list[int]) -> Iterator[tuple]:
     """States that operation i, which is running, can lead to by itself."""
-    at, entry, used, stale, contents, hooked, done, lazy, marked = state
+    at, entry, used, stale, contents, hooked, done, writable, lazy, marked = state
     _, _, kind, frame, value = ops[i]
+    if kind in ("forbid", "allow"):
+        if i not in done:
+            yield *state[:6], done | {i}, kind == "allow", lazy, marked
+        return
     if kind in ("dontneed", "free", "discard"):
         if i not in done:
             yield _visit(kind, i, state)
         if kind == "discard" and i not in done:
-            yield *state[:6], done | {i}, lazy, marked     # memory pressure need not take it
+            yield *state[:6], done | {i}, writable, lazy, marked     # memory pressure need not take it
         return
     if entry == "none":
-        yield at, ("zero", len(done)), used, stale, contents, hooked, done, lazy, marked
-    if kind != "read" and _name(entry) in ("none", "zero"):
+        yield at, ("zero", len(done)), *state[2:]
+    if kind != "read" and writable and _name(entry) in ("none", "zero"):
         for new in set(frames) - used:
-            yield at, new, used | {new}, stale, contents, hooked, done, False, marked
-    if kind == "failed" or i in done:
+            yield at, new, used | {new}, *state[3:8], False, marked
+    if kind in ("failed", "refused"):
+        if writable == (kind == "failed"):
+            yield *state[:6], done | {i}, writable, lazy, marked
+        return
+    if i in done or (kind == "write" and not writable and i not in hooked):
         return
     # A translation: the entry's, which a write makes dirty; or one that a TLB still has, for a write with D.
     has_dirty = any(what == frame for what, _ in marked)
     if (frame or "zero") == _name(entry):
-        yield at, entry, used, stale, contents, hooked | {i}, done, lazy and kind == "read", marked
+        yield *state[:5], hooked | {i}, done, writable, lazy and kind == "read", marked
     cached = {_name(what) for what, who in stale if kind == "read" or has_dirty or ops[who][2] != "discard"}
     if (frame or "zero") in cached or (has_dirty and frame == entry):
-        yield at, entry, used, stale, contents, hooked | {i}, done, lazy, marked
+        yield *state[:5], hooked | {i}, done, writable, lazy, marked
     if i in hooked:
         held = dict(contents)
         if kind == "write":
             held[frame] = value
         if frame == 0 or held[frame] == value:
-            yield at, entry, used, stale, tuple(sorted(held.items())), hooked, done | {i}, lazy, marked
+            yield at, entry, used, stale, tuple(sorted(held.items())), hooked, done | {i}, writable, lazy, marked
 
 
 def _visit(kind: str, i: int, state: tuple) -> tuple:
     """The state after range operation i has visited the page."""
-    at, entry, used, stale, contents, hooked, done, lazy, marked = state
+    at, entry, used, stale, contents, hooked, done, writable, lazy, marked = state
     if kind == "free":
         found = {(entry, i)} if isinstance(entry, int) else set()
-        return at, entry, used, stale, contents, hooked, done | {i}, bool(found), marked | found
+        return at, entry, used, stale, contents, hooked, done | {i}, writable, bool(found), marked | found
     if kind == "discard" and not lazy:
-        return at, entry, used, stale, contents, hooked, done | {i}, lazy, marked
+        return at, entry, used, stale, contents, hooked, done | {i}, writable, lazy, marked
     # The flush of a dontneed also covers what others cleared before it came.
     found = {(what, i) for what, _ in stale if kind == "dontneed"} | ({(entry, i)} if entry != "none" else set())
-    return at, "none", used, stale | found, contents, hooked, done | {i}, False, marked
-
-
-class Simulation:
-    """An address space with TLBs, zap batches and one mmap_lock; every step of every worker can be the next."""
-
-    ZERO = ("zero page",)
-
-    def __init__(self, rng: Random, workers: int, pages: list[int], limit: int) -> None:
-        self.rng, self.pages, self.limit = rng, sorted(pages), limit
-        self.now = 1
-        self.vmas: list[tuple[int, int, bool]] = []
-        self.entries: dict[int, object] = {}            # page -> ZERO or [incarnation, value, free and clean]
-        self.tlbs: list[dict[int, object]] = [{} for _ in range(workers)]
-        self.dirty: list[set[int]] = [set() for _ in range(workers)]    # pages whose TLB entry has D
-        self.made = 0
-        self.writer, self.readers = False, 0
-        self.pins: list[int] = []                       # of entries, each once for each pin
-        self.rings: list[list[np.ndarray]] = [[] for _ in range(workers)]
-
-    def burst(self, count: int) -> tuple[list[np.ndarray], dict[int, tuple[int, int]]]:
-        """Let each worker do ``count`` operations. Returns (rings, final)."""
-        self.rings = [[np.zeros(0, EVENT_DTYPE)] for _ in self.tlbs]
-        if self.now == 1 and self.rng.random() < 0.8:
-            self.now = 2
-            self.vmas.append((0, self.limit, True))
-            self.rings[0].append(mmap(1, 1, 0, self.limit))
-        running = {w: self._worker(w, count) for w in range(len(self.tlbs))}
-        lazy = self.rng.randrange(len(self.tlbs))
-        while running:
-            w = self.rng.choice(list(running))
-            if w == lazy and self.rng.random() < 0.8:
-                continue                                # one worker is preempted most of the time
-            if next(running[w], self) is self:
-                del running[w]
-        final = {p: (0, 0) if e is self.ZERO else tuple(e[:2]) for p, e in self.entries.items()}
-        return [np.concatenate(ring) for ring in self.rings], final
-
-    def _tick(self) -> int:
-        self.now += self.rng.choice((0, 1, 1))
-        return self.now
-
-    def _worker(self, w: int, count: int) -> Iterator[None]:
-        ranges = (self._dontneed, self._walk, self._map, self._free, self._discard)
-        kinds = (*(self._access,) * 5, self._gup_fast, *ranges)
-        for _ in range(count):
-            begin = self._tick()
-            yield
-            row = yield from self.rng.choice(kinds)(w)
-            row["t0"][0], row["t1"][0] = begin, self._tick()
-            self.rings[w].append(row)
-            yield
-
-    def _vma(self, page: int) -> tuple[int, int, bool] | None:
-        return next((v for v in self.vmas if v[0] <= page < v[1]), None)
-
-    def _range(self) -> tuple[int, int]:
-        """Around a page: small, a table or so, or very large."""
-        start = max(0, self.rng.choice(self.pages) - self.rng.randrange(4))
-        size = self.rng.choice((1, 2, 4, 9, 40, 512, 600, 1 << 14))
-        if self.rng.random() < 0.3:
-            start = start // size * size
-        return start, min(self.limit, start + size)
-
-    def _within(self, start: int, end: int) -> list[int]:
-        return [p for p in self.pages if start <= p < end]
-
-    def _flush(self, pages: Iterable[int]) -> None:
-        for page in pages:
-            for tlb, dirty in zip(self.tlbs, self.dirty, strict=True):
-                tlb.pop(page, None)
-                dirty.discard(page)
-
-    def _flush_freed(self, pages: Iterable[int]) -> None:
-        self._flush(pages)
-
-    def _lock(self) -> Iterator[None]:
-        while self.writer:
-            yield
-        self.readers += 1
-
-    def _zap(self, pages: list[int]) -> Iterator[None]:
-        for page in pages:
-            if self.rng.random() < 0.4:
-                yield
-            self.entries.pop(page, None)
-
-    def _access(self, w: int) -> Iterator[None]:
-        page, store, status = self.rng.choice(self.pages), self.rng.random() < 0.5, 0
-        while True:
-            held = self.tlbs[w].get(page)
-            if held is None or (store and page not in self.dirty[w]):
-                held = self.entries.get(page)
-                if held is None or (store and held is self.ZERO):
-                    yield
-                    while self.writer:
-                        yield
-                    status = self._fault(page, store)
-                    if status:
-                        break
-                    yield
-                    continue
-                self.tlbs[w][page] = held
-                self.dirty[w].discard(page)
-                if store:
-                    self.dirty[w].add(page)
-                    held[2] = False
-            yield
-            break
-        verb, frame = Verb.WRITE if store else Verb.READ, (0, 0)
-        if not status and held is not self.ZERO:
-            if store:
-                self.made += 1
-                held[1] = self.made
-            frame = tuple(held[:2])
-        return event(verb, 0, 0, page, inc=frame[0], value=frame[1], status=status)
-
-    def _gup_fast(self, w: int) -> Iterator[None]:
-        """Past the TLB: the entry at one instant, then its frame, whatever became of it."""
-        page, store = self.rng.choice(self.pages), self.rng.random() < 0.5
-        while (held := self.entries.get(page)) is None or (store and held is self.ZERO):
-            while self.writer:
-                yield
-            if status := self._fault(page, store):
-                return event(Verb.GUP_FAST, 0, 0, page, status=status, aux=int(store))
-            yield
-        self.pins.append(id(held))
-        while self.rng.random() < 0.5:
-            yield
-        if store:
-            self.made += 1
-            held[1:] = self.made, False
-        self.pins.remove(id(held))
-        frame = (0, 0) if held is self.ZERO else tuple(held[:2])
-        return event(Verb.GUP_FAST, 0, 0, page, inc=frame[0], value=frame[1], aux=int(store))
-
-    def _fault(self, page: int, store: bool) -> int:
-        vma = self._vma(page)
-        if vma is None or (store and not vma[2]):
-            return -EFAULT
-        if self.rng.random() < 0.05:
-            return -ENOMEM
-        held = self.entries.get(page)
-        if store and (held is None or held is self.ZERO):
-            self._flush([page])
-            self.made += 1
-            self.entries[page] = [FRESH | self.made, FRESH | self.made, False]
-        elif held is None:
-            self.entries[page] = self.ZERO
-        return 0
-
-    def _dontneed(self, w: int) -> Iterator[None]:
-        start, end = self._range()
-        yield from self._lock()
-        inside = sorted((max(v[0], start), min(v[1], end)) for v in self.vmas if v[0] < end and v[1] > start)
-        whole = sum(b - a for a, b in inside) == end - start
-        pages = self._within(start, end)
-        yield from self._zap([p for p in pages if self._vma(p)])
-        self.readers -= 1
-        yield
-        self._flush(pages)
-        yield
-        return dontneed(0, 0, start, end, status=0 if whole else -ENOMEM)
-
-    def _free(self, w: int) -> Iterator[None]:
-        start, end = self._range()
-        yield from self._lock()
-        inside = sorted((max(v[0], start), min(v[1], end)) for v in self.vmas if v[0] < end and v[1] > start)
-        whole = sum(b - a for a, b in inside) == end - start
-        pages = self._within(start, end)
-        for page in pages:
-            if self.rng.random() < 0.4:
-                yield
-            held = self.entries.get(page)
-            if held is not None and held is not self.ZERO and self._vma(page):
-                held[2] = True
-        self.readers -= 1
-        yield
-        self._flush_freed(pages)
-        yield
-        return free(0, 0, start, end, status=0 if whole else -ENOMEM)
-
-    def _discard(self, w: int) -> Iterator[None]:
-        start, end = self._range()
-        yield from self._lock()
-        dropped = []
-        for page in self._within(start, end):
-            if self.rng.random() < 0.4:
-                yield
-            held = self.entries.get(page)
-            if held is not None and held is not self.ZERO and held[2] and id(held) not in self.pins and self._vma(page):
-                del self.entries[page]
-                dropped.append(page)
-        self.readers -= 1
-        yield
-        self._flush(dropped)
-        yield
-        return discard(0, 0, start, end)
-
-    def _walk(self, w: int) -> Iterator[None]:
-        start, end = self._range()
-        yield from self._lock()
-        present = []
-        for page in self._within(start, end):
-            if self.rng.random() < 0.4:
-                yield
-            if page in self.entries and self._vma(page):
-                present.append(page)
-        self.readers -= 1
-        yield
-        return walk(0, 0, start, end, present)
-
-    def _map(self, w: int) -> Iterator[None]:
-        """mmap or munmap, mostly of a lot."""
-        start, end = self._range() if self.rng.random() < 0.5 else (0, self.limit)
-        unmap, status, writable = self.rng.random() < 0.3, 0, self.rng.random() < 0.8
-        while self.writer or self.readers:
-            yield
-        self.writer = True
-        pages = [p for p in self._within(start, end) if self._vma(p)]
-        for a, b, rw in [v for v in self.vmas if v[0] < end and v[1] > start]:
-            self.vmas.remove((a, b, rw))
-            self.vmas += [(a, start, rw)] * (a < start) + [(end, b, rw)] * (end < b)
-        yield
-        if unmap:
-            self.writer, self.readers = False, 1        # downgrade
-        yield from self._zap(pages)
-        self._flush(pages)
-        yield
-        if unmap:
-            self.readers -= 1
-            return munmap(0, 0, start, end)
-        if self.rng.random() < 0.1:
-            status = -ENOMEM                            # no room for another VMA, but the old one is gone
-        else:
-            self.vmas.append((start, end, writable))
-        yield
-        self.writer = False
-        return mmap(0, 0, start, end, writable, status)
+    return at, "none", used, stale | found, contents, hooked, done | {i}, writable, False, marked

@@ -80,6 +80,14 @@ EXPLAINED = {
         [[DONE], [ZERO, failed(EFAULT)]], {1: (0, 0)}),
     "dontneed beside a munmap finds a gap": (
         "prefix: mmap(p0..p8); t0: munmap(p2..p4) | t1: dontneed(p0..p8)", [[DONE], [failed(ENOMEM)]], {}),
+    "a write that was in flight when the permission went": (
+        "prefix: mmap(p0..p4); write(p1); t0: mprotect(p0..p4, ro); read(p1); read(p1) | t1: write(p1)",
+        [[DONE, data(V0, A0), data(V1, A0)], [data(V1, A0)]], {1: (A0, V1)}),
+    "a write fails and leaves the page that it brought": (
+        "prefix: mmap(p0..p4); t0: mprotect(p0..p4, ro) | t1: write(p1)", [[DONE], [failed(EFAULT)]], {1: (A1, A1)}),
+    "what lies before a hole is protected": (
+        "prefix: mmap(p0..p4); t0: mprotect(p2..p8, ro); write(p2) | t1: write(p1)",
+        [[failed(ENOMEM), failed(EFAULT)], [data(V1, A1)]], {1: (A1, V1)}),
     "errors without effect": (
         "prefix: mmap(p0..p4); t0: munmap(p3..p3); mmap(p15..p17); dontneed(p2..p2) | t1: walk(p4..p2)",
         [[failed(EINVAL), failed(ENOMEM), DONE], [failed(EINVAL)]], {}),
@@ -155,6 +163,12 @@ IMPOSSIBLE = {
         "prefix: mmap(p0..p4); read(p1); t0: free(p0..p4); discard(p0..p4) | t1: read(p2)", [[DONE, DONE], [ZERO]], {2: (0, 0)}),
     "a write to a read-only mapping": (
         "prefix: mmap(p0..p4, ro); t0: write(p1) | t1: read(p1)", [[data(V1, A1)], [ZERO]], None),
+    "a write after the permission went": (
+        "prefix: mmap(p0..p4); write(p1); t0: mprotect(p0..p4, ro); write(p1) | t1: read(p1)",
+        [[DONE, data(V1, A0)], [data(V0, A0)]], None),
+    "a second write although the first one failed": (
+        "prefix: mmap(p0..p4); write(p1); t0: mprotect(p0..p4, ro) | t1: write(p1); write(p1)",
+        [[DONE], [failed(EFAULT), data(V1, A0)]], None),
     "dontneed finds a gap where there is none": (
         "prefix: mmap(p0..p8); t0: munmap(p0..p2) | t1: dontneed(p4..p8)", [[DONE], [failed(ENOMEM)]], None),
     "a walk that passes over a page": (
@@ -252,6 +266,7 @@ def test_whatever_the_toy_machine_does_is_explained(program, known):
         ("skip-last", "prefix: mmap(p0..p4); write(p3); t0: dontneed(p0..p4) | t1: read(p1)"),
         ("no-free-flush", "prefix: mmap(p0..p4); t0: write(p1); write(p1); free(p1); write(p1); read(p1) | t1: discard(p1); discard(p1)"),
         ("early-look", "prefix: mmap(p0..p4); write(p1); t0: free(p1); write(p1); read(p1) | t1: discard(p1); discard(p1)"),
+        ("no-protect-flush", "prefix: mmap(p0..p4); write(p1); t0: mprotect(p0..p4, ro); write(p2) | t1: write(p1); write(p1); write(p1)"),
         ("no-upgrade-flush", "prefix: mmap(p0..p4); read(p1); t0: write(p1); write(p2) | t1: read(p1); read(p2); read(p1)"),
     ],
 )

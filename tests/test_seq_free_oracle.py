@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 from page_events import FRESH, discard, free, mmap, munmap, read, write
-from page_histories import Simulation
+from page_simulation import Simulation
 from test_seq_data_oracle import FAR, MAP, verdict
 
 from ptstress._engine_stress import check_bursts
@@ -85,6 +85,6 @@ def test_missing_flush_of_a_free_is_found():
         simulation = Simulation(Random(seed), 3, [1, 2, 511], 4096)
         simulation._flush_freed = lambda pages: None
         # Nothing else flushes; in one of five runs nothing is mapped.
-        simulation._map = simulation._dontneed = simulation._free
+        simulation._map = simulation._dontneed = simulation._protect = simulation._free
         found.append({v["invariant"] for v in check_bursts([simulation.burst(100) for _ in range(3)])["violations"]})
     assert found.count({33}) >= 4 and found.count({33}) + found.count(set()) == 6

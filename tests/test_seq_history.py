@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from page_executions import HOLE, PAGE, final_rows, lived_history, possible, random_history, rings_of, rows_of
 from page_events import FRESH, dontneed, event, mmap, munmap, read, walk, write
-from page_histories import Simulation, small_history
+from page_histories import small_history
 from page_histories import possible as possible_with_frees
+from page_simulation import Simulation
 
 from ptstress._history import check
 from ptstress.burst_state import MAX_ROWS, BurstState, read_state, write_state

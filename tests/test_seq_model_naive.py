@@ -1,6 +1,7 @@
 """The model's rules of pages and tables, said again without any cleverness."""
 
 from collections import Counter
+from itertools import takewhile
 
 import pytest
 from hypothesis import given, settings
@@ -36,6 +37,9 @@ class Naive:
             if self.allows.get(op.start, -1) >= writes and not (self.present.get(op.start, -1) >= writes):
                 self.present[op.start] = writes
                 self.tables |= {(level, self.span(level, op.start)[0]) for level in range(self.geometry.table_levels)}
+        elif op.verb is Verb.MPROTECT:
+            for page in takewhile(self.allows.__contains__, range(op.start, op.end)):
+                self.allows[page] = op.arg
         elif op.start < op.end <= self.geometry.pages and op.verb is not Verb.WALK:
             if op.verb is Verb.FREE:
                 self.lazy |= {page for page in range(op.start, op.end) if self.present.get(page)}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ptstress.errors import UsageError
 from ptstress.generator import BRANCHES, MMS, OPERATIONS_PER_BRANCH, TABLES, generate
-from ptstress.operation import Op, dontneed, exit_mm, mmap, munmap, op_array, ops_of, read, walk, write
+from ptstress.operation import Op, dontneed, exit_mm, mmap, mprotect, munmap, op_array, ops_of, read, walk, write
 from ptstress.program import Program, parse
 from ptstress.strategies import TINY, operations, programs
 from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
@@ -59,6 +59,8 @@ def test_lines_comments_and_spaces_mean_what_separators_mean():
         ("exit(m2)", exit_mm(2)),
         ("walk(m1:p5..p2)", walk(M1 + 5, M1 + 2)),
         ("walk(m1:p5..m0:p2)", walk(M1 + 5, 2)),
+        ("mprotect(p3, ro)", mprotect(3, 4)),
+        ("mprotect(p0..p8, rw)", mprotect(0, 8, writable=True)),
     ],
 )
 def test_operations(text, op):
@@ -90,6 +92,7 @@ def test_operations(text, op):
         ("t0: walk(p0-p8)", 1, "'p0-p8' in walk()", "pages such as p0..p8 or p3"),
         ("t0: dontneed(p0..p8, ro)", 1, "'ro' in dontneed()", "pages and nothing else"),
         ("t0: mmap(p0..p8, rx)", 1, "'rx' in mmap()", "'ro', 'rw' or nothing"),
+        ("t0: mprotect(p0..p8)", 1, "'' in mprotect()", "'ro' or 'rw' after the pages"),
         ("t0: mmap(p0, ro, rw)", 1, "'ro, rw' in mmap()", "'ro', 'rw' or nothing"),
         (f"t0: write(p{1 << 60})", 1, f"page p{(1 << 60) + 1}", "pages below"),
         ("t0: exit(p3)", 1, "'p3' in exit()", "an mm, m0 to m7"),

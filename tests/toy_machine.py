@@ -5,6 +5,7 @@ retake what they hold, flushes come after the clearing; so its runs are what ``e
 its busted variants are what it must refuse. It shares no code with the model's steps.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from errno import EFAULT, ENOMEM
 from random import Random
@@ -25,6 +26,7 @@ BUSTED = {
     "skip-last": "a dontneed leaves its last page",
     "no-free-flush": "a free does not flush",
     "early-look": "a discard looks whether a page is dirty before it takes its lock",
+    "no-protect-flush": "an mprotect that takes the permission to write leaves it in TLBs",
     "no-upgrade-flush": "a write to the zero page leaves the zero page in TLBs",
 }
 
@@ -47,6 +49,7 @@ class Toy:
         self.allows = {p: v.writable for v in space.vmas.vmas for p in range(v.start, v.end)}
         lazy = set(space.tables.lazy(0, space.geometry.pages))
         self.frames = {p: Frame(i, v, p in lazy) for p, (i, v) in space.tables.pages()}
+        self.writable = {p for p, frame in self.frames.items() if frame.incarnation and self.allows[p]}
         self.rng = rng
         self.busted = busted
         self.stamps = 1 << 20
@@ -98,10 +101,12 @@ class Toy:
         page, writes = op.start, op.verb is Verb.WRITE
         while True:
             frame = self.tlbs[cpu].get(page)
-            if frame is None or (writes and page not in self.dirty_tlbs[cpu]):
+            usable = frame is not None and (not writes or page in self.dirty_tlbs[cpu])
+            if not usable:
                 flushes = self.flushes[cpu]
                 frame = self.frames.get(page)
-                sets_dirty = writes and frame is not None and frame.incarnation
+                usable = frame is not None and (not writes or page in self.writable)
+                sets_dirty = writes and usable
                 if sets_dirty:
                     frame.dirty = True
                 yield
@@ -111,7 +116,7 @@ class Toy:
                     if sets_dirty:
                         self.dirty_tlbs[cpu].add(page)
             yield
-            if frame is not None and (frame.incarnation or not writes):
+            if usable:
                 if writes:
                     self.stamps += 1
                     frame.value = self.stamps
@@ -124,7 +129,7 @@ class Toy:
     def _gup_fast(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
         """The page as it is at one instant; its frame is used later, through a pin."""
         page, writes = op.start, bool(op.arg)
-        while (frame := self.frames.get(page)) is None or (writes and not frame.incarnation):
+        while (frame := self.frames.get(page)) is None or (writes and page not in self.writable):
             yield
             if not (yield from self._fault(page, writes)):
                 out.append(Observation(-EFAULT))
@@ -161,11 +166,15 @@ class Toy:
         elif writes and (before is None or not before.incarnation):
             # Only what holds no lock sees the entry empty meanwhile.
             self.frames.pop(page, None)
+            self.writable.discard(page)
             yield
             if self.busted != "no-upgrade-flush":
                 self._flush([page])
             self.stamps += 1
             self.frames[page] = Frame(STAMP_BIT | self.stamps, STAMP_BIT | self.stamps)
+        if writes:
+            self.writable.add(page)
+            self.frames[page].dirty = True
 
     # ---- range operations
 
@@ -219,6 +228,7 @@ class Toy:
             frame = self.frames.get(page)
             if frame is not None and frame.lazy and not frame.pins and (early if self.busted == "early-look" else not frame.dirty):
                 del self.frames[page]
+                self.writable.discard(page)
                 dropped.append(page)
             self.locked.discard(page)
             yield
@@ -252,10 +262,24 @@ class Toy:
         self.writer = False
         out.append(Observation(0))
 
+    def _mprotect(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
+        yield from self._down_write()
+        pages = list(itertools.takewhile(self.allows.__contains__, range(op.start, op.end)))
+        for page in pages:
+            self.allows[page] = bool(op.arg)
+            yield
+            if not op.arg:
+                self.writable.discard(page)
+        if not op.arg and self.busted != "no-protect-flush":
+            self._flush(pages)
+        self.writer = False
+        out.append(Observation(0 if len(pages) == op.end - op.start else -ENOMEM))
+
     def _zap(self, pages: Sequence[int]) -> Steps:
         for page in pages:
             yield from self._lock(page)
             self.frames.pop(page, None)
+            self.writable.discard(page)
             self.locked.discard(page)
             yield
 

@@ -11,6 +11,7 @@ cdef enum:
     BUG_M15_LOCK_ORDER = 10  # fast detach waits for the pml with the ptl held
     BUG_M01_RECYCLED = 11    # vma_start_read does not look whose VMA it has counted itself on
     BUG_M07_EXIT = 12        # exit tears the mm down while operations are still in it
+    BUG_M10_MPROTECT = 15  # mprotect returns without a flush
     BUG_M01_GUP_PTE = 19  # gup_fast does not look at the leaf entry again after it has pinned (the kind of 70cbc3cc78a9)
     BUG_P02 = 32         # a table's lock dies at the unlink, not after the grace period
     BUG_P05 = 35         # a table is freed without waiting for walkers that hold no lock (2ba99c5e0881)
@@ -25,6 +26,7 @@ cdef enum:
     BUG_M10_DISCARD = 27 # discard frees a frame before the deferred flush
     BUG_P13 = 43         # zap does not drain the flushes that reclaim deferred (3ea277194daa)
     BUG_P13_LOCAL = 44   # the drain flushes the calling cpu only (4b634918384c)
+    BUG_P17 = 47         # a VMA is unlocked before its flags are seen to change (b1f02b95758d)
     BUG_P18 = 48         # a VMA's bounds are looked at before its lock is held, and not again (657b5146955e)
     BUG_P19 = 49         # mmap publishes a VMA before it write-locks it, and changes it afterwards (33313a747e81)
 

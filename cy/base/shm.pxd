@@ -23,6 +23,7 @@ cdef enum:
     VERB_MUNMAP = 5
     VERB_DONTNEED = 6
     VERB_GUP_FAST = 7
+    VERB_MPROTECT = 8
     VERB_EXIT = 13
     VERB_FREE = 14
     VERB_DISCARD = 15
@@ -99,9 +100,9 @@ cdef enum:
     C_BATCHED_FLUSHES = 102      # flushes that were deferred and made up for
     C_BATCHED_DRAINS = 103       # times somebody else made up for them under a ptl
 
-# One operation to do, as streams and programs hold it. read, write, gup_fast: [start, start + 1). mmap: `arg` is 1 if
-# writable; gup_fast: 1 to store. exit: `start` is the first page of its mm. sync: wait until worker `start` has done
-# `end` operations. `worker` matters in serial runs.
+# One operation to do, as streams and programs hold it. read, write, gup_fast: [start, start + 1). mmap, mprotect: `arg`
+# is 1 if writable; gup_fast: 1 to store. exit: `start` is the first page of its mm. sync: wait until worker `start` has
+# done `end` operations. `worker` matters in serial runs.
 cdef struct op:
     uint64_t start
     uint64_t end
@@ -114,7 +115,7 @@ cdef struct op:
 #
 # start, end: pages, [start, end).   value: what was written or read.
 # incarnation: of the frame that was used; 0 for the zero page and for failed accesses.
-# status: 0 or -errno.   aux: walk: present pages; mmap: 1 if writable; gup_fast: 1 for a store.
+# status: 0 or -errno.   aux: walk: present pages; mmap, mprotect: 1 if writable; gup_fast: 1 for a store.
 # A walk is followed by one line of verb VERB_NONE for every 512 pages, which holds one bit for each
 # page in its first 512 bits (t0 .. aux): see ptstress/layout.py.
 cdef struct event:

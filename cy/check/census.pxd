@@ -6,6 +6,7 @@
 # I13 no lock, no RCU section is left                   I25 table bytes are exact  I29 one entry per frame
 # I14 entries lie in VMAs                               I22 TLBs agree             I41 zero page read-only
 # I56 no frame leaked                                   I23 no pin is left
+# I43 entries are writable in writable VMAs only
 # Source: mm/vma.c validate_mm, kernel/fork.c check_mm. Online checks stand where the step is made.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
@@ -117,12 +118,14 @@ cdef inline ptdesc *_check_upper(cpu *c, machine *x, mm *m, census *n, uint64_t 
         n.counted += 1
     return t
 
-# A leaf entry: I14, I29, I41.
+# A leaf entry: I14, I29, I41, I43.
 cdef inline void _check_leaf(cpu *c, machine *x, mm *m, census *n, uint64_t pte, uint64_t addr) noexcept nogil:
     cdef uint32_t pfn = pte_pfn(pte), i
     i = vma_index_after(&m.set, addr)
     if i == m.set.nr or vma_at(&m.set, i).vm_start > addr:
         pt_report(c, ORACLE_CENSUS, 14, b"entry a lies in no VMA", addr, pte, 0)
+    elif pte_write(pte) and not vma_at(&m.set, i).writable:
+        pt_report(c, ORACLE_CENSUS, 43, b"entry a is writable, its VMA is not", addr, pte, 0)
     if pte_special(pte):
         if pfn != 0 or pte_write(pte) or (pte & PT_DIRTY) != 0:
             pt_report(c, ORACLE_CENSUS, 41, b"the zero page is mapped writable or dirty: a", addr, pte, 0)

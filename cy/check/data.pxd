@@ -4,7 +4,8 @@
 # frame. A fresh frame carries an incarnation, its own content until the first write; every write of a
 # run stores another value. So each incarnation is a register with unique values, and each page is a
 # chain of incarnations, zero periods and absences, moved on by faults and by visits of discards.
-# Discards: dontneed, munmap, mmap over something, and `discard`, which is memory pressure. Translations may be stale: what a visit
+# Discards: dontneed, munmap, mmap over something, and `discard`, which is memory pressure; mprotect ends nothing.
+# Translations may be stale: what a visit
 # ended may be used until the discard returns, even beside its successor, never after.
 #
 # FREE (I39) ends nothing: it marks what is there. `discard` may end, and need not, an incarnation that a free marked and
@@ -44,8 +45,8 @@
 #
 # Not modelled: files, shared memory, fork, COW. Taken as possible although no page table could do it: a
 # zero page that is read while a discard of the page is open; a gup_fast that pins what a discard has ended but not flushed;
-# histories whose incarnations are used in
-# an order that needs more than counting to refute; a dontneed or mmap that met a hole, as a visit.
+# histories whose incarnations are used in an order that needs more than counting to refute; an order of changes of a
+# mapping that no two accesses agree with; a dontneed or mmap that met a hole, as a visit.
 from libc.stdint cimport uint64_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memset
@@ -53,7 +54,7 @@ from cy.base.cpu cimport cpu
 from cy.base.shm cimport event
 from cy.check.data_exits cimport data_exits_check
 from cy.check.data_group cimport data_groups_check, data_groups_touch_wide
-from cy.check.data_maps cimport data_dontneeds_check, data_maps_carry
+from cy.check.data_maps cimport data_claims_check, data_maps_carry
 from cy.check.data_scan cimport data_place, data_scan
 from cy.check.data_table cimport data_tables_free, data_tables_init, data_tables_reset
 from cy.check.data_types cimport data_oracle, observe_t
@@ -76,7 +77,7 @@ cdef inline void data_oracle_destroy(data_oracle *o) noexcept nogil:
     free(o.tpages)
     free(o.tgroups)
     free(o.map_ops)
-    free(o.dontneeds)
+    free(o.claims)
     free(o.exits)
     free(o.shut_out)
     free(o.cuts)
@@ -117,7 +118,7 @@ cdef inline void data_oracle_burst(data_oracle *o, cpu *c, event **rings, const 
     cdef uint64_t checked = o.checked
     data_scan(o, rings, counts, nr_workers)
     if not o.out_of_memory:
-        data_dontneeds_check(o)
+        data_claims_check(o)
         data_exits_check(o)
         data_groups_touch_wide(o)
     if not o.out_of_memory and data_place(o):

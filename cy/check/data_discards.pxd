@@ -1,4 +1,4 @@
-# The discards of one page, or of pages that have the same ones, and questions about them.
+# The discards of one page, or of pages that have the same ones, the changes of their mapping, and questions about both.
 #
 # Lazy discards end only what a free has marked: lazy_can_end. Frees are no discards and stand apart.
 # Build: discards_begin, discards_add in the order of t0, discards_finish. All questions are binary
@@ -6,14 +6,18 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from cy.check.data_types cimport (
-    DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, GROUP_PAGES, MAKES_HOLE, MAKES_RO, MAKES_RW, MAP_HOLE, MAP_RO, MAP_RW, MAPS,
+    CHANGE_KEEPS, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, GROUP_PAGES, MAPS, MAPS_SURE, changes,
     data_oracle, discards, group_discard)
 from cy.check.sort cimport lower_bound, upper_bound
 
+cdef enum:
+    ARRAYS = 18
+
 # Context: `room` bounds what will be added. Returns False without memory.
 cdef inline bint discards_begin(data_oracle *o, discards *d, uint64_t room) noexcept nogil:
+    cdef uint32_t k
     d.n = 0
-    d.nr_maps = 0
+    d.maps.n = 0
     d.nr_maybe = 0
     d.nr_lazy = 0
     d.nr_frees = 0
@@ -27,7 +31,7 @@ cdef inline bint discards_begin(data_oracle *o, discards *d, uint64_t room) noex
     if room < 64:
         room = 64
     d.cap = room * 2
-    d.t0 = <uint64_t *>malloc(d.cap * 17 * sizeof(uint64_t))
+    d.t0 = <uint64_t *>malloc(d.cap * ARRAYS * sizeof(uint64_t))
     if d.t0 == NULL:
         d.cap = 0
         o.out_of_memory = 1
@@ -36,28 +40,37 @@ cdef inline bint discards_begin(data_oracle *o, discards *d, uint64_t room) noex
     d.pmax = d.t1 + d.cap
     d.smin = d.pmax + d.cap
     d.kind = d.smin + d.cap
-    d.map = d.kind + d.cap
-    d.m0 = d.map + d.cap
-    d.hole = d.m0 + d.cap
-    d.ro = d.hole + d.cap
-    d.rw = d.ro + d.cap
-    d.mmin = d.rw + d.cap
-    d.hmax = d.mmin + d.cap
+    d.hmax = d.kind + d.cap
     d.l0 = d.hmax + d.cap
     d.lmax = d.l0 + d.cap
     d.f0 = d.lmax + d.cap
     d.f1 = d.f0 + d.cap
     d.fmax = d.f1 + d.cap
+    d.maps.t0 = d.fmax + d.cap
+    d.maps.t1 = d.maps.t0 + d.cap
+    d.maps.made = d.maps.t1 + d.cap
+    d.maps.smin = d.maps.made + d.cap
+    for k in range(3):
+        d.maps.latest[k] = d.maps.smin + (k + 1) * d.cap
     return True
 
 cdef inline void discards_add(discards *d, uint64_t t0, uint64_t t1, uint32_t kind) noexcept nogil:
     if kind & FREES:
-        d.f0[d.nr_frees] = t0
-        d.f1[d.nr_frees] = t1
-        d.latest_free = t1 if t1 > d.latest_free else d.latest_free
-        d.fmax[d.nr_frees] = d.latest_free
-        d.nr_frees += 1
-        return
+        _free(d, t0, t1)
+    if kind & DISCARD:
+        _add(d, t0, t1, kind)
+    if kind & MAPS:
+        _change(&d.maps, t0, t1, ((kind & MAPS) >> 3) | (CHANGE_SURE if kind & MAPS_SURE else 0)
+                | (0 if kind & DISCARD else CHANGE_KEEPS))
+
+cdef inline void _free(discards *d, uint64_t t0, uint64_t t1) noexcept nogil:
+    d.f0[d.nr_frees] = t0
+    d.f1[d.nr_frees] = t1
+    d.latest_free = t1 if t1 > d.latest_free else d.latest_free
+    d.fmax[d.nr_frees] = d.latest_free
+    d.nr_frees += 1
+
+cdef inline void _add(discards *d, uint64_t t0, uint64_t t1, uint32_t kind) noexcept nogil:
     if kind & DISCARD_LAZY:
         d.l0[d.nr_lazy] = t0
         d.latest_lazy = t1 if t1 > d.latest_lazy else d.latest_lazy
@@ -71,12 +84,30 @@ cdef inline void discards_add(discards *d, uint64_t t0, uint64_t t1, uint32_t ki
     d.kind[d.n] = kind
     d.latest = t1 if t1 > d.latest else d.latest
     d.pmax[d.n] = d.latest
-    if kind & MAPS:
-        d.map[d.nr_maps] = d.n
-        d.nr_maps += 1
     d.n += 1
     if kind & DISCARD_IF_MAPPED:
         d.nr_maybe += 1
+
+cdef inline void _change(changes *x, uint64_t t0, uint64_t t1, uint64_t made) noexcept nogil:
+    x.t0[x.n] = t0
+    x.t1[x.n] = t1
+    x.made[x.n] = made
+    x.n += 1
+
+# Add those of `s` that began at `upto` or before; `at` says how many discards, changes and frees of it were added already.
+cdef inline void discards_join(discards *d, const discards *s, uint64_t *at, uint64_t upto) noexcept nogil:
+    cdef uint32_t kind
+    while at[0] < s.n and s.t0[at[0]] <= upto:
+        # A doubtful one was decided without the page's own mmaps.
+        kind = <uint32_t>s.kind[at[0]]
+        _add(d, s.t0[at[0]], s.t1[at[0]], kind & ~DISCARD_SURE if kind & DISCARD_IF_MAPPED else kind)
+        at[0] += 1
+    while at[1] < s.maps.n and s.maps.t0[at[1]] <= upto:
+        _change(&d.maps, s.maps.t0[at[1]], s.maps.t1[at[1]], s.maps.made[at[1]])
+        at[1] += 1
+    while at[2] < s.nr_frees and s.f0[at[2]] <= upto:
+        _free(d, s.f0[at[2]], s.f1[at[2]])
+        at[2] += 1
 
 # Add those of a group that cover its page `at`. Returns up to which page these are the same ones.
 cdef inline uint64_t discards_select(discards *d, const group_discard *r, uint64_t nr, uint64_t at) noexcept nogil:
@@ -97,41 +128,35 @@ cdef inline void discards_finish(discards *d) noexcept nogil:
     cdef const uint64_t *t1 = d.t1
     cdef uint64_t *kind = d.kind
     cdef uint64_t *smin = d.smin
-    if d.nr_maps:
-        _finish_maps(d)
+    if d.maps.n:
+        _finish_changes(&d.maps)
     if d.nr_maybe:
         for i in range(n):
             # A hole that this one met is a hole all the time, unless something changed mappings meanwhile.
-            if kind[i] & DISCARD_IF_MAPPED and not _maps_overlap(d, d.t0[i], t1[i]):
+            if kind[i] & DISCARD_IF_MAPPED and not _changes_overlap(&d.maps, d.t0[i], t1[i]):
                 kind[i] |= DISCARD_SURE
     for i in range(n, 0, -1):
         if kind[i - 1] & DISCARD_SURE and t1[i - 1] < least:
             least = t1[i - 1]
         smin[i - 1] = least
 
-cdef inline void _finish_maps(discards *d) noexcept nogil:
-    cdef uint64_t k, i, hole = 0, ro = 0, rw = 0, least = <uint64_t>-1
-    for k in range(d.nr_maps):
-        i = d.map[k]
-        if d.kind[i] & MAKES_HOLE and d.t1[i] > hole:
-            hole = d.t1[i]
-        if d.kind[i] & MAKES_RO and d.t1[i] > ro:
-            ro = d.t1[i]
-        if d.kind[i] & MAKES_RW and d.t1[i] > rw:
-            rw = d.t1[i]
-        d.m0[k] = d.t0[i]
-        d.hole[k] = hole
-        d.ro[k] = ro
-        d.rw[k] = rw
-    for k in range(d.nr_maps, 0, -1):
-        i = d.map[k - 1]
-        if d.kind[i] & DISCARD_SURE and d.t1[i] < least:
-            least = d.t1[i]
-        d.mmin[k - 1] = least
+cdef inline void _finish_changes(changes *x) noexcept nogil:
+    cdef uint64_t i, latest, least = <uint64_t>-1
+    cdef uint32_t k
+    for k in range(3):
+        latest = 0
+        for i in range(x.n):
+            if x.made[i] >> k & 1 and x.t1[i] > latest:
+                latest = x.t1[i]
+            x.latest[k][i] = latest
+    for i in range(x.n, 0, -1):
+        if x.made[i - 1] & CHANGE_SURE and x.t1[i - 1] < least:
+            least = x.t1[i - 1]
+        x.smin[i - 1] = least
 
-cdef inline bint _maps_overlap(const discards *d, uint64_t t0, uint64_t t1) noexcept nogil:
-    cdef uint64_t i = upper_bound(d.m0, d.nr_maps, t1)
-    return i > 0 and (d.hole[i - 1] >= t0 or d.ro[i - 1] >= t0 or d.rw[i - 1] >= t0)
+cdef inline bint _changes_overlap(const changes *x, uint64_t t0, uint64_t t1) noexcept nogil:
+    cdef uint64_t i = upper_bound(x.t0, x.n, t1)
+    return i > 0 and (x.latest[0][i - 1] >= t0 or x.latest[1][i - 1] >= t0 or x.latest[2][i - 1] >= t0)
 
 # Is there a discard with t0 <= latest and t1 >= earliest?
 cdef inline bint discards_any(const discards *d, uint64_t earliest, uint64_t latest) noexcept nogil:
@@ -148,21 +173,22 @@ cdef inline uint64_t discards_since(const discards *d, uint64_t t) noexcept nogi
     cdef uint64_t i = lower_bound(d.smin, d.n, t)
     return d.t0[i - 1] if i > 0 else 0
 
-# May the page be mapped in a way of the set `wanted` at an instant of [t0, t1]? `carried`: the set at
+# May the page be in a state of the set `wanted` at an instant of [t0, t1]? `carried`: those that it may have had at
 # the start of the burst.
-cdef inline bint discards_may_map(const discards *d, uint32_t carried, uint32_t wanted, uint64_t t0,
-                                  uint64_t t1) noexcept nogil:
-    cdef uint64_t i, since
-    if d.nr_maps == 0:
+cdef inline bint changes_may(const changes *x, uint32_t carried, uint32_t wanted, uint64_t t0, uint64_t t1) noexcept nogil:
+    cdef uint64_t i, since = 1
+    cdef uint32_t k
+    if x.n == 0:
         return (carried & wanted) != 0
-    i = lower_bound(d.mmin, d.nr_maps, t0)
-    if i == 0 and carried & wanted:
+    i = lower_bound(x.smin, x.n, t0)
+    if i > 0:
+        since = x.t0[i - 1]
+    elif carried & wanted:
         return True
-    since = d.m0[i - 1] if i > 0 else 1
-    i = upper_bound(d.m0, d.nr_maps, t1)
+    i = upper_bound(x.t0, x.n, t1)
     if i == 0:
         return False
-    i -= 1
-    return (
-        (wanted & MAP_HOLE and d.hole[i] >= since) or (wanted & MAP_RO and d.ro[i] >= since)
-        or (wanted & MAP_RW and d.rw[i] >= since))
+    for k in range(3):
+        if wanted >> k & 1 and x.latest[k][i - 1] >= since:
+            return True
+    return False

@@ -66,7 +66,7 @@ cdef inline void _group_check(data_oracle *o, data_group *g) noexcept nogil:
             p = &o.pages[o.slot[at]]
             data_page_check(o, p)
             p.nr = 0
-            p.nr_discards = 0
+            p.nr_ranges = 0
     if o.nr_gwalks:
         _check_unknown(o, base)
 

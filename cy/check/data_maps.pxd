@@ -7,8 +7,12 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.shm cimport event
 from cy.check.data_scan cimport data_kind
 from cy.check.data_types cimport (
-    DISCARD_SURE, MAKES_HOLE, MAKES_RO, MAKES_RW, MAP_HOLE, MAP_RO, MAP_RW, MAPS, data_oracle, data_report, data_room, mapping)
+    DISCARD, MAKES_HOLE, MAKES_RO, MAKES_RW, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MAPS_IF_MAPPED, MAPS_SURE, data_oracle,
+    data_report, data_room, mapping)
 from cy.check.sort cimport span, span_sort, upper_bound
+
+cdef enum:
+    TURNS = 5
 
 # The set of MAP_* that a page may have at the start of the burst.
 cdef inline uint32_t data_maps_at(data_oracle *o, uint64_t page) noexcept nogil:
@@ -32,26 +36,28 @@ cdef inline uint64_t _maps_behind(const data_oracle *o, uint64_t page) noexcept 
             n = half
     return lo
 
-# madvise: 0 tells that all of its range was mapped at once, -ENOMEM that some of it was not. What was
-# mapped or unmapped in this burst may explain either, wherever it was; pages that the burst touched are
+# madvise and mprotect: 0 tells that all of its range was mapped at once; -ENOMEM of an madvise that some of it was not.
+# What was mapped or unmapped in this burst may explain either, wherever it was; pages that the burst touched are
 # looked at more closely on their own.
-cdef inline void data_dontneeds_check(data_oracle *o) noexcept nogil:
+cdef inline void data_claims_check(data_oracle *o) noexcept nogil:
     cdef uint64_t i, mapped = <uint64_t>-1, unmapped = <uint64_t>-1
     cdef uint32_t kind
     cdef const event *e
     for i in range(o.nr_map_ops):
         e = o.map_ops[i].e
         kind = data_kind(e)
+        if not kind & DISCARD:
+            continue            # what it allows changes, not whether it is mapped
         if kind & MAKES_HOLE:
             unmapped = e.t0 if e.t0 < unmapped else unmapped
         if kind & (MAKES_RO | MAKES_RW):
             mapped = e.t0 if e.t0 < mapped else mapped
-    for i in range(o.nr_dontneeds):
-        e = o.dontneeds[i]
+    for i in range(o.nr_claims):
+        e = o.claims[i]
         if e.status == 0 and e.t1 < mapped and not _may_all(o, e.start, e.end, MAP_RO | MAP_RW):
-            data_report(o, 34, b"madvise of pages a..b succeeded over a hole", e.start, e.start, e.end)
+            data_report(o, 34, b"verb a succeeded over a hole before page b", e.start, e.verb, e.end)
         if e.status == -ENOMEM and e.t1 < unmapped and not _may_any(o, e.start, e.end, MAP_HOLE):
-            data_report(o, 34, b"madvise of pages a..b met a hole, but all of it was mapped", e.start, e.start, e.end)
+            data_report(o, 34, b"verb a met a hole before page b, but all of it was mapped", e.start, e.verb, e.end)
 
 # May every page of [start, end) have a mapping of the set?
 cdef inline bint _may_all(const data_oracle *o, uint64_t start, uint64_t end, uint32_t wanted) noexcept nogil:
@@ -84,6 +90,7 @@ cdef inline void data_maps_carry(data_oracle *o) noexcept nogil:
     cdef uint64_t nr_cuts, nr, i
     cdef uint64_t *since
     cdef uint64_t *states
+    cdef uint32_t turn
     if o.nr_map_ops == 0:
         return
     nr_cuts = _cut(o)
@@ -97,9 +104,8 @@ cdef inline void data_maps_carry(data_oracle *o) noexcept nogil:
     for i in range(nr):
         since[i] = 0
         states[i] = 0
-    _paint(o, nr, since, states, 0)
-    _paint(o, nr, since, states, 1)
-    _paint(o, nr, since, states, 2)
+    for turn in range(<uint32_t>TURNS):
+        _paint(o, nr, since, states, turn)
     _merge(o, nr, since, states)
 
 # All ends of ranges, and the carried ones between them, into o.cuts. Returns how many.
@@ -135,8 +141,8 @@ cdef inline uint64_t _cut(data_oracle *o) noexcept nogil:
             n += 1
     return n
 
-# Pass 0: since[i], the latest t0 of an operation that surely changed stretch i. Pass 1: the states that
-# such operations may have left. Pass 2: holes that failed mmaps may have left.
+# Turn 0: since[i], the latest t0 of an operation that surely changed stretch i. Turn 1: the states that such operations may
+# have left. Later turns, one for each state: what failed ones may have left; eight times that, if a hole stays one.
 cdef inline void _paint(data_oracle *o, uint64_t nr, uint64_t *since, uint64_t *states, uint32_t turn) noexcept nogil:
     cdef uint64_t *skip = o.paint               # next stretch that this worker has not painted
     cdef uint64_t *heads = states + nr + 1      # last operation + 1 of each worker, then the one before each
@@ -147,7 +153,7 @@ cdef inline void _paint(data_oracle *o, uint64_t nr, uint64_t *since, uint64_t *
     for w in range(64):
         heads[w] = 0
     for i in range(o.nr_map_ops):
-        if ((data_kind(o.map_ops[i].e) & DISCARD_SURE) != 0) == (turn != 2):
+        if _in_turn(data_kind(o.map_ops[i].e), turn):
             before[i] = heads[o.map_ops[i].item]
             heads[o.map_ops[i].item] = i + 1
     for w in range(64):
@@ -165,10 +171,16 @@ cdef inline void _paint(data_oracle *o, uint64_t nr, uint64_t *since, uint64_t *
                 if turn == 0:
                     since[at] = e.t0 if e.t0 > since[at] else since[at]
                 elif e.t1 >= since[at]:
-                    states[at] |= (kind & MAPS) >> 3
+                    states[at] |= kind & MAPS if kind & MAPS_IF_MAPPED else (kind & MAPS) >> 3
                 skip[at] = at + 1
                 at = _unpainted(skip, at + 1)
             i = before[i - 1]
+
+# Of failed operations the last one of a worker hides no earlier one that may have left another state.
+cdef inline bint _in_turn(uint32_t kind, uint32_t turn) noexcept nogil:
+    if kind & MAPS_SURE:
+        return turn < 2
+    return turn >= 2 and (kind & (<uint32_t>MAKES_HOLE << (turn - 2))) != 0
 
 cdef inline uint64_t _unpainted(uint64_t *skip, uint64_t i) noexcept nogil:
     cdef uint64_t root = i, next
@@ -191,9 +203,11 @@ cdef inline void _merge(data_oracle *o, uint64_t nr, const uint64_t *since, cons
         if o.maps[i].start < o.cuts[0]:
             n = _append(o, n, o.maps[i].start, o.maps[i].end if o.maps[i].end < o.cuts[0] else o.cuts[0], o.maps[i].states)
     for i in range(nr):
-        set = <uint32_t>states[i]
+        set = <uint32_t>(states[i] & 7)
         if since[i] == 0:
             set |= data_maps_at(o, o.cuts[i])
+        if set & (MAP_RO | MAP_RW):
+            set |= <uint32_t>(states[i] >> 3)
         n = _append(o, n, o.cuts[i], o.cuts[i + 1], set)
     for i in range(o.nr_maps):
         if o.maps[i].end > o.cuts[nr]:

@@ -6,7 +6,7 @@ from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.shm cimport STATUS_UNKNOWN, event
 from cy.check.data_discards cimport (
-    discards_add, discards_any, discards_any_hard, discards_begin, discards_finish, discards_may_map,
+    changes_may, discards_add, discards_any, discards_any_hard, discards_begin, discards_finish, discards_join,
     discards_select, discards_since)
 from cy.check.data_maps cimport data_maps_at
 from cy.check.data_presence cimport presence_check, presence_fill
@@ -14,8 +14,8 @@ from cy.check.data_register cimport register_attempt, register_begin, register_c
 from cy.check.data_scan cimport data_kind
 from cy.check.data_succession cimport lazy_can_end, succession_check
 from cy.check.data_types cimport (
-    DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, FREES, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON,
-    PAGE_UNSEEN, PAGE_ZERO, data_is_access, data_is_write, data_oracle, data_page, data_report, data_room, discards)
+    DISCARD, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON, PAGE_UNSEEN, PAGE_ZERO,
+    data_is_access, data_is_write, data_oracle, data_page, data_report, data_room, discards)
 
 # Check the page and carry its state on. Context: data_place; pages of a group in ascending order.
 cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
@@ -65,45 +65,38 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
 
 # The page's discards: those of its group alone are the same for a whole stretch of pages.
 cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept nogil:
-    cdef uint64_t at = p.page & (GROUP_PAGES - 1), i, k = 0, f = 0
+    cdef uint64_t page = p.page & (GROUP_PAGES - 1), i
+    cdef uint64_t at[3]
     cdef const event *e
     cdef discards *d = &o.shared
-    if at >= o.shared_hi:
-        # [at, shared_hi): the pages that have the same discards as this one
+    if page >= o.shared_hi:
+        # [page, shared_hi): the pages that have the same discards as this one
         if not discards_begin(o, d, o.nr_granges):
             return NULL
-        o.shared_hi = discards_select(d, o.granges, o.nr_granges, at)
+        o.shared_hi = discards_select(d, o.granges, o.nr_granges, page)
         discards_finish(d)
         o.shared_checked = 0
-    if p.nr_discards == 0:
+    if p.nr_ranges == 0:
         if not o.shared_checked:
             _check_dontneeds(o, p.page, d)
             o.shared_checked = 1
         return d
     d = &o.own
-    if not discards_begin(o, d, o.shared.n + o.shared.nr_frees + p.nr_discards):
+    if not discards_begin(o, d, o.shared.n + o.shared.maps.n + o.shared.nr_frees + p.nr_ranges):
         return NULL
+    at[0] = 0
+    at[1] = 0
+    at[2] = 0
     for i in range(p.first, p.first + p.nr):
         e = o.sorted[i]
         if data_is_access(e) or data_kind(e) == 0:
             continue
-        _add_shared(d, &o.shared, &k, &f, e.t0)
+        discards_join(d, &o.shared, at, e.t0)
         discards_add(d, e.t0, e.t1, data_kind(e))
-    _add_shared(d, &o.shared, &k, &f, <uint64_t>-1)
+    discards_join(d, &o.shared, at, <uint64_t>-1)
     discards_finish(d)
     _check_dontneeds(o, p.page, d)
     return d
-
-# Those that began by `t`, from the k-th discard and the f-th free on. A doubtful one was decided without the page's own mmaps.
-cdef inline void _add_shared(discards *d, const discards *s, uint64_t *k, uint64_t *f, uint64_t t) noexcept nogil:
-    cdef uint32_t kind
-    while k[0] < s.n and s.t0[k[0]] <= t:
-        kind = <uint32_t>s.kind[k[0]]
-        discards_add(d, s.t0[k[0]], s.t1[k[0]], kind & ~DISCARD_SURE if kind & DISCARD_IF_MAPPED else kind)
-        k[0] += 1
-    while f[0] < s.nr_frees and s.f0[f[0]] <= t:
-        discards_add(d, s.f0[f[0]], s.f1[f[0]], FREES)
-        f[0] += 1
 
 cdef inline bint _page_room(data_oracle *o, const data_page *p, const discards *d) noexcept nogil:
     cdef uint64_t m = p.nr + 2, n = d.n
@@ -181,11 +174,11 @@ cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d,
     if e.status == STATUS_UNKNOWN:
         return True
     if e.status == 0 or e.status == -ENOMEM:
-        if not discards_may_map(d, o.states, wanted, e.t0, e.t1):
+        if not changes_may(&d.maps, o.states, wanted, e.t0, e.t1):
             data_report(o, 34, b"an access (verb a, status b) went to a hole or to a read-only mapping", page,
                         e.verb, <uint64_t>e.status)
             return False
-    elif not discards_may_map(d, o.states, ~wanted & (MAP_HOLE | MAP_RO | MAP_RW), e.t0, e.t1):
+    elif not changes_may(&d.maps, o.states, ~wanted & (MAP_HOLE | MAP_RO | MAP_RW), e.t0, e.t1):
         data_report(o, 34, b"an access (verb a, status b) failed although the page was mapped for it", page,
                     e.verb, <uint64_t>e.status)
         return False
@@ -195,10 +188,10 @@ cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d,
 # of a stretch that begins with it.
 cdef inline void _check_dontneeds(data_oracle *o, uint64_t page, const discards *d) noexcept nogil:
     cdef uint64_t i
-    if d.nr_maps == 0:
+    if d.maps.n == 0:
         return
     for i in range(d.n):
-        if d.kind[i] == (DISCARD | DISCARD_SURE) and not discards_may_map(d, o.states, MAP_RO | MAP_RW, d.t0[i], d.t1[i]):
+        if d.kind[i] == (DISCARD | DISCARD_SURE) and not changes_may(&d.maps, o.states, MAP_RO | MAP_RW, d.t0[i], d.t1[i]):
             data_report(o, 34, b"a dontneed (begin a, end b) succeeded over a hole", page, d.t0[i], d.t1[i])
             return
 

@@ -7,14 +7,15 @@ from libc.errno cimport EFAULT, EINVAL, ENOMEM, ESRCH
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.shm cimport (
-    STATUS_UNKNOWN, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_MMAP, VERB_MUNMAP, VERB_WALK, event)
+    STATUS_UNKNOWN, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_WALK,
+    event)
 from cy.check.record cimport BITS_PER_LINE
 from cy.check.data_exits cimport data_exit_add, data_exits_begin, data_shut_out_add
 from cy.check.data_table cimport data_group_get, data_page_get
 from cy.check.data_types cimport (
     DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, GROUP_SHIFT, GROUP_WORDS, MAKES_HOLE, MAKES_RO, MAKES_RW, MAPS,
-    MET_HOLE, NARROW_GROUPS, SMALL_PAGES, data_entry, data_group, data_is_access, data_oracle, data_owns, data_page, data_report,
-    data_room)
+    MAPS_IF_MAPPED, MAPS_SURE, MET_HOLE, NARROW_GROUPS, SMALL_PAGES, data_entry, data_group, data_is_access, data_oracle,
+    data_owns, data_page, data_report, data_room)
 
 cdef struct ring:
     const event *at
@@ -23,7 +24,6 @@ cdef struct ring:
 # What the operation may do to each page of its range: DISCARD.., MAKES.. STATUS_UNKNOWN: it may have been done, or a
 # part of it, or nothing.
 cdef inline uint32_t data_kind(const event *e) noexcept nogil:
-    cdef uint32_t made
     if e.verb == VERB_DONTNEED:
         if e.status == 0:
             return DISCARD | DISCARD_SURE
@@ -36,17 +36,24 @@ cdef inline uint32_t data_kind(const event *e) noexcept nogil:
         return DISCARD | DISCARD_LAZY if e.status != -EINVAL else 0
     if e.verb == VERB_MUNMAP or e.verb == VERB_EXIT:
         if e.status == 0:
-            return DISCARD | DISCARD_SURE | MAKES_HOLE
+            return DISCARD | DISCARD_SURE | MAKES_HOLE | MAPS_SURE
         return DISCARD | MAKES_HOLE if e.status == STATUS_UNKNOWN else 0
     if e.verb == VERB_MMAP:
-        made = MAKES_RW if e.aux == 1 else MAKES_RO
         if e.status == 0:
-            return DISCARD | DISCARD_SURE | made
+            return DISCARD | DISCARD_SURE | _makes(e) | MAPS_SURE
         # It may have unmapped what was there before it found no room for its own VMA.
         if e.status == -ENOMEM:
             return DISCARD | MAKES_HOLE
-        return DISCARD | MAKES_HOLE | made if e.status == STATUS_UNKNOWN else 0
+        return DISCARD | MAKES_HOLE | _makes(e) if e.status == STATUS_UNKNOWN else 0
+    if e.verb == VERB_MPROTECT:
+        # -ENOMEM: what lies before the hole, or before the split that found no room, has changed.
+        if e.status == 0:
+            return _makes(e) | MAPS_SURE
+        return _makes(e) | MAPS_IF_MAPPED if e.status == -ENOMEM or e.status == STATUS_UNKNOWN else 0
     return 0
+
+cdef inline uint32_t _makes(const event *e) noexcept nogil:
+    return MAKES_RW if e.aux == 1 else MAKES_RO
 
 # Bits of pages [page, page + 64) of a walk, those outside of it 0.
 cdef inline uint64_t walk_word(const event *e, uint64_t page) noexcept nogil:
@@ -86,7 +93,7 @@ cdef inline void data_scan(data_oracle *o, event **rings, const uint64_t *counts
     o.nr_tpages = 0
     o.nr_tgroups = 0
     o.nr_map_ops = 0
-    o.nr_dontneeds = 0
+    o.nr_claims = 0
     data_exits_begin(o)
     for i in range(nr_workers):
         r[i].at = rings[i]
@@ -162,6 +169,8 @@ cdef inline bint _has_rule(const event *e) noexcept nogil:
         return e.status == 0 or e.status == -EINVAL or e.status == STATUS_UNKNOWN
     if e.verb == VERB_MMAP or e.verb == VERB_MUNMAP or data_is_madvise(e):
         return e.status == 0 or e.status == -EINVAL or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
+    if e.verb == VERB_MPROTECT:
+        return e.status == 0 or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
     return False
 
 cdef inline bint _is_incomplete(const event *e) noexcept nogil:
@@ -199,11 +208,11 @@ cdef inline void _take_range(data_oracle *o, const event *e, uint32_t worker) no
         o.map_ops[o.nr_map_ops].e = e
         o.map_ops[o.nr_map_ops].item = worker
         o.nr_map_ops += 1
-    if data_is_madvise(e) and o.shard == 0 and kind:
-        if not data_room(o, <void **>&o.dontneeds, &o.cap_dontneeds, o.nr_dontneeds + 1, sizeof(event *)):
+    if o.shard == 0 and kind and (data_is_madvise(e) or (e.verb == VERB_MPROTECT and e.status == 0)):
+        if not data_room(o, <void **>&o.claims, &o.cap_claims, o.nr_claims + 1, sizeof(event *)):
             return
-        o.dontneeds[o.nr_dontneeds] = e
-        o.nr_dontneeds += 1
+        o.claims[o.nr_claims] = e
+        o.nr_claims += 1
     if kind == 0 and not data_is_walk(e):
         return
     if e.end - e.start <= SMALL_PAGES:
@@ -212,7 +221,7 @@ cdef inline void _take_range(data_oracle *o, const event *e, uint32_t worker) no
                 g = data_page_get(o, page)
                 if g != 0:
                     _add_to_page(o, e, g)
-                    o.pages[g].nr_discards += kind != 0
+                    o.pages[g].nr_ranges += kind != 0
     elif last - (e.start >> GROUP_SHIFT) < NARROW_GROUPS:
         for group in range(e.start >> GROUP_SHIFT, last + 1):
             _add_to_group(o, e, data_group_get(o, group))

@@ -69,7 +69,7 @@ cdef inline uint32_t data_page_get(data_oracle *o, uint64_t page) noexcept nogil
     p.page = page
     p.state = PAGE_ABSENT
     p.nr = 0
-    p.nr_discards = 0
+    p.nr_ranges = 0
     p.lazy = 0
     p.next = t.heads[h]
     t.heads[h] = i

@@ -36,12 +36,16 @@ cdef enum:
     MET_HOLE = 64               # it says that this very page lay in a hole
     DISCARD_LAZY = 128          # its visit ends only what a free marked and no write has touched since
     FREES = 256                 # free: no visit, but it marks
+    MAPS_SURE = 512             # the mapping of each page of the range changes
+    MAPS_IF_MAPPED = 1024       # ... but a hole stays one
 
 # Sets of states that a mapping may have.
 cdef enum:
     MAP_HOLE = 1
     MAP_RO = 2
     MAP_RW = 4
+    CHANGE_SURE = 8             # in `changes.made`: the page surely changed
+    CHANGE_KEEPS = 16           # ... and what it holds stays
 
 # Truth of a page while all workers are parked. Fills in both numbers for a frame; returns PAGE_*.
 ctypedef int (*observe_t)(void *ctx, uint64_t page, uint64_t *incarnation, uint64_t *value) noexcept nogil
@@ -57,7 +61,7 @@ cdef struct data_page:
     uint32_t group_next         # next page of its group
     uint32_t first              # its entries in `sorted`, this burst
     uint32_t nr
-    uint32_t nr_discards        # of these entries
+    uint32_t nr_ranges          # of these, those that discard or change the mapping
 
 cdef struct data_group:
     uint64_t group
@@ -81,7 +85,7 @@ cdef struct data_entry:
     const event *e
     uint32_t item
 
-# A discard of pages [lo, hi) of a group.
+# A discard or change of pages [lo, hi) of a group.
 cdef struct group_discard:
     uint64_t t0
     uint64_t t1
@@ -89,14 +93,22 @@ cdef struct group_discard:
     uint16_t hi
     uint32_t kind
 
-# Discards of one page, by t0, and what is asked about them. Arrays of one block; mappings have theirs.
+# Changes of what a page is, by t0: `made` is the state that each may have left, with CHANGE_*.
+#   latest[k][i]   latest t1 of those of 0..i that make state 1 << k      smin[i]   earliest t1 of the sure ones of i..
+cdef struct changes:
+    uint64_t n
+    uint64_t *t0
+    uint64_t *t1
+    uint64_t *made
+    uint64_t *smin
+    uint64_t *latest[3]
+
+# Discards of one page, by t0, and the changes of its mapping; most of these are discards too. Arrays of one block.
 #   pmax[i]   latest t1 of 0..i                smin[i]   earliest t1 of the sure ones of i..
-#   hole, ro, rw [i]   latest t1 of the mappings 0..i which make that        mmin[i]   as smin, of mappings
 #   hmax[i]   as pmax, of those that are not lazy   l0, lmax   the lazy ones, as t0 and pmax
 #   f0, f1, fmax   the frees, which are no discards, as t0, t1 and pmax
 cdef struct discards:
     uint64_t n
-    uint64_t nr_maps
     uint64_t nr_maybe
     uint64_t latest                 # t1 of all
     uint64_t latest_hard            # of those that are not lazy
@@ -108,12 +120,6 @@ cdef struct discards:
     uint64_t *pmax
     uint64_t *smin
     uint64_t *kind
-    uint64_t *map                   # which of the discards
-    uint64_t *m0                    # its t0
-    uint64_t *hole
-    uint64_t *ro
-    uint64_t *rw
-    uint64_t *mmin
     uint64_t nr_lazy
     uint64_t nr_frees
     uint64_t *hmax
@@ -122,6 +128,7 @@ cdef struct discards:
     uint64_t *f0
     uint64_t *f1
     uint64_t *fmax
+    changes maps                    # states: MAP_*
 
 # A value of a register: its write and its reads. Zone: [first, last], Gibbons & Korach.
 cdef struct cluster:
@@ -218,9 +225,9 @@ cdef struct data_oracle:
     data_entry *map_ops         # item: worker
     uint64_t nr_map_ops
     uint64_t cap_map_ops
-    const event **dontneeds     # those whose status says something about holes
-    uint64_t nr_dontneeds
-    uint64_t cap_dontneeds
+    const event **claims        # operations whose status says something about holes
+    uint64_t nr_claims
+    uint64_t cap_claims
     data_exit *exits            # that succeeded, by t0
     uint64_t nr_exits
     uint64_t cap_exits

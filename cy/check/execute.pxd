@@ -9,7 +9,7 @@ from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, pt_report
 from cy.base.shm cimport (
     C_STREAM_DONE, ORACLE_PROGRESS, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_GUP_FAST, VERB_MMAP,
-    VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE, event, op)
+    VERB_MPROTECT, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE, event, op)
 from cy.check.machine cimport machine, machine_mm
 from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
 from cy.mm.deferred cimport frames_pinned, frames_poll
@@ -23,6 +23,7 @@ from cy.ops.exit cimport do_exit, mmput
 from cy.ops.free cimport do_free
 from cy.ops.gup_fast cimport do_gup_fast
 from cy.ops.mmap cimport do_mmap
+from cy.ops.mprotect cimport do_mprotect
 from cy.ops.munmap cimport do_munmap
 from cy.ops.walk cimport do_walk
 from cy.sync.rcu cimport rcu_backpressure, rcu_barrier, rcu_can_advance, rcu_poll
@@ -83,6 +84,9 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
         status = do_munmap(c, m, o.start, o.end)
     elif verb == VERB_EXIT:
         status = do_exit(c, m) if x.nr_mms > 1 and o.start == m.first_page else -EINVAL
+    elif verb == VERB_MPROTECT:
+        e.aux = <uint32_t>(o.arg & 1)
+        status = do_mprotect(c, m, o.start, o.end, <uint32_t>(o.arg & 1))
     else:
         pt_report(c, ORACLE_PROGRESS, 0, b"there is no operation a", 0, verb, 0)
         status = -EINVAL

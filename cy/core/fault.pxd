@@ -2,7 +2,7 @@
 #
 # Guarantee: returns FAULT_RETRY (0) or an error. 0 never means "mapped": it means that something was
 # done or has changed, and the access is executed again.
-# Source: mm/memory.c handle_pte_fault, do_anonymous_page, do_wp_page, vmf_anon_prepare.
+# Source: mm/memory.c handle_pte_fault, do_anonymous_page, do_wp_page, wp_page_reuse, vmf_anon_prepare.
 # Not modelled: file and swap entries, userfaultfd, THP, cgroup charge.
 from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
@@ -10,7 +10,7 @@ from cy.base.atomics cimport (
     READ_ONCE32, WRITE_ONCE32, cmpxchg, smp_store_release, xchg)
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
-    PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, mk_pte, pte_none, pte_write)
+    PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, mk_pte, pte_none, pte_special)
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport C_FAULTS, C_RECHECK_LOST, C_WP_LOST
 from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_peek, cursor_unlock
@@ -63,9 +63,9 @@ cdef inline int _handle_pte_fault(cursor *cur, bint write) noexcept nogil:
     delay_point(cur.cpu)
     if pte_none(pte):
         return do_anonymous_page(cur, write)
-    if write and not pte_write(pte):
+    if write and pte_special(pte):
         return do_wp_page(cur, pte)
-    return _set_accessed(cur, pte, write)
+    return _set_access_flags(cur, pte, write)
 
 # Fill a hole. The table exists or did exist a moment ago.
 cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
@@ -119,11 +119,13 @@ cdef inline int do_wp_page(cursor *cur, uint64_t orig) noexcept nogil:
     cursor_unlock(cur)
     return FAULT_RETRY
 
-# The entry allows the access: someone else was faster, or hardware needs A or D set for it.
-cdef inline int _set_accessed(cursor *cur, uint64_t pte, bint write) noexcept nogil:
+# The entry stays: someone else was faster, hardware needs A or D set for it, or mprotect took the write bit from a
+# frame that belongs to this mm alone, which is then written where it is (wp_page_reuse). Nothing is flushed: a
+# TLB that allows less faults, and walks again.
+cdef inline int _set_access_flags(cursor *cur, uint64_t pte, bint write) noexcept nogil:
     if cur.ops.lock(cur, pte):
         # By exchange: a store would lose the bit that hardware sets at this moment.
-        cmpxchg(cur.ptep, pte, pte | PT_ACCESSED | (PT_DIRTY if write else 0))
+        cmpxchg(cur.ptep, pte, pte | PT_ACCESSED | (PT_DIRTY | PT_RW if write else 0))
         cursor_unlock(cur)
     return FAULT_RETRY
 

@@ -15,6 +15,7 @@ BUG_BITS = {
     "P19": BUG_P19,
     "P16": BUG_P16,
     "P20": BUG_P20,
+    "P17": BUG_P17,
     "P21": BUG_P21,
     "P23": BUG_P23,
     "P24": BUG_P24,
@@ -26,10 +27,11 @@ BUG_BITS = {
     "M10-discard": BUG_M10_DISCARD,
     "P13": BUG_P13,
     "P13-local": BUG_P13_LOCAL,
+    "M10-mprotect": BUG_M10_MPROTECT,
 }
 VERBS = (
-    VERB_READ, VERB_WRITE, VERB_WALK, VERB_MMAP, VERB_MUNMAP, VERB_DONTNEED, VERB_GUP_FAST, VERB_EXIT, VERB_FREE,
-    VERB_DISCARD, VERB_SYNC,
+    VERB_READ, VERB_WRITE, VERB_WALK, VERB_MMAP, VERB_MUNMAP, VERB_DONTNEED, VERB_GUP_FAST, VERB_MPROTECT, VERB_EXIT,
+    VERB_FREE, VERB_DISCARD, VERB_SYNC,
 )
 KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "gather_alloc_fail": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,

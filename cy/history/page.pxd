@@ -10,8 +10,8 @@ from cy.check.data_discards cimport discards_since
 from cy.check.data_register cimport register_life
 from cy.check.data_scan cimport data_is_walk, data_kind, walk_word
 from cy.check.data_types cimport (
-    DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MET_HOLE, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO,
-    data_is_write, data_oracle, data_page, data_report, discards)
+    CHANGE_KEEPS, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MET_HOLE, PAGE_ABSENT,
+    PAGE_ANON, PAGE_ZERO, changes, data_is_write, data_oracle, data_page, data_report, discards)
 from cy.history.search cimport SEARCH_UNKNOWN, SEARCH_VIOLATION, search_run
 from cy.history.types cimport (
     DOES_RANGE, ENTRY_FRAME, ENTRY_NONE, ENTRY_ZERO, MAY_FRAME, MAY_ZERO, NO_OP, SAW_ABSENT, SAW_ALLOWED, SAW_FORBIDDEN, SAW_FRAME,
@@ -58,7 +58,7 @@ cdef inline void page_decide(data_oracle *o, const data_page *p, const discards 
         _report(o, x, p)
 
 cdef inline bint _rules_suffice(const data_oracle *o, const data_page *p, const discards *d, uint32_t state) noexcept nogil:
-    if d.n != 0 or o.nr_gwalks != 0 or p.nr != o.nr_a:
+    if d.n != 0 or d.maps.n != 0 or o.nr_gwalks != 0 or p.nr != o.nr_a:
         return False
     if o.states & (o.states - 1):
         return False
@@ -90,17 +90,23 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
     cdef bint emptied = False
     cdef const event *e
     s.nr_ops = 0
-    if not (search_room(s, <void **>&s.ops, &s.cap_ops, p.nr + d.n + o.nr_gwalks, sizeof(page_op))
+    if not (search_room(s, <void **>&s.ops, &s.cap_ops, p.nr + d.n + d.maps.n + o.nr_gwalks, sizeof(page_op))
             and _fill_frames(o, s, d)):
         return False
     while True:
         while i < end and data_kind(o.sorted[i]) != 0:
-            i += 1              # it is among the discards
+            i += 1              # it is among the discards and changes
         while w < o.nr_gwalks and (p.page < o.gwalks[w].start or p.page >= o.gwalks[w].end):
             w += 1
         t = o.sorted[i].t0 if i < end else <uint64_t>-1
         if w < o.nr_gwalks and o.gwalks[w].t0 < t:
             t = o.gwalks[w].t0
+        if m < d.maps.n and d.maps.made[m] & CHANGE_KEEPS and d.maps.t0[m] <= t and (k == d.n or d.maps.t0[m] <= d.t0[k]):
+            until = d.maps.t1[m] if d.maps.t1[m] > until else until
+            emptied = False
+            _add_change(s, &d.maps, m)
+            m += 1
+            continue
         if k < d.n and d.t0[k] <= t:
             if d.kind[k] & MAPS:
                 until = d.t1[k] if d.t1[k] > until else until
@@ -108,7 +114,7 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
                 m += 1
                 _add_range(s, d, k)
             elif (d.kind[k] != (DISCARD | DISCARD_SURE) or d.t0[k] <= until or d.t1[k] >= t
-                    or (m < d.nr_maps and d.t1[k] >= d.m0[m])):
+                    or (m < d.maps.n and d.t1[k] >= d.maps.t0[m])):
                 _add_range(s, d, k)
             elif not emptied:
                 emptied = True
@@ -165,6 +171,13 @@ cdef inline void _add_range(page_search *s, const discards *d, uint64_t k) noexc
         op.wanted = MAP_HOLE
     elif op.kind & (MAPS | DISCARD_IF_MAPPED) == 0:
         op.wanted = MAP_RO | MAP_RW
+
+# An mprotect. Only what is mapped changes.
+cdef inline void _add_change(page_search *s, const changes *x, uint64_t k) noexcept nogil:
+    cdef page_op *op = _add(s, x.t0[k], x.t1[k], DOES_RANGE)
+    op.kind = <uint32_t>(x.made[k] & 7) << 3
+    op.optional = (x.made[k] & CHANGE_SURE) == 0
+    op.wanted = MAP_RO | MAP_RW
 
 cdef inline void _add_walk(page_search *s, const event *e, uint64_t page) noexcept nogil:
     _add(s, e.t0, e.t1, SAW_PRESENT if walk_word(e, page) & 1 else SAW_ABSENT)

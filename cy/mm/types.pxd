@@ -180,6 +180,7 @@ cdef enum:
     INTENT_ZAP = 2
     INTENT_WALK = 3
     INTENT_UNMAP = 4        # the VMAs are detached and the caller holds mmap_lock: nothing to lock
+    INTENT_PROTECT = 5      # the VMAs are write-locked, and mmap_lock is held for writing: nothing to lock
     DETACH_TRY = 1          # the table is locked and known to be empty; do not wait
     DETACH_SCAN = 2         # nothing is locked; lock, look whether it is empty, detach
 

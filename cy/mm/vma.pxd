@@ -143,18 +143,18 @@ cdef inline bint anon_vma_compatible(uint32_t a, uint32_t b) noexcept nogil:
 cdef inline bint can_vma_merge(vma *v, uint32_t writable, uint32_t anon_vma) noexcept nogil:
     return READ_ONCE32(&v.writable) == writable and anon_vma_compatible(READ_ONCE32(&v.anon_vma), anon_vma)
 
-# The anon_vma of an adjoining VMA with equal flags, next first; 0 if there is none to share.
-# Context: mmap_lock for reading. Source: mm/mmap.c find_mergeable_anon_vma.
+# The anon_vma of an adjoining VMA, next first; 0 if there is none to share. Whether it is writable does not matter: mprotect
+# may make the two alike, and then they can merge. Context: mmap_lock for reading. Source: mm/vma.c find_mergeable_anon_vma.
 cdef inline uint32_t find_mergeable_anon_vma(mm *m, vma *v) noexcept nogil:
     cdef uint32_t i = vma_index_after(&m.set, vm_start(v))
     cdef uint32_t id = 0
     cdef vma *other
     if i + 1 < vma_count(m):
         other = vma_at(&m.set, i + 1)
-        if vm_start(other) == vm_end(v) and READ_ONCE32(&other.writable) == READ_ONCE32(&v.writable):
+        if vm_start(other) == vm_end(v):
             id = READ_ONCE32(&other.anon_vma)
     if id == 0 and i > 0:
         other = vma_at(&m.set, i - 1)
-        if vm_end(other) == vm_start(v) and READ_ONCE32(&other.writable) == READ_ONCE32(&v.writable):
+        if vm_end(other) == vm_start(v):
             id = READ_ONCE32(&other.anon_vma)
     return id

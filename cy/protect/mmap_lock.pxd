@@ -2,13 +2,13 @@
 # Source: Documentation/mm/process_addrs.rst. Registered in cy/protect/registry.pxd.
 from libc.errno cimport EFAULT
 from libc.stdint cimport uint32_t, uint64_t
-from cy.mm.types cimport HELD_MMAP, INTENT_FAULT, INTENT_UNMAP, cursor, protect_ops
+from cy.mm.types cimport HELD_MMAP, INTENT_FAULT, INTENT_PROTECT, INTENT_UNMAP, cursor, protect_ops
 from cy.mm.vma cimport find_vma, vm_start
 from cy.mm.vma_lock cimport mmap_read_lock, mmap_read_unlock
 from cy.protect.split cimport split_detach, split_install, split_lock, split_next, split_sleep
 
 cdef inline int mmap_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil:
-    if intent == INTENT_UNMAP:
+    if intent == INTENT_UNMAP or intent == INTENT_PROTECT:
         return 0
     mmap_read_lock(cur.cpu, cur.mm)
     cur.held |= HELD_MMAP

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ptstress.model.result import Observation
 from ptstress.model.space import AddressSpace
 from ptstress.model.spaces import AddressSpaces
-from ptstress.operation import WRITABLE, Op
+from ptstress.operation import PROTECTING, WRITABLE, Op
 from ptstress.pages import local_page, page_text
 from ptstress.vocabulary import ACCESSES, Verb
 
@@ -41,7 +41,7 @@ class Task(NamedTuple):
     bits: tuple[int, ...]           # walk: what it saw in each of its cells
     needs: tuple[int, ...]          # by branch: operations that ended before this one began
     inert: bool                     # returned an error that comes without any effect
-    grants: int                     # mmap: what its pages allow afterwards
+    grants: int                     # mmap, mprotect: what its pages allow afterwards
 
 
 class Case:
@@ -83,7 +83,7 @@ class Case:
         self.last_access = self._last_by_cell(ACCESSES)
         self.last_walk = self._last_by_cell((Verb.WALK,))
         self.last_zap = self._last_by_cell(_ZAPS)
-        self.last_map = self._last_by_cell((Verb.MMAP,))
+        self.last_map = self._last_by_cell(PROTECTING)
         self.last_discard = self._last_by_cell((Verb.DISCARD,))
         lazy = {first + page for first, part in self._parts.items() for page in part.tables.lazy(0, self.limit)}
         self.start_lazy = frozenset(cell for cell, page in enumerate(self.pages) if page in lazy)
@@ -132,7 +132,7 @@ class Case:
             bits=bits,
             needs=tuple(self._ended_before(o, others) if realtime and c != b else 0 for c, others in enumerate(seen)),
             inert=inert,
-            grants=(READ_WRITE if op.arg & WRITABLE else READABLE) if op.verb is Verb.MMAP else 0,
+            grants=(READ_WRITE if op.arg & WRITABLE else READABLE) if op.verb in PROTECTING else 0,
         )
 
     @staticmethod
@@ -153,9 +153,11 @@ class Case:
             return None
         if op.verb is Verb.EXIT:
             return 0 if len(self._parts) > 1 else -EINVAL
-        if op.verb is Verb.MMAP and op.start < op.end:
-            return -ENOMEM
-        return 0 if op.start == op.end and op.verb in (Verb.WALK, Verb.DONTNEED, Verb.FREE, Verb.DISCARD) else -EINVAL
+        if op.verb is Verb.MPROTECT and op.start < op.end:
+            return None             # what lies before the end of the address space changes
+        if op.start == op.end and op.verb in (Verb.WALK, Verb.DONTNEED, Verb.MPROTECT, Verb.FREE, Verb.DISCARD):
+            return 0
+        return -ENOMEM if op.verb is Verb.MPROTECT or (op.verb is Verb.MMAP and op.start < op.end) else -EINVAL
 
     def _frame(self, entry: tuple[int, int] | None, known: bool) -> Frame | None:
         if entry is None:

@@ -10,6 +10,8 @@
     munmap        removes the VMAs, clears one page after the other, flushes and returns
     mmap          clears one page after the other, sets the new VMA, flushes and returns; to a fault the VMA
                   changes at once
+    mprotect      changes what the VMAs of its pages allow, up to a hole, and returns: faults wait until then. A write
+                  that was in flight may go through afterwards
 
 A frame that was cleared may still be used by a branch that had it in its TLB until the operation that
 cleared it returns, and by the access that is in flight then; but not once the branch used another
@@ -25,8 +27,8 @@ still see. Eager steps are done at once; only the others are tried in every orde
 from collections.abc import Iterator
 from errno import EFAULT, ENOMEM
 
-from ptstress.model.explain_case import FRESH, READ_WRITE, UNBOUND, UNMAPPED, ZERO_PAGE, Case, Frame, Task
-from ptstress.model.explain_state import RETURNED, Dead, Move, State, has_visited
+from ptstress.model.explain_case import FRESH, READ_WRITE, READABLE, UNBOUND, UNMAPPED, ZERO_PAGE, Case, Frame, Task
+from ptstress.model.explain_state import RETURNED, Dead, Move, State, has_visited, last_phase, overlap
 from ptstress.model.result import is_incarnation, is_value
 from ptstress.vocabulary import Verb
 
@@ -78,7 +80,7 @@ class Moves:
         # Nothing decides whether a discard may begin: it passes over what is not mapped.
         if state.phase[b] == 0 and verb is not Verb.DISCARD:
             return None
-        if state.phase[b] == _last_phase(task):
+        if state.phase[b] == last_phase(task):
             used = any(d.killer == b for d in state.dead)
             return None if used else (self._complete(state, b), (b, task.index, "returns", -1))
         cell = self._next_cell(state, b, task)
@@ -144,7 +146,7 @@ class Moves:
         elif verb is not Verb.WALK:
             if state.phase[b] == 0 and verb is not Verb.DISCARD:
                 yield from self._begin(state, b, task)
-            elif state.phase[b] < _last_phase(task):
+            elif state.phase[b] < last_phase(task):
                 yield from self._visit(state, b, task)
             else:
                 yield self._complete(self._flush(state, b), b), (b, task.index, "flushes and returns", -1)
@@ -154,7 +156,7 @@ class Moves:
         cell = task.cells[0]
         words = "writes" if task.op.writes else "reads"
         frame = state.cells[cell]
-        if frame is not None:
+        if frame is not None and (not task.op.writes or self._may_write(state, b, cell)):
             after = self._access(state, b, task, frame)
             if after is not None:
                 dead = self._forget(state, b, task)
@@ -232,8 +234,8 @@ class Moves:
             if after is not None:
                 there = state._replace(cells=_set(state.cells, cell, after), dead=self._forget(state, b, task))
                 yield self._complete(there, b), (b, task.index, "faults in and writes", cell)
-            if self._is_observed(state, b, cell):
-                # A write misses although the zero page is in the TLB, where it stays until the write is done.
+            if self._is_observed(state, b, cell) or task.seen.status == -EFAULT:
+                # What it fails on came later; or the zero page is in its TLB, where it stays until the write is done.
                 dead = self._forget(state, b, task, but_zero=True)
                 there = state._replace(cells=_set(state.cells, cell, fresh), dead=dead)
                 yield there, (b, task.index, "faults in", cell)
@@ -241,6 +243,10 @@ class Moves:
     def _begin(self, state: State, b: int, task: Task) -> Iterator[Move]:
         first, last = task.segments
         verb = task.op.verb
+        if verb is Verb.MPROTECT:
+            if not self._is_excluded(state, b, task):
+                yield from self._protect(state, b, task)
+            return
         if verb in (Verb.DONTNEED, Verb.FREE):
             status = -ENOMEM if UNMAPPED in state.segments[first:last] else 0
             if status == task.seen.status and not self._is_hidden(state, b, task):
@@ -280,6 +286,22 @@ class Moves:
     def _pass(state: State, b: int) -> State:
         return state._replace(phase=_set(state.phase, b, state.phase[b] + 1))
 
+    def _protect(self, state: State, b: int, task: Task) -> Iterator[Move]:
+        first, last = task.segments
+        hole = next((s for s in range(first, last) if state.segments[s] == UNMAPPED), last)
+        if task.seen.status == (0 if hole == last else -ENOMEM):
+            segments = state.segments[:first] + (task.grants,) * (hole - first) + state.segments[hole:]
+            late = state.late       # and others that may be storing there at this moment
+            if task.grants == READABLE:
+                others = ((cell, c) for cell in task.cells for c in range(len(state.pos)) if c != b)
+                late |= {(cell, c) for cell, c in others
+                         if self._may_write(state, c, cell) and self._in_flight(state, c, cell, b, task)}
+            state = state._replace(segments=segments, late=late)
+            yield self._complete(state, b), (b, task.index, "changes the VMAs and returns", -1)
+
+    def _may_write(self, state: State, b: int, cell: int) -> bool:
+        return state.segments[self.case.segment_of[cell]] == READ_WRITE or (cell, b) in state.late
+
     def _zap(self, state: State, b: int, task: Task) -> Move:
         """The next page of a range operation; with the last one of an mmap its VMA appears."""
         step = (b, task.index, "returns", -1)
@@ -288,7 +310,7 @@ class Moves:
             step = (b, task.index, "clears", cell)
             passed = task.op.verb is Verb.DONTNEED and state.segments[self.case.segment_of[cell]] == UNMAPPED
             state = state if passed else self._clear(state, b, task, cell)
-        phase = min(state.phase[b] + 1, _last_phase(task))
+        phase = min(state.phase[b] + 1, last_phase(task))
         if task.op.verb is Verb.MMAP and phase == len(task.cells):
             first, last = task.segments
             segments = state.segments[:first] + (task.grants,) * (last - first) + state.segments[last:]
@@ -308,7 +330,8 @@ class Moves:
                 users |= 1 << c
         clean = task.op.verb is Verb.DISCARD
         dead = state.dead | {Dead(cell, (*frame[:2], 0), b, users, clean)} if users else state.dead
-        return state._replace(cells=_set(state.cells, cell, None), dead=dead, lazy=state.lazy - {cell})
+        late = frozenset(l for l in state.late if l[0] != cell) if state.late else state.late
+        return state._replace(cells=_set(state.cells, cell, None), dead=dead, lazy=state.lazy - {cell}, late=late)
 
     def _flush(self, state: State, b: int) -> State:
         """Branch ``b`` returns: what it cleared stays usable for accesses in flight only."""
@@ -343,14 +366,15 @@ class Moves:
                 if users:
                     kept.add(d._replace(users=users))
             dead = frozenset(kept)
-        return state._replace(pos=pos, phase=_set(state.phase, b, 0), dead=dead)
+        late = frozenset(l for l in state.late if l[1] != b) if state.late else state.late
+        return state._replace(pos=pos, phase=_set(state.phase, b, 0), dead=dead, late=late)
 
     # ---- who waits for whom
 
     def _in_progress(self, state: State, b: int) -> Iterator[tuple[int, Task]]:
         """Range operations of other branches that have begun and not yet cleared all their pages."""
         for c, tasks in enumerate(self.case.branches):
-            if c != b and state.phase[c] and state.phase[c] < _last_phase(tasks[state.pos[c]]):
+            if c != b and state.phase[c] and state.phase[c] < last_phase(tasks[state.pos[c]]):
                 yield c, tasks[state.pos[c]]
 
     def _mmap_hides(self, state: State, b: int, page: int) -> bool:
@@ -358,26 +382,18 @@ class Moves:
         return any(t.op.verb is Verb.MMAP and t.op.start <= page < t.op.end for _, t in self._in_progress(state, b))
 
     def _is_hidden(self, state: State, b: int, task: Task) -> bool:
-        return any(t.op.verb is Verb.MMAP and _overlap(t, task) for _, t in self._in_progress(state, b))
+        return any(t.op.verb is Verb.MMAP and overlap(t, task) for _, t in self._in_progress(state, b))
 
     def _is_excluded(self, state: State, b: int, task: Task) -> bool:
         """mmap_lock and the locks of the VMAs: one mmap or munmap at a time, none beside a dontneed or free of its pages."""
         return any(
-            t.op.verb in (Verb.MMAP, Verb.MUNMAP) or (t.op.verb in (Verb.DONTNEED, Verb.FREE) and _overlap(t, task))
+            t.op.verb in (Verb.MMAP, Verb.MUNMAP) or (t.op.verb in (Verb.DONTNEED, Verb.FREE) and overlap(t, task))
             for _, t in self._in_progress(state, b)
         )
 
     @staticmethod
     def _next_cell(state: State, b: int, task: Task) -> int:
         return task.cells[state.phase[b] - (task.op.verb is Verb.MUNMAP)]
-
-
-def _last_phase(task: Task) -> int:
-    return len(task.cells) + (task.op.verb is Verb.MUNMAP)
-
-
-def _overlap(a: Task, b: Task) -> bool:
-    return a.op.start < b.op.end and b.op.start < a.op.end
 
 
 def _set(items: tuple, i: int, item: object) -> tuple:

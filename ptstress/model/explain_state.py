@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from ptstress.model.explain_case import Frame, Task
+from ptstress.vocabulary import Verb
 
 RETURNED = -1
 
@@ -23,7 +24,7 @@ class Dead(NamedTuple):
 class State(NamedTuple):
     """A moment. ``pos``, ``phase``: by branch: current operation, atomic steps of it that are done.
 
-    ``lazy``: cells whose frame a free has marked.
+    ``lazy``: cells whose frame a free has marked. ``late``: (cell, branch): this write in flight needs no permission.
     """
 
     pos: tuple[int, ...]
@@ -32,6 +33,7 @@ class State(NamedTuple):
     segments: tuple[int, ...]
     dead: frozenset[Dead]
     lazy: frozenset[int]
+    late: frozenset[tuple[int, int]] = frozenset()
 
 
 #: What was done: branch, operation, words, cell or -1.
@@ -42,3 +44,13 @@ Move = tuple[State, Step]
 def has_visited(state: State, b: int, task: Task, cell: int) -> bool:
     """Whether the range operation ``task`` of branch ``b`` is past ``cell``."""
     return state.pos[b] > task.index or (state.pos[b] == task.index and task.cells.index(cell) < state.phase[b])
+
+
+def last_phase(task: Task) -> int:
+    """Atomic steps of a range operation before it returns."""
+    return len(task.cells) + (task.op.verb is Verb.MUNMAP)
+
+
+def overlap(a: Task, b: Task) -> bool:
+    """Whether two operations share a page."""
+    return a.op.start < b.op.end and b.op.start < a.op.end

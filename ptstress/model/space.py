@@ -116,12 +116,12 @@ class AddressSpace:
         return Result(0, entry[1], entry[0])
 
     def _write(self, page: int, _end: int, _arg: int) -> Result:
+        vma = self.vmas.find(page)
+        if vma is None or not vma.writable:
+            return _FAULT
         entry = self.tables.get(page)
         fresh = entry is None or entry == ZERO
         if fresh:
-            vma = self.vmas.find(page)
-            if vma is None or not vma.writable:
-                return _FAULT
             self.vmas.prepare_anon(vma)
             self._frames += 1
         self._writes += 1
@@ -165,6 +165,20 @@ class AddressSpace:
     def _exit(self, _start: int, _end: int, _arg: int) -> Result:
         # An only mm stays; several: see AddressSpaces.
         return _INVALID
+
+    def _mprotect(self, start: int, end: int, arg: int) -> Result:
+        if start == end:
+            return _DONE
+        at, writable = start, bool(arg & 1)
+        while at < end:
+            vma = self.vmas.find(at)
+            if vma is None:
+                return _NO_MEMORY
+            upto = min(vma.end, end)
+            if vma.writable != writable and not self.vmas.protect(vma, at, upto, writable, self.max_vmas):
+                return _NO_MEMORY
+            at = upto
+        return _DONE if start < end else _NO_MEMORY
 
     def _sync(self, _worker: int, _ops: int, _arg: int) -> Result:
         # Waiting for another worker is nothing in a single thread.

@@ -1,9 +1,8 @@
 """The VMAs of the model: which pages are mapped how. Split and merge as Linux does it.
 
 A VMA gets an ``anon_vma`` at its first write fault. Two neighbours merge if they adjoin, allow the
-same, and have not two different anon_vmas. Merging happens in mmap only: nothing else here changes what
-a VMA allows. Source: mm/vma.c (vma_merge_new_range, can_vma_merge_right), mm/vma.c
-find_mergeable_anon_vma.
+same, and have not two different anon_vmas; in mmap and in mprotect. Source: mm/vma.c (vma_merge_new_range,
+vma_merge_existing_range, vma_modify, find_mergeable_anon_vma).
 """
 
 from bisect import bisect_left, bisect_right
@@ -108,16 +107,42 @@ class VmaSet:
             new.end, new.anon_vma = succ.end, new.anon_vma or succ.anon_vma
         self._splice(at - left, at + right, [new])
 
+    def protect(self, vma: Vma, start: int, end: int, writable: bool, max_vmas: int | None) -> bool:
+        """Let ``[start, end)`` of ``vma``, where ``vma.writable`` is not ``writable``, be so.
+
+        What the neighbours can take over they do; otherwise it becomes a VMA of its own. Returns ``False``, and
+        changes nothing, if there would be more than ``max_vmas`` then.
+        """
+        at = bisect_left(self._starts, vma.start)
+        new = Vma(start, end, writable, vma.anon_vma)
+        head = [Vma(vma.start, start, vma.writable, vma.anon_vma)] if vma.start < start else []
+        tail = [Vma(end, vma.end, vma.writable, vma.anon_vma)] if end < vma.end else []
+        prev = self.vmas[at - 1] if at and not head else None
+        succ = self.vmas[at + 1] if at + 1 < len(self.vmas) and not tail else None
+        left = prev is not None and _mergeable(prev, new)
+        right = succ is not None and _mergeable(new, succ) and not (left and not _compatible(prev, succ))
+        if not (left or right) and max_vmas is not None and len(self.vmas) + len(head) + len(tail) > max_vmas:
+            return False
+        if right:
+            new.end, new.anon_vma = succ.end, succ.anon_vma or new.anon_vma
+        if left:
+            new.start, new.anon_vma = prev.start, prev.anon_vma or new.anon_vma
+        self._splice(at - left, at + 1 + right, [*head, new, *tail])
+        return True
+
     def prepare_anon(self, vma: Vma) -> None:
-        """Give ``vma`` an anon_vma: that of the next or the previous VMA if they could merge, or a new one."""
+        """Give ``vma`` an anon_vma: that of the next or the previous VMA if they adjoin, or a new one.
+
+        Whether they allow the same does not matter: mprotect may change that.
+        """
         if vma.anon_vma:
             return
         at = bisect_left(self._starts, vma.start)
         prev = self.vmas[at - 1] if at else None
         succ = self.vmas[at + 1] if at + 1 < len(self.vmas) else None
-        if succ is not None and succ.anon_vma and _mergeable(vma, succ):
+        if succ is not None and succ.anon_vma and succ.start == vma.end:
             vma.anon_vma = succ.anon_vma
-        elif prev is not None and prev.anon_vma and _mergeable(prev, vma):
+        elif prev is not None and prev.anon_vma and prev.end == vma.start:
             vma.anon_vma = prev.anon_vma
         else:
             vma.anon_vma = self._next_anon_vma
