@@ -21,6 +21,11 @@ class Ranges:
         """Values of the ranges that meet ``[start, end)``, in order."""
         return self.values[self._covered(start, end)]
 
+    def within(self, start: int, end: int) -> Iterator[tuple]:
+        """``(start, end, value)`` of what lies in ``[start, end)``, cut there, in order."""
+        for i in range(*self._covered(start, end).indices(len(self.values))):
+            yield max(start, self._starts[i]), min(end, self._ends[i]), self.values[i]
+
     def set(self, start: int, end: int, value) -> None:
         """Give ``[start, end)`` this value. Nothing happens if it is empty."""
         if start >= end:

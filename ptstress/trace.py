@@ -7,8 +7,9 @@ of the engine:
 ========================  ==================================================================================
 recorded                  replayed
 ========================  ==================================================================================
-``fault``                 ``write``: a trace does not tell reads from writes
-``mmap_anon mmap_file``   ``mmap``, anonymous and writable, because ``mprotect`` is not replayed
+``fault``                 ``write``, or ``read`` where writing is not allowed: a trace does not tell reads from writes
+``mmap_anon mmap_file``   ``mmap``, anonymous, writable or not
+``mprotect``              ``mprotect`` of those of its pages that a recorded call mapped; without access is read-only
 ``munmap``                ``munmap``
 ``madvise`` 4             ``dontneed``
 ``madvise`` 8             ``free``
@@ -18,7 +19,7 @@ recorded                  replayed
 anything else             nothing; counted in ``Trace.ignored``
 ========================  ==================================================================================
 
-Every write finds a mapping. Pages of the program's image and stack were mapped before the first event: they
+Every access finds a mapping, and every write one that is writable. Pages of the program's image and stack were mapped before the first event: they
 come first, as one mapping for each 2 MiB block, from its first such page to its last. A page that faults
 after it was unmapped was mapped by a call that was not recorded: a mapping of that page is added before the
 fault and counted in ``Trace.added``.
@@ -43,10 +44,13 @@ from ptstress.vocabulary import OP_DTYPE, PAGE_BYTES, PAGE_SHIFT, Verb
 
 MADV_DONTNEED, MADV_FREE = 4, 8
 _MADVISE = {MADV_DONTNEED: Verb.DONTNEED, MADV_FREE: Verb.FREE}
+PROT_WRITE = 2
 _BLOCK_SHIFT = 9  # pages of a 2 MiB block
 _CLUSTER_GAP = 1 << 18  # pages of 1 GiB
 
-Step = tuple[int, Verb, int, int]  # thread, verb, first page, page behind the last
+Step = tuple[int, Verb, int, int, int]  # thread, verb, first page, page behind the last, 1 if writable
+_ACCESSES = (Verb.READ, Verb.WRITE)
+_CHANGES = (Verb.MMAP, Verb.MUNMAP, Verb.MPROTECT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,7 @@ class Trace:
         With fewer workers than threads, the busiest threads come first and each further one joins the
         worker that has least to do; with more, some arrays are empty. ``sync`` lines make a worker wait
         for another one where the order matters: a change of mappings waits for everything recorded before
-        it in its range, and a write, dontneed or free for the last change of mappings there. All waits point
+        it in its range, and an access, dontneed or free for the last change of mappings there. All waits point
         backwards in recorded time, so that the streams cannot block each other for ever.
         """
         ops = self.serial(workers)
@@ -90,9 +94,9 @@ class Trace:
         return [np.array(line, dtype=OP_DTYPE) for line in lines]
 
     def busiest_span(self) -> tuple[int, int]:
-        """Pages ``[start, end)`` of the area with most writes; areas lie 1 GiB apart or more.
+        """Pages ``[start, end)`` of the area with most accesses; areas lie 1 GiB apart or more.
 
-        The trace has writes: ``footprint`` says how many frames.
+        The trace has accesses: ``footprint`` says how many frames.
         """
         pages = np.unique(self._pages())
         cuts = np.flatnonzero(np.diff(pages) >= _CLUSTER_GAP) + 1
@@ -112,7 +116,7 @@ class Trace:
         return {"frames": len(pages), "tables": tables, "vmas": _peak_mappings(self.ops)}
 
     def _pages(self) -> np.ndarray:
-        return self.ops["start"][self.ops["verb"] == Verb.WRITE]
+        return self.ops["start"][np.isin(self.ops["verb"], _ACCESSES)]
 
     def _owners(self, workers: int) -> np.ndarray:
         """Worker of each thread."""
@@ -131,13 +135,12 @@ def load_trace(path: Path | str) -> Trace:
     ignored: Counter[str] = Counter()
     kept = _busiest_process(records, ignored)
     tids = tuple(dict.fromkeys(record.tid for record in kept))
-    steps, added = _with_all_mappings(_translate(kept, {tid: i for i, tid in enumerate(tids)}, ignored))
+    steps, added = _with_all_mappings(_translate(kept, {tid: i for i, tid in enumerate(tids)}, ignored), ignored)
     if not steps:
         raise UsageError(f"{path}: nothing to replay ({dict(ignored)}): expected faults, mappings or madvise {MADV_DONTNEED}")
     ops = np.zeros(len(steps), dtype=OP_DTYPE)
-    for field, column in zip(("worker", "verb", "start", "end"), zip(*steps, strict=True), strict=True):
+    for field, column in zip(("worker", "verb", "start", "end", "arg"), zip(*steps, strict=True), strict=True):
         ops[field] = column
-    ops["arg"] = ops["verb"] == Verb.MMAP
     return Trace(Path(path), ops, tids, len(records), dict(ignored), added)
 
 
@@ -168,11 +171,14 @@ def _translate(records: list[Record], threads: dict[int, int], ignored: Counter[
         thread = threads[record.tid]
         start, end = _pages(record.addr, record.length)
         if record.op == "fault":
-            yield thread, Verb.WRITE, start, start + 1
-        elif record.op in ("mmap_anon", "mmap_file", "munmap") and record.length:
-            yield thread, Verb.MUNMAP if record.op == "munmap" else Verb.MMAP, start, end
+            yield thread, Verb.WRITE, start, start + 1, 0
+        elif record.op == "munmap" and record.length:
+            yield thread, Verb.MUNMAP, start, end, 0
+        elif record.op in ("mmap_anon", "mmap_file", "mprotect") and record.length:
+            verb = Verb.MPROTECT if record.op == "mprotect" else Verb.MMAP
+            yield thread, verb, start, end, int(record.arg & PROT_WRITE != 0)
         elif record.op == "madvise" and record.arg in _MADVISE and record.length:
-            yield thread, _MADVISE[record.arg], start, end
+            yield thread, _MADVISE[record.arg], start, end, 0
         elif record.op == "brk":
             end = _pages(record.addr, 0)[1]
             if heap_end is not None and end != heap_end:
@@ -188,8 +194,8 @@ def _translate(records: list[Record], threads: dict[int, int], ignored: Counter[
             if start == old_start:
                 yield from _resize(thread, old_end, end)
             else:
-                yield thread, Verb.MUNMAP, old_start, old_end
-                yield thread, Verb.MMAP, start, end
+                yield thread, Verb.MUNMAP, old_start, old_end, 0
+                yield thread, Verb.MMAP, start, end, 1
         else:
             ignored[f"madvise {record.arg}" if record.op == "madvise" else record.op] += 1
     if moving:
@@ -202,30 +208,56 @@ def _pages(addr: int, length: int) -> tuple[int, int]:
 
 def _resize(thread: int, old_end: int, end: int) -> Iterable[Step]:
     if end > old_end:
-        yield thread, Verb.MMAP, old_end, end
+        yield thread, Verb.MMAP, old_end, end, 1
     elif end < old_end:
-        yield thread, Verb.MUNMAP, end, old_end
+        yield thread, Verb.MUNMAP, end, old_end, 0
 
 
-def _with_all_mappings(steps: Iterable[Step]) -> tuple[list[Step], int]:
+def _with_all_mappings(steps: Iterable[Step], ignored: Counter[str]) -> tuple[list[Step], int]:
     """``steps`` with the mappings that were never recorded, and how many were added midway."""
-    mapped = Ranges()
+    mapped = Ranges()  # pages -> the verb that an access to them is, or None where they were unmapped
     before: set[int] = set()
     out: list[Step] = []
     added = 0
     for step in steps:
-        thread, verb, start, end = step
-        if verb is Verb.WRITE and not mapped.get(start):
-            if mapped.get(start) is None:
-                before.add(start)
-            else:
-                out.append((thread, Verb.MMAP, start, end))
-                added += 1
-            mapped.set(start, end, True)
-        elif verb is Verb.MMAP or verb is Verb.MUNMAP:
-            mapped.set(start, end, verb is Verb.MMAP)
-        out.append(step)
-    return [*((out[0][0], Verb.MMAP, start, end) for start, end in _hulls(before)), *out], added
+        thread, verb, start, end, writable = step
+        if verb is Verb.WRITE:
+            access = mapped.get(start)
+            if access is None:
+                if mapped.overlapping(start, end):
+                    out.append((thread, Verb.MMAP, start, end, 1))
+                    added += 1
+                else:
+                    before.add(start)
+                access = Verb.WRITE
+                mapped.set(start, end, access)
+            out.append((thread, access, start, end, 0))
+            continue
+        if verb is Verb.MPROTECT:
+            pieces = _mapped_pieces(mapped, start, end)
+            if not pieces:
+                ignored["mprotect of what was mapped before"] += 1
+            out += [(thread, verb, *piece, writable) for piece in pieces]
+        else:
+            pieces = [(start, end)] if verb in _CHANGES else []
+            out.append(step)
+        for piece in pieces:
+            mapped.set(*piece, None if verb is Verb.MUNMAP else Verb.WRITE if writable else Verb.READ)
+    first = out[0][0] if out else 0
+    return [*((first, Verb.MMAP, start, end, 1) for start, end in _hulls(before)), *out], added
+
+
+def _mapped_pieces(mapped: Ranges, start: int, end: int) -> list[tuple[int, int]]:
+    """The longest parts of ``[start, end)`` that are mapped."""
+    pieces: list[tuple[int, int]] = []
+    for lo, hi, access in mapped.within(start, end):
+        if access is None:
+            continue
+        if pieces and pieces[-1][1] == lo:
+            pieces[-1] = (pieces[-1][0], hi)
+        else:
+            pieces.append((lo, hi))
+    return pieces
 
 
 def _hulls(pages: set[int]) -> list[tuple[int, int]]:
@@ -242,10 +274,9 @@ def _hulls(pages: set[int]) -> list[tuple[int, int]]:
 def _peak_mappings(ops: np.ndarray) -> int:
     mapped = Ranges()
     peak = 0
-    for start, end, _, verb, _, _ in ops[ops["verb"] != Verb.WRITE].tolist():
-        if verb in (Verb.MMAP, Verb.MUNMAP):
-            mapped.set(start, end, verb == Verb.MMAP)
-            peak = max(peak, sum(mapped.values))
+    for start, end, _, verb, _, _ in ops[np.isin(ops["verb"], _CHANGES)].tolist():
+        mapped.set(start, end, verb != Verb.MUNMAP)
+        peak = max(peak, sum(mapped.values))
     return peak
 
 
@@ -255,7 +286,7 @@ def _waits(ops: np.ndarray, workers: int) -> list[list[tuple[int, int]]]:
     Vector clocks leave out what follows from an earlier wait.
     """
     users = [_Users(ops, worker) for worker in range(workers)]
-    changed = Ranges()  # pages -> the last operation that mapped or unmapped them
+    changed = Ranges()  # pages -> the last operation that mapped, unmapped or protected them
     done = [0] * workers
     known = [[0] * workers for _ in range(workers)]
     after: list[list[int]] = []  # what is known once operation i is complete
@@ -263,7 +294,7 @@ def _waits(ops: np.ndarray, workers: int) -> list[list[tuple[int, int]]]:
     owner = ops["worker"].tolist()
     for i, (start, end, _, verb, _, worker) in enumerate(ops.tolist()):
         before = set(changed.overlapping(start, end))
-        if verb in (Verb.MMAP, Verb.MUNMAP):
+        if verb in _CHANGES:
             before.update(u.latest(start, end, i) for other, u in enumerate(users) if other != worker)
             changed.set(start, end, i)
         needs = []
@@ -281,12 +312,12 @@ def _waits(ops: np.ndarray, workers: int) -> list[list[tuple[int, int]]]:
 
 
 class _Users:
-    """Where one worker writes and discards, to be asked for the last time before a given operation."""
+    """Where one worker accesses and discards, to be asked for the last time before a given operation."""
 
     def __init__(self, ops: np.ndarray, worker: int) -> None:
         mine = ops["worker"] == worker
-        writes = np.flatnonzero(mine & (ops["verb"] == Verb.WRITE))
-        self._order = writes[np.argsort(ops["start"][writes], kind="stable")]
+        accesses = np.flatnonzero(mine & np.isin(ops["verb"], _ACCESSES))
+        self._order = accesses[np.argsort(ops["start"][accesses], kind="stable")]
         self._page = ops["start"][self._order]
         self._discards = np.flatnonzero(mine & np.isin(ops["verb"], (Verb.DONTNEED, Verb.FREE)))
         self._start, self._end = ops["start"][self._discards], ops["end"][self._discards]
@@ -294,6 +325,6 @@ class _Users:
     def latest(self, start: int, end: int, before: int) -> int:
         """Index of the last operation in pages ``[start, end)`` below ``before``, or -1."""
         low, high = np.searchsorted(self._page, np.array([start, end], dtype="u8"))
-        writes = self._order[low:high]
+        accesses = self._order[low:high]
         discards = self._discards[(self._start < end) & (self._end > start)]
-        return max(int(found[found < before].max(initial=-1)) for found in (writes, discards))
+        return max(int(found[found < before].max(initial=-1)) for found in (accesses, discards))

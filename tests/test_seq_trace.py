@@ -43,16 +43,16 @@ def steps(ops) -> list[tuple]:
     return [(int(o["worker"]), Verb(int(o["verb"])).label, int(o["start"]), int(o["end"])) for o in ops]
 
 
-def assert_all_writes_find_a_mapping(streams, choose) -> None:
+def assert_all_accesses_find_a_mapping(streams, choose) -> None:
     """Execute the streams in an order that `choose` picks among the workers that may go on."""
     everything = np.concatenate(streams)
-    pages = np.unique(everything["start"][everything["verb"] == Verb.WRITE])
-    mapped = np.zeros(len(pages), dtype=bool)
+    pages = np.unique(everything["start"][np.isin(everything["verb"], (Verb.READ, Verb.WRITE))])
+    mapped, writable = np.zeros(len(pages), dtype=bool), np.zeros(len(pages), dtype=bool)
     operations = []
     for stream in streams:
         low, high = np.searchsorted(pages, stream["start"]), np.searchsorted(pages, stream["end"])
         operations.append(list(zip(*(column.tolist() for column in (
-            stream["verb"], stream["start"], stream["end"], low, high)), strict=True)))
+            stream["verb"], stream["start"], stream["end"], stream["arg"], low, high)), strict=True)))
     at, done = [0] * len(streams), [0] * len(streams)
     while True:
         ready = []
@@ -64,15 +64,19 @@ def assert_all_writes_find_a_mapping(streams, choose) -> None:
         if not ready:
             break
         worker, burst = choose(ready)
-        for verb, _, _, low, high in operations[worker][at[worker]:at[worker] + burst]:
+        for verb, _, _, arg, low, high in operations[worker][at[worker]:at[worker] + burst]:
             if verb == Verb.SYNC:
                 break
             at[worker] += 1
             done[worker] += 1
             if verb in (Verb.MMAP, Verb.MUNMAP):
                 mapped[low:high] = verb == Verb.MMAP
-            elif verb == Verb.WRITE:
-                assert mapped[low], f"worker {worker}, operation {done[worker]}: page {pages[low]} is not mapped"
+            if verb in (Verb.MMAP, Verb.MPROTECT):
+                assert mapped[low:high].all(), f"worker {worker}, operation {done[worker]}: not all is mapped"
+                writable[low:high] = arg
+            elif verb in (Verb.READ, Verb.WRITE):
+                allowed = mapped[low] and (verb == Verb.READ or writable[low])
+                assert allowed, f"worker {worker}, operation {done[worker]}: page {pages[low]} does not allow it"
     assert at == [len(todo) for todo in operations], "blocked for ever"
 
 
@@ -84,8 +88,8 @@ def test_shipped_trace_is_read_as_its_readme_says(name):
     dontneed = trace.ops[trace.ops["verb"] == Verb.DONTNEED]
     covers = (dontneed["start"] + 511) // 512 < dontneed["end"] // 512
     assert (len(dontneed), int(covers.sum())) == (discards, whole)
-    writes = trace.ops[trace.ops["verb"] == Verb.WRITE]
-    toucher = {(int(page) >> 9, int(thread)) for page, thread in zip(writes["start"], writes["worker"], strict=True)}
+    faults = trace.ops[np.isin(trace.ops["verb"], (Verb.READ, Verb.WRITE))]
+    toucher = {(int(page) >> 9, int(thread)) for page, thread in zip(faults["start"], faults["worker"], strict=True)}
     touched = [table for table, _ in toucher]
     assert len(set(touched)) == tables
     assert len({table for table in touched if touched.count(table) > 1}) == shared
@@ -99,7 +103,7 @@ def test_shipped_trace_is_legal_in_every_order(name, workers):
     for seed in range(3):
         draw = random.Random(seed)
         favourite = draw.randrange(workers)  # runs ahead of the others as far as the waits let it
-        assert_all_writes_find_a_mapping(
+        assert_all_accesses_find_a_mapping(
             streams, lambda ready: (favourite if favourite in ready else draw.choice(ready), draw.choice((1, 50, 2000)))
         )
 
@@ -111,7 +115,7 @@ def trace_lines(draw):
     page = st.integers(500, 523)
     for _ in range(draw(st.integers(0, 40))):
         tid, start, length = draw(st.integers(1, 4)), draw(page), draw(st.integers(1, 8)) * PAGE
-        op = draw(st.sampled_from(("fault", "fault", "fault", "mmap_anon", "munmap", "madvise", "mremap", "brk")))
+        op = draw(st.sampled_from(("fault", "fault", "fault", "mmap_anon", "munmap", "mprotect", "madvise", "mremap", "brk")))
         if op == "fault":
             lines.append(f"{time} {tid} fault {start * PAGE + 17:x} 0 0")
         elif op == "madvise":
@@ -121,7 +125,8 @@ def trace_lines(draw):
             lines.append(f"{time} {tid} mremap {start * PAGE:x} {length:x} {target:x}")
             lines.append(f"{time} {tid} mremap_to {target:x} {draw(st.integers(1, 8)) * PAGE:x} 0")
         else:
-            lines.append(f"{time} {tid} {op} {start * PAGE:x} {length if op != 'brk' else 0:x} 3")
+            prot = draw(st.sampled_from((0, 1, 3))) if op in ("mmap_anon", "mprotect") else 0
+            lines.append(f"{time} {tid} {op} {start * PAGE:x} {length if op != 'brk' else 0:x} {prot:x}")
         time += draw(st.integers(0, 2))
     return lines
 
@@ -138,7 +143,7 @@ def test_every_order_that_respects_the_waits_is_legal(tmp_path_factory, lines, w
         assert steps(stream[stream["verb"] != Verb.SYNC]) == steps(serial[serial["worker"] == worker])
     draw = random.Random(seed)
     for _ in range(5):
-        assert_all_writes_find_a_mapping(streams, lambda ready: (draw.choice(ready), 1))
+        assert_all_accesses_find_a_mapping(streams, lambda ready: (draw.choice(ready), 1))
 
 
 def test_unmap_waits_for_earlier_writes_and_a_write_for_its_mapping(write_trace):
@@ -196,10 +201,23 @@ def test_mremap_leaves_its_new_range_mapped(write_trace, target, expected):
 
 def test_what_is_not_replayed_is_counted(write_trace):
     trace = load_trace(write_trace(
-        "0 1 mmap_anon 10000 2000 0", "1 1 mprotect 10000 1000 3", "2 1 madvise 10000 1000 e", "3 1 mremap 10000 2000 0"
+        "0 1 mmap_anon 10000 2000 0", "1 1 mprotect 20000 1000 3", "2 1 madvise 10000 1000 e", "3 1 mremap 10000 2000 0"
     ))
-    assert trace.ignored == {"mprotect": 1, "madvise 14": 1, "mremap": 1}
-    assert int(trace.ops["arg"][0]) == 1, "mprotect is not replayed, so that everything must be writable"
+    assert trace.ignored == {"mprotect of what was mapped before": 1, "madvise 14": 1, "mremap": 1}
+
+
+def test_mprotect_is_replayed_where_it_finds_mappings(write_trace):
+    # page  16 17 18 19 20    mapped without access; 16..18 get it; 19 was never mapped, 20 was
+    trace = load_trace(write_trace(
+        "0 1 mmap_anon 10000 3000 0", "1 1 mmap_anon 14000 1000 3", "2 1 mprotect 10000 2000 3", "3 1 fault 11000 0 0",
+        "4 1 fault 12000 0 0", "5 1 mprotect 10000 5000 1", "6 1 fault 10000 0 0",
+    ))
+    assert steps(trace.ops) == [
+        (0, "mmap", 16, 19), (0, "mmap", 20, 21), (0, "mprotect", 16, 18), (0, "write", 17, 18), (0, "read", 18, 19),
+        (0, "mprotect", 16, 19), (0, "mprotect", 20, 21), (0, "read", 16, 17),
+    ]
+    assert trace.ops["arg"].tolist() == [0, 1, 1, 0, 0, 0, 0, 0]
+    assert trace.ignored == {}
 
 
 def test_busiest_of_several_processes_is_kept(write_trace):
