@@ -5,7 +5,6 @@ Requests come on stdin, answers go to stdout. Whoever started it watches it, and
 """
 
 import faulthandler
-import os
 import re
 import signal
 import sys
@@ -18,7 +17,7 @@ from ptstress.child import die_with_parent
 from ptstress.errors import PtstressError
 from ptstress.exploring import MAX_STEPS, Lab, fingerprint, judge
 from ptstress.fuzz_example import Failure, FuzzExample, Signature, Trial, explored_signature
-from ptstress.fuzz_wire import Answer, Closed, Polish, Polished, Ran, Reader, Refused, Request, Run, send
+from ptstress.fuzz_wire import Answer, Closed, Polish, Polished, Ran, Reader, Refused, Request, Run, send, take_stdout
 from ptstress.schedule import Replay, encode
 from ptstress.trial import SmallMachine
 
@@ -177,7 +176,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     requests = Reader(sys.stdin.fileno(), Request)
-    answers = os.dup(sys.stdout.fileno())
+    answers = take_stdout()
     trier = Trier()
     try:
         while True:

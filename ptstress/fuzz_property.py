@@ -7,7 +7,7 @@ found (``shrink``). Either way the example runs in another process, so that a cr
 import time
 from collections.abc import Sequence
 
-from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import HealthCheck, Phase, Verbosity, find, settings
 from hypothesis import strategies as st
 from hypothesis.database import InMemoryExampleDatabase, choices_to_bytes
 from hypothesis.errors import NoSuchExample
@@ -82,7 +82,7 @@ def _shrink_once(executor: Executor, failure: Failure, executions: int, deadline
     database.save(_TO_SHRINK, choices_to_bytes(spelled_choices(given.program, given.geometry, given.knobs)))
     how = settings(
         database=database, phases=(Phase.reuse, Phase.shrink), max_examples=SHRINK_CALLS, deadline=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck), verbosity=Verbosity.quiet,
     )
     try:
         find(spelled(given.geometry, given.knobs, mms), alike.fails, settings=how, database_key=_KEY)

@@ -8,6 +8,7 @@ Whoever reads waits with a time limit; nobody waits for ever for a process that 
 
 import os
 import select
+import sys
 from collections.abc import Callable
 
 import msgspec
@@ -170,6 +171,13 @@ class Reader:
                 return None
             self.fill(poll_s)
         return frame
+
+
+def take_stdout() -> int:
+    """A descriptor of stdout for messages alone: what anybody prints goes to stderr from now on."""
+    fd = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return fd
 
 
 def send(fd: int, message: Struct) -> None:

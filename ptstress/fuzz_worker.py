@@ -4,7 +4,6 @@ Its assignment comes on stdin, what it sees goes to stdout, and what it must kno
 It dies with the coordinator, and its executor with it; it leaves signals to the coordinator.
 """
 
-import os
 import signal
 import sys
 import time
@@ -19,7 +18,7 @@ from ptstress.fuzz_containment import Executor, Stopped
 from ptstress.fuzz_example import Failure, FuzzExample, Signature, Trial
 from ptstress.fuzz_property import shrink
 from ptstress.fuzz_store import Store
-from ptstress.fuzz_wire import Again, Assignment, Closed, Done, Found, Known, Progress, Reader, Stop, ToWorker, send
+from ptstress.fuzz_wire import Again, Assignment, Closed, Done, Found, Known, Progress, Reader, Stop, ToWorker, send, take_stdout
 
 SAY_EVERY_S = 0.25
 #: Failures of more kinds are only counted: many faces of one mistake.
@@ -164,7 +163,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     orders = Reader(sys.stdin.fileno(), ToWorker)
-    out = os.dup(sys.stdout.fileno())
+    out = take_stdout()
     try:
         assignment = orders.wait(1.0, lambda: False)
         die_with_parent(assignment.parent)

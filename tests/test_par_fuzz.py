@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import structs
 
@@ -19,6 +20,7 @@ from ptstress.fuzz_example import FuzzExample
 from ptstress.fuzz_profiles import find_profile
 from ptstress.fuzz_property import FuzzFailed, check, shrink
 from ptstress.fuzz_summary import Tally
+from ptstress.fuzz_wire import Done, FromWorker
 from ptstress.fuzzing import FuzzRequest, fuzz
 from ptstress.program import parse
 from ptstress.vocabulary import Verb
@@ -209,3 +211,11 @@ def test_nothing_outlives_who_started_it(tmp_path, who):
     else:
         running.process.communicate(timeout=LIMIT_S)
     wait_for(lambda: gone(family), "processes that outlive their parent")
+
+
+def test_what_a_worker_prints_is_no_message():
+    """Hypothesis printed a line when the time for shrinking was over; the coordinator took it for the head of a frame."""
+    code = "from ptstress.fuzz_wire import *; fd = take_stdout(); print('noise', flush=True); send(fd, Done('all'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=LIMIT_S, check=True)
+    assert b"noise" in done.stderr
+    assert msgspec.msgpack.decode(done.stdout[4:], type=FromWorker) == Done("all")
