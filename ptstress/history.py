@@ -21,7 +21,7 @@ from ptstress.durable import Disk
 from ptstress.errors import UsageError
 from ptstress.layout import is_write, verb_name
 from ptstress.pages import page_text, range_text
-from ptstress.vocabulary import EVENT_DTYPE, OPERATIONS, STATUS_UNKNOWN
+from ptstress.vocabulary import ACCESSES, EVENT_DTYPE, OPERATIONS, STATUS_UNKNOWN
 
 MAGIC, VERSION = b"PTSTHIST", 1
 FILE_NAME = "history.ptsh"
@@ -170,10 +170,10 @@ def operation_starts(lines: np.ndarray) -> np.ndarray:
 def complete(history: History) -> History:
     """Give operations that were in flight an end behind everything, and the status of those nobody knows about.
 
-    The value of a write in flight was not recorded yet: what others read cannot be judged then.
+    A store in flight names its value, but not yet its frame: that is where others found the value, if anybody did.
     """
     end = max((int(ring[operation_starts(ring)][name].max(initial=1)) for ring in history.rings for name in ("t0", "t1")), default=1)
-    rings, known = [], history.known
+    rings = []
     for ring in history.rings:
         ring = ring.copy()
         starts = operation_starts(ring)
@@ -183,9 +183,20 @@ def complete(history: History) -> History:
             at = starts[-1]
             ring["t0"][at] = max(ring["t0"][at], before)
             ring["t1"][at], ring["status"][at] = end, STATUS_UNKNOWN
-            known = known and not is_write(ring[at])
+            if is_write(ring[at]):
+                ring["incarnation"][at] = _frame_with(history, ring[at])
         rings.append(ring)
-    return replace(history, rings=tuple(rings), known=bool(known))
+    return replace(history, rings=tuple(rings))
+
+
+def _frame_with(history: History, store: np.void) -> int:
+    """The incarnation in which an operation found the value of this store; 0 if none did."""
+    for ring in history.rings:
+        ops = ring[operation_starts(ring)]
+        found = ops[np.isin(ops["verb"], ACCESSES) & (ops["start"] == store["start"]) & (ops["value"] == store["value"]) & (ops["incarnation"] != 0)]
+        if len(found):
+            return int(found["incarnation"][0])
+    return 0
 
 
 def validate(history: History, where: str) -> None:

@@ -158,8 +158,17 @@ def test_history_whose_start_nobody_knows_is_not_judged(capsys, tmp_path):
     write_history(tmp_path / "h.ptsh", history(BROKEN, known=False))
     code, out, _ = run(capsys, str(tmp_path / "h.ptsh"))
     assert code == 7 and "nobody knows what was there before it began" in out
-    in_flight = np.concatenate([MAP, write(3, 4, 7, 1, 100), write(5, 0, 7)])
-    assert not complete(History((in_flight,))).known, "its value is not known, and others may have read it"
+
+
+def test_store_in_flight_is_judged_by_who_found_it():
+    """It names its value from its begin on, its frame never."""
+    ring = np.concatenate([MAP, write(3, 4, 7, 1, 100), write(5, 0, 7, 0, 101)])
+    for seen, verdict in [
+        ([], "ok"), ([read(6, 9, 7, 1, 101)], "ok"), ([read(6, 9, 7, 1, 102)], "violation"),
+        ([read(6, 9, 7, 1, 101), read(10, 11, 7, 1, 100)], "violation"), ([read(6, 9, 7, 2, 101)], "violation"),
+    ]:
+        found = check_history(complete(history([[ring], seen])))
+        assert (found.verdict, found.checked) == (verdict, found.operations)
 
 
 def test_state_of_a_burst_is_whole_or_not_there():

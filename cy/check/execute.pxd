@@ -54,19 +54,18 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
         return False
     rcu_backpressure(c, &m.rcu[RCU_TABLES])
     rcu_backpressure(c, &m.rcu[RCU_HW])
-    e = record_begin(c, verb, o.start, m.end_page if verb == VERB_EXIT else o.end, lines)
+    if verb == VERB_WRITE or (verb == VERB_GUP_FAST and o.arg & 1):
+        value = fresh_value(c)
+    e = record_begin(c, verb, o.start, m.end_page if verb == VERB_EXIT else o.end, lines, value)
     if refcounted and not mmget_not_zero(m):
         refcounted = False
         status = -ESRCH
     elif verb == VERB_READ:
         status = do_access(c, m, o.start, False, &value, &incarnation)
     elif verb == VERB_WRITE:
-        value = fresh_value(c)
         status = do_access(c, m, o.start, True, &value, &incarnation)
     elif verb == VERB_GUP_FAST:
         e.aux = <uint32_t>(o.arg & 1)
-        if e.aux:
-            value = fresh_value(c)
         status = do_gup_fast(c, m, o.start, e.aux != 0, &value, &incarnation)
     elif verb == VERB_DONTNEED:
         status = do_dontneed(c, m, o.start, o.end)
@@ -90,9 +89,8 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
     else:
         pt_report(c, ORACLE_PROGRESS, 0, b"there is no operation a", 0, verb, 0)
         status = -EINVAL
-    if status == 0:
-        e.value = value
-        e.incarnation = incarnation
+    e.value = value if status == 0 else 0
+    e.incarnation = incarnation if status == 0 else 0
     if refcounted:
         mmput(c, m)
     record_end(c, e, status)

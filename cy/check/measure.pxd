@@ -101,7 +101,7 @@ cdef inline void _measure_record(cpu *c, measure_share *s) noexcept nogil:
     for i in range(s.turns):
         if not record_room(c, 0):
             c.shared.nr_events = 0
-        e = record_begin(c, VERB_READ, i, i + 1, 0)
+        e = record_begin(c, VERB_READ, i, i + 1, 0, 0)
         record_end(c, e, 0)
     c.shared.nr_events = 0
 

@@ -1,6 +1,7 @@
 # Recording: one 64-byte line per operation in the worker's ring, which the parent maps too.
 #
-# The line exists before the operation starts, with t1 == 0, so that a crash shows what was in flight.
+# The line exists before the operation starts, with t1 == 0, so that a crash shows what was in flight, and with the value
+# that it stores, so that others that read it before the crash can be judged.
 # Context: own cpu. The ring is private to the worker until it parks; its stores are bare.
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -21,8 +22,9 @@ cdef inline uint32_t walk_lines(uint64_t nr_pages) noexcept nogil:
 cdef inline bint record_room(cpu *c, uint32_t lines) noexcept nogil:
     return c.shared.nr_events + 1 + lines <= c.ring_events
 
-# Context: record_room said yes.
-cdef inline event *record_begin(cpu *c, uint32_t verb, uint64_t start, uint64_t end, uint32_t lines) noexcept nogil:
+# Context: record_room said yes. `value`: what the operation stores, or 0.
+cdef inline event *record_begin(cpu *c, uint32_t verb, uint64_t start, uint64_t end, uint32_t lines,
+                               uint64_t value) noexcept nogil:
     cdef event *e = &c.events[c.shared.nr_events]
     prefetchw(e + PREFETCH_LINES)            # behind the end of the ring it asks for what it will not get
     c.verb = verb
@@ -31,7 +33,7 @@ cdef inline event *record_begin(cpu *c, uint32_t verb, uint64_t start, uint64_t 
     e.t1 = 0
     e.start = start
     e.end = end
-    e.value = 0
+    e.value = value
     e.incarnation = 0
     e.seq = c.seq
     e.status = 0
