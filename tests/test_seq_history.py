@@ -75,7 +75,7 @@ def test_what_the_rules_take_as_possible_is_refuted():
 
 
 def test_what_is_refuted_beside_frees_has_no_execution():
-    """One side only: which frames a free has marked is left to the rules."""
+    """By a second automaton. One side only: it lets writes map the zero page too."""
     refuted = 0
     for seed in range(300):
         ops, final = small_history(Random(seed), "rrwwwfdmmpp", 3)

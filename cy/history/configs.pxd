@@ -34,6 +34,8 @@ cdef inline uint64_t _hash(const config *c) noexcept nogil:
     cdef uint64_t h = c.done * <uint64_t>0x9E3779B97F4A7C15ULL
     cdef uint32_t i
     h = (h ^ c.zero_until ^ (h >> 29)) * <uint64_t>0xD6E8FEB86659FD93ULL
+    h = (h ^ c.write_until ^ (h >> 29)) * <uint64_t>0xD6E8FEB86659FD93ULL
+    h = (h ^ c.freed ^ (h >> 29)) * <uint64_t>0x9E3779B97F4A7C15ULL
     h = (h ^ (<uint64_t>c.entry << 8 | c.map) ^ (h >> 29)) * <uint64_t>0x9E3779B97F4A7C15ULL
     for i in range(MAX_STALE):
         h = (h ^ c.stale[i]) * <uint64_t>0xD6E8FEB86659FD93ULL

@@ -5,13 +5,13 @@
 # then only rules A and E matter, and both are exact. All other pages are searched.
 from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.shm cimport event
+from cy.base.shm cimport VERB_GUP_FAST, event
 from cy.check.data_discards cimport discards_since
 from cy.check.data_register cimport register_life
 from cy.check.data_scan cimport data_is_walk, data_kind, walk_word
 from cy.check.data_types cimport (
-    CHANGE_KEEPS, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MET_HOLE, PAGE_ABSENT,
-    PAGE_ANON, PAGE_ZERO, changes, data_is_write, data_oracle, data_page, data_report, discards)
+    CHANGE_KEEPS, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, FREES, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MET_HOLE,
+    PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, changes, data_is_write, data_oracle, data_page, data_report, discards)
 from cy.history.search cimport SEARCH_UNKNOWN, SEARCH_VIOLATION, search_run
 from cy.history.types cimport (
     DOES_RANGE, ENTRY_FRAME, ENTRY_NONE, ENTRY_ZERO, MAY_FRAME, MAY_ZERO, NO_OP, SAW_ABSENT, SAW_ALLOWED, SAW_FORBIDDEN, SAW_FRAME,
@@ -86,16 +86,17 @@ cdef inline void _report(data_oracle *o, decider *x, const data_page *p) noexcep
 # The page's operations by t0: its own entries, what its group shares, and walks. Of the dontneeds between
 # two of the others one is enough: the page is empty after it, whatever the rest does.
 cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const discards *d) noexcept nogil:
-    cdef uint64_t i = p.first, end = p.first + p.nr, k = 0, w = 0, m = 0, t, until = 0
+    cdef uint64_t i = p.first, end = p.first + p.nr, k = 0, w = 0, m = 0, f = 0, t, until = 0
+    cdef uint64_t nr_frees = d.nr_frees if d.nr_lazy != 0 else 0       # who would look at their marks?
     cdef bint emptied = False
     cdef const event *e
     s.nr_ops = 0
-    if not (search_room(s, <void **>&s.ops, &s.cap_ops, p.nr + d.n + d.maps.n + o.nr_gwalks, sizeof(page_op))
+    if not (search_room(s, <void **>&s.ops, &s.cap_ops, p.nr + d.n + d.maps.n + nr_frees + o.nr_gwalks, sizeof(page_op))
             and _fill_frames(o, s, d)):
         return False
     while True:
         while i < end and data_kind(o.sorted[i]) != 0:
-            i += 1              # it is among the discards and changes
+            i += 1              # it is among the discards, changes and frees
         while w < o.nr_gwalks and (p.page < o.gwalks[w].start or p.page >= o.gwalks[w].end):
             w += 1
         t = o.sorted[i].t0 if i < end else <uint64_t>-1
@@ -107,6 +108,12 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
             _add_change(s, &d.maps, m)
             m += 1
             continue
+        if f < nr_frees and d.f0[f] <= t and (k == d.n or d.f0[f] <= d.t0[k]):
+            until = d.f1[f] if d.f1[f] > until else until
+            emptied = False
+            _add(s, d.f0[f], d.f1[f], DOES_RANGE).kind = FREES
+            f += 1
+            continue
         if k < d.n and d.t0[k] <= t:
             if d.kind[k] & MAPS:
                 until = d.t1[k] if d.t1[k] > until else until
@@ -114,7 +121,7 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
                 m += 1
                 _add_range(s, d, k)
             elif (d.kind[k] != (DISCARD | DISCARD_SURE) or d.t0[k] <= until or d.t1[k] >= t
-                    or (m < d.maps.n and d.t1[k] >= d.maps.t0[m])):
+                    or (m < d.maps.n and d.t1[k] >= d.maps.t0[m]) or (f < nr_frees and d.t1[k] >= d.f0[f])):
                 _add_range(s, d, k)
             elif not emptied:
                 emptied = True
@@ -147,7 +154,9 @@ cdef inline bint _fill_frames(data_oracle *o, page_search *s, const discards *d)
         f = &s.frames[i]
         f.last = o.lives[i].last
         f.since = discards_since(d, f.last)
+        f.last_store = o.lives[i].last_store
         f.ended = o.lives[i].carried
+        f.lazy = o.lives[i].lazy
     return True
 
 cdef inline page_op *_add(page_search *s, uint64_t t0, uint64_t t1, uint32_t what) noexcept nogil:
@@ -161,6 +170,8 @@ cdef inline page_op *_add(page_search *s, uint64_t t0, uint64_t t1, uint32_t wha
     op.may = 0
     op.wanted = 0
     op.optional = 0
+    op.stores = 0
+    op.cached = 0
     return op
 
 cdef inline void _add_range(page_search *s, const discards *d, uint64_t k) noexcept nogil:
@@ -186,6 +197,8 @@ cdef inline void _add_access(data_oracle *o, page_search *s, const event *e) noe
     cdef bint write = data_is_write(e)
     cdef page_op *op = _add(s, e.t0, e.t1, SAW_NOTHING)
     op.may = MAY_FRAME if write else MAY_ZERO
+    op.stores = write
+    op.cached = e.verb != VERB_GUP_FAST
     op.wanted = MAP_RW if write else MAP_RO | MAP_RW
     if e.status == 0:
         op.what = SAW_FRAME if e.incarnation else SAW_ZERO

@@ -2,10 +2,15 @@
 #
 # The page: its mapping (hole, read-only, writable), its entry (nothing, the zero page, a frame), and translations that
 # discards ended and that live until the first discard returns which came by since. Each operation takes effect at
-# one instant of its interval: a discard ends what is there; mmap and munmap also change the mapping; an access
-# uses what the entry or a living translation gives; a walk looks at the entry. Any access that may do so
-# installs, at any instant of its interval: reads the zero page, writes a frame in place of nothing or the
+# one instant of its interval: a discard ends what is there; mmap and munmap also change the mapping, and mprotect does
+# nothing else: translations that allow stores live until it returns. An access
+# uses what the entry or a living translation gives, a gup_fast the entry only; a walk looks at the entry. Any access that
+# may do so installs, at any instant of its interval: reads the zero page, writes a frame in place of nothing or the
 # zero page, each frame once.
+#
+# A free marks the frame. Memory pressure (`discard`) may end it if a free that marked it returned no earlier than the last
+# store to it began (I39). Whether a store came first or the free did does not matter beyond that: a store that
+# began before the free returned may have used a translation that was dirty already.
 #
 # What a frame contains is a question for itself: accesses may use their translation as late as they like, so that rule A
 # of cy/check/data.pxd decides it for each incarnation alone. Here an access only has to meet its frame.
@@ -19,16 +24,17 @@
 # after its first use must have ended; a state that ends a frame which is needed later is dropped.
 #
 # Not modelled: that an access installs nothing any more once it took effect; which pages a dontneed of several ones
-# found unmapped, if it reports -ENOMEM; which frames a free has marked: here memory pressure (`discard`) may end any of
-# them, and the rules of the oracle say which it may not.
+# found unmapped, if it reports -ENOMEM; that a free or mprotect which succeeded met no hole: rule E knows; that a discard
+# lets a frame be that is pinned.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.check.data_group cimport data_ctz
-from cy.check.data_types cimport DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, MAP_HOLE, MAP_RW, MAPS
+from cy.check.data_types cimport DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, FREES, MAP_HOLE, MAP_RW, MAPS
 from cy.check.sort cimport span, span_sort
 from cy.history.configs cimport configs_add, configs_clear
 from cy.history.types cimport (
-    DOES_RANGE, ENTRY_FRAME, ENTRY_NONE, ENTRY_UNNAMED, ENTRY_ZERO, MAX_STALE, MAY_FRAME, MAY_ZERO, NO_OP,
-    SAW_ABSENT, SAW_FRAME, SAW_NOTHING, SAW_PRESENT, SAW_ZERO, config, config_set, page_op, page_search, search_room)
+    DOES_RANGE, ENTRY_FRAME, ENTRY_NONE, ENTRY_UNNAMED, ENTRY_ZERO, MAX_STALE, MAY_FRAME, MAY_ZERO, NO_OP, SAW_ABSENT, SAW_FRAME,
+    SAW_NOTHING, SAW_PRESENT, SAW_ZERO, STALE_FRAME, STALE_RO, config, config_set, frame_span, page_op, page_search,
+    search_room)
 
 cdef enum:
     SEARCH_OK = 0
@@ -101,6 +107,8 @@ cdef inline bint _prepare(page_search *s, uint32_t maps, uint32_t entry, uint32_
         if maps >> i & 1 and (entry == ENTRY_NONE or i != 0):
             c.done = 0
             c.zero_until = 0
+            c.write_until = 0
+            c.freed = s.frames[entry - ENTRY_FRAME].lazy if entry >= ENTRY_FRAME else 0
             c.entry = entry
             c.map = <uint32_t>1 << i
             _forget(&c)
@@ -155,19 +163,21 @@ cdef inline void _begin(page_search *s, uint32_t i) noexcept nogil:
 # Does the page show what the operation reports?
 cdef inline bint _sees(const page_op *op, const config *c, uint64_t now) noexcept nogil:
     if op.what == SAW_FRAME:
-        return c.entry == op.entry or (c.stale[0] != 0 and _is_stale(c, op.entry))
+        if c.entry == op.entry:
+            return not op.stores or c.map == MAP_RW or c.write_until >= now
+        return op.cached and c.stale[0] != 0 and _is_stale(c, op.entry, op.stores != 0)
     if op.what == SAW_ZERO:
-        return c.entry == ENTRY_ZERO or c.zero_until >= now
+        return c.entry == ENTRY_ZERO or (op.cached and c.zero_until >= now)
     if op.what == SAW_PRESENT:
         return c.entry != ENTRY_NONE
     if op.what == SAW_ABSENT:
         return c.entry == ENTRY_NONE
     return (c.map & op.wanted) != 0
 
-cdef inline bint _is_stale(const config *c, uint32_t entry) noexcept nogil:
+cdef inline bint _is_stale(const config *c, uint32_t entry, bint stores) noexcept nogil:
     cdef uint32_t i
     for i in range(MAX_STALE):
-        if c.stale[i] == entry:
+        if c.stale[i] == entry or (not stores and c.stale[i] == (entry | STALE_RO)):
             return True
     return False
 
@@ -274,11 +284,13 @@ cdef inline void _keep(page_search *s, const config *c, uint64_t bit, uint64_t n
     x.done &= ~bit
     if x.zero_until < now:
         x.zero_until = 0
+    if x.write_until < now:
+        x.write_until = 0
     if x.stale[0] != 0:
         _forget(&x)
         for i in range(MAX_STALE):
             k = c.stale[i]
-            if k != 0 and s.frames[k - ENTRY_FRAME].last >= now:
+            if k != 0 and s.frames[(k & STALE_FRAME) - ENTRY_FRAME].last >= now:
                 x.stale[n] = k
                 n += 1
     _add(s, &s.next, &x)
@@ -292,41 +304,60 @@ cdef inline bint _visit(page_search *s, config *c, uint32_t slot, uint32_t map, 
     c.done |= <uint64_t>1 << slot
     if op.kind & DISCARD_IF_MAPPED and c.map == MAP_HOLE:
         return True
+    if op.kind & FREES:
+        if c.entry >= ENTRY_UNNAMED and c.freed <= op.t1:
+            c.freed = op.t1 + 1
+        return True
     if op.kind & DISCARD_LAZY:
-        return c.entry >= ENTRY_UNNAMED and _end_frame(s, c, op.t1, now)
+        return _is_marked(s, c) and _end_frame(s, c, op.t1, now)
     if op.kind & DISCARD and not _discard(s, c, op.t1, now):
         return False
     if map != 0:
+        if c.entry >= ENTRY_FRAME and c.map == MAP_RW and map != MAP_RW and c.write_until < op.t1:
+            c.write_until = op.t1
         c.map = map
     return True
+
+# Has a free marked the frame, and no store that began after its return taken that back?
+cdef inline bint _is_marked(const page_search *s, const config *c) noexcept nogil:
+    if c.entry < ENTRY_FRAME:
+        return c.entry == ENTRY_UNNAMED and c.freed != 0
+    return s.frames[c.entry - ENTRY_FRAME].last_store < c.freed
 
 # End what the page holds. When the discard returns, what others ended before is gone from all TLBs as well.
 cdef inline bint _discard(page_search *s, config *c, uint64_t until, uint64_t now) noexcept nogil:
     cdef uint32_t i
     for i in range(MAX_STALE):
-        if c.stale[i] != 0 and s.frames[c.stale[i] - ENTRY_FRAME].last > until:
+        if c.stale[i] != 0 and s.frames[(c.stale[i] & STALE_FRAME) - ENTRY_FRAME].last > until:
             return False
     if c.entry == ENTRY_ZERO or c.zero_until > until:
         c.zero_until = until
     return _end_frame(s, c, until, now)
 
-# End the frame that the page may hold; it can be used until `until`.
+# End the frame that the page may hold; it can be used until `until`, for stores only through translations that allow them.
 cdef inline bint _end_frame(page_search *s, config *c, uint64_t until, uint64_t now) noexcept nogil:
-    cdef uint32_t i = 0
+    cdef uint32_t i = 0, stale = c.entry
+    cdef uint64_t write_until = until if c.map == MAP_RW or c.write_until > until else c.write_until
+    cdef const frame_span *f
     if c.entry >= ENTRY_FRAME:
-        if s.frames[c.entry - ENTRY_FRAME].last > until:
+        f = &s.frames[c.entry - ENTRY_FRAME]
+        if f.last > until or (f.last_store > now and f.last_store > write_until):
             return False
-        if s.frames[c.entry - ENTRY_FRAME].last >= now:
+        if write_until < now:
+            stale |= STALE_RO
+        if f.last >= now:
             while i < MAX_STALE and c.stale[i] != 0:
                 i += 1
             if i == MAX_STALE:
                 s.gave_up = 1
                 return False
-            while i > 0 and c.stale[i - 1] < c.entry:
+            while i > 0 and c.stale[i - 1] < stale:
                 c.stale[i] = c.stale[i - 1]
                 i -= 1
-            c.stale[i] = c.entry
+            c.stale[i] = stale
     c.entry = ENTRY_NONE
+    c.write_until = 0
+    c.freed = 0
     return True
 
 # Frames that may be installed now, if they were not before.
@@ -346,7 +377,7 @@ cdef inline void _find_candidates(page_search *s, uint64_t now) noexcept nogil:
 cdef inline bint _is_unused(const page_search *s, const config *c, uint32_t entry) noexcept nogil:
     cdef uint64_t left = s.observers & c.done
     cdef uint32_t slot
-    if c.stale[0] != 0 and _is_stale(c, entry):
+    if c.stale[0] != 0 and _is_stale(c, entry, False):
         return False
     while left:
         slot = data_ctz(left)

@@ -1,5 +1,5 @@
 # Structs of the history checker, and memory for them. What it decides: cy/history/search.pxd.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from cy.check.sort cimport span
 
@@ -28,6 +28,8 @@ cdef enum:
 
 cdef enum:
     MAX_STALE = 4           # ended frames that later operations still use
+    STALE_RO = 0x80000000   # with a frame: what is left of its translations only reads
+    STALE_FRAME = 0x7fffffff
     NO_OP = 0xffffffff
 
 # One operation, as one page sees it.
@@ -40,16 +42,21 @@ cdef struct page_op:
     uint32_t may            # MAY_ZERO or MAY_FRAME
     uint32_t wanted         # set of MAP_* that the operation must meet, 0: any
     uint32_t optional       # it may as well have done nothing
-    uint32_t pad
+    uint16_t stores         # SAW_FRAME: it needs a translation that allows it
+    uint16_t cached         # SAW_FRAME, SAW_ZERO: it may use a TLB, and so what a discard has ended
 
 # One state that the page can be in, given what ended so far.
 #
 # done: open operations, by slot, that took effect or saw what they report.
 # zero_until: a zero page that a discard ended can be used until this time.
-# stale: frames that discards ended, which operations still to come use; descending, then zeroes.
+# write_until: until then the frame's translations may allow stores, although its mapping does not.
+# freed: t1 + 1 of the last one of the frees that marked the frame; 0: none, 1: before the history.
+# stale: frames that discards ended, which operations still to come use, with STALE_RO; descending, then zeroes.
 cdef struct config:
     uint64_t done
     uint64_t zero_until
+    uint64_t write_until
+    uint64_t freed
     uint32_t entry
     uint32_t map            # one of MAP_*
     uint32_t stale[4]
@@ -65,8 +72,10 @@ cdef struct config_set:
 # When a frame is used, and when it can have been installed.
 cdef struct frame_span:
     uint64_t last           # greatest t0
+    uint64_t last_store     # ... of a store, 0: none
     uint64_t since          # behind the begin of a discard that would surely have ended it too early
-    uint64_t ended          # one of its operations returned
+    uint32_t ended          # one of its operations returned
+    uint32_t lazy           # a free before the history may have marked it
 
 # The search of one page.
 cdef struct page_search:
