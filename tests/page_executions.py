@@ -1,7 +1,7 @@
 """Every execution of one page, by brute force: what the history checker must agree with.
 
 Nothing here knows the engine or the checker. A history is a list of ``Op``; ``possible`` tries every order of every
-step of every operation: reads and writes, by hardware and through pins, mmap, munmap, dontneed, free, memory
+step of every operation: reads and writes, by hardware and through pins, mmap, munmap, mprotect, dontneed, free, memory
 pressure and walks, with their failures, holes, the zero page, fresh frames, and translations that live on until a flush.
 """
 
@@ -22,7 +22,7 @@ HOLE, READ_ONLY, WRITABLE = "hole", "ro", "rw"
 class Op(NamedTuple):
     """One operation on the page. ``frame`` 0: the zero page. ``seen``: what a walk saw. ``worker``: who did it.
 
-    ``writable``: what mmap makes of the page, and whether a gup_fast stores.
+    ``writable``: what mmap and mprotect make of the page, and whether a gup_fast stores.
     """
 
     t0: int
@@ -122,6 +122,11 @@ def _steps(ops: list[Op], i: int, state: State) -> Iterator[State]:
             yield _done(_ended(state, i), i)._replace(pressed=state.pressed | {state.entry})
     elif op.verb is Verb.MUNMAP:
         yield _done(_visited(state, i), i)._replace(mapping=HOLE)
+    elif op.verb is Verb.MPROTECT:
+        if op.status != 0:
+            yield _done(state, i)
+        if state.mapping != HOLE:
+            yield _done(_protected(state, i, op.writable), i)
     elif op.status == 0:
         yield _done(_visited(state, i), i)._replace(mapping=WRITABLE if op.writable else READ_ONLY, era=i)
     else:
@@ -144,6 +149,15 @@ def _ended(state: State, i: int) -> State:
         return state
     eras = {None, *([state.era] if state.mapping == WRITABLE else ()), *(x[1] for x in state.living if x[0] == state.entry)}
     return state._replace(entry=("none",), lazy=False, living=state.living | {(state.entry, era, i) for era in eras})
+
+
+def _protected(state: State, i: int, writable: bool) -> State:
+    """Mprotect i; translations that allow stores live until it returns."""
+    if writable == (state.mapping == WRITABLE):
+        return state
+    if writable:
+        return state._replace(mapping=WRITABLE, era=i)
+    return state._replace(mapping=READ_ONLY, living=state.living | {(state.entry, state.era, i)})
 
 
 def _access(ops: list[Op], i: int, state: State) -> Iterator[State]:
@@ -213,6 +227,9 @@ FLAVOURS = (
     {"read": 3, "write": 4, "free": 3, "discard": 4},
     {"read": 2, "write": 4, "free": 2, "discard": 2, "dontneed": 1, "walk": 1, "gup_fast": 1},
     {"read": 2, "write": 2, "gup_fast": 4, "dontneed": 2, "mmap": 1, "discard": 1},
+    {"read": 2, "write": 5, "mprotect": 4, "faulting": 2},
+    {"read": 1, "write": 4, "mprotect": 3, "dontneed": 2, "free": 1, "discard": 2},
+    {"write": 4, "gup_fast": 2, "mprotect": 3, "munmap": 1, "mmap": 1, "noprotect": 2},
 )
 
 
@@ -223,7 +240,7 @@ def random_history(rng: Random, most: int = 8) -> tuple[list[Op], Start, tuple |
     workers = rng.randint(1, 4)
     owner = [rng.randrange(workers) for _ in kinds]
     stamps = _stamps(rng, owner)
-    start: Start = rng.choice([(WRITABLE, None, 0)] * 4 + [(WRITABLE, 0, 0), (WRITABLE, 1, 90), (HOLE, None, 0), (READ_ONLY, 0, 0)])
+    start: Start = rng.choice([(WRITABLE, None, 0)] * 4 + [(WRITABLE, 0, 0), (WRITABLE, 1, 90), (HOLE, None, 0), (READ_ONLY, 0, 0), (READ_ONLY, 1, 90)])
     if "free" in flavour and start[0] == HOLE:
         start = (WRITABLE, None, 0)     # that a free met none is not asked beside changes of the mapping
     frames = rng.randint(1, 3)
@@ -246,8 +263,10 @@ def random_history(rng: Random, most: int = 8) -> tuple[list[Op], Start, tuple |
             ops.append(Op(*times, Verb.WALK, owner[i], seen=rng.random() < 0.5))
         elif kind == "mmap":
             ops.append(Op(*times, Verb.MMAP, owner[i], writable=rng.random() < 0.7))
-        elif kind == "nomap":
-            ops.append(Op(*times, Verb.MMAP, owner[i], -ENOMEM))
+        elif kind == "mprotect":
+            ops.append(Op(*times, Verb.MPROTECT, owner[i], writable=rng.random() < 0.5))
+        elif kind in ("nomap", "noprotect"):
+            ops.append(Op(*times, Verb.MMAP if kind == "nomap" else Verb.MPROTECT, owner[i], -ENOMEM))
         elif kind == "hole":
             ops.append(Op(*times, Verb.DONTNEED, owner[i], -ENOMEM))
         elif kind in ("faulting", "failing"):
@@ -287,6 +306,9 @@ def lived_history(rng: Random, most: int = 8) -> tuple[list[Op], Start, tuple | 
         elif op.verb is Verb.DONTNEED:
             ops[i] = op._replace(status=0 if mapping != HOLE else -ENOMEM)
             entry = None
+        elif op.verb is Verb.MPROTECT:
+            ops[i] = op._replace(status=0 if mapping != HOLE else -ENOMEM)
+            mapping = HOLE if mapping == HOLE else WRITABLE if op.writable else READ_ONLY
         elif op.verb is Verb.FREE:
             marked = True
         elif op.verb is Verb.DISCARD:
@@ -329,7 +351,7 @@ def rings_of(ops: list[Op]) -> list[np.ndarray]:
         access = op.verb in ACCESSES
         row = event(
             op.verb, op.t0, op.t1, PAGE, inc=FRESH | op.frame if access and op.frame else 0, value=op.value, status=op.status,
-            aux=int(op.writable) if op.verb in (Verb.MMAP, Verb.GUP_FAST) else 0, present=seen)
+            aux=int(op.writable) if op.verb in (Verb.MMAP, Verb.MPROTECT, Verb.GUP_FAST) else 0, present=seen)
         rings.setdefault(op.worker, []).append(row)
     return [np.concatenate(ring) for _, ring in sorted(rings.items())]
 

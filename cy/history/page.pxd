@@ -102,7 +102,8 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
         t = o.sorted[i].t0 if i < end else <uint64_t>-1
         if w < o.nr_gwalks and o.gwalks[w].t0 < t:
             t = o.gwalks[w].t0
-        if m < d.maps.n and d.maps.made[m] & CHANGE_KEEPS and d.maps.t0[m] <= t and (k == d.n or d.maps.t0[m] <= d.t0[k]):
+        if (m < d.maps.n and d.maps.made[m] & CHANGE_KEEPS and d.maps.t0[m] <= t and (k == d.n or d.maps.t0[m] <= d.t0[k])
+                and (f == nr_frees or d.maps.t0[m] <= d.f0[f])):
             until = d.maps.t1[m] if d.maps.t1[m] > until else until
             emptied = False
             _add_change(s, &d.maps, m)
