@@ -152,12 +152,12 @@ def _ended(state: State, i: int) -> State:
 
 
 def _protected(state: State, i: int, writable: bool) -> State:
-    """Mprotect i; translations that allow stores live until it returns."""
-    if writable == (state.mapping == WRITABLE):
-        return state
+    """Mprotect i; translations that allow stores, also to what others ended, live until it returns if it forbids them."""
     if writable:
-        return state._replace(mapping=WRITABLE, era=i)
-    return state._replace(mapping=READ_ONLY, living=state.living | {(state.entry, state.era, i)})
+        return state if state.mapping == WRITABLE else state._replace(mapping=WRITABLE, era=i)
+    old = {(what, era, i) for what, era, _ in state.living if era is not None}
+    new = {(state.entry, state.era, i)} if state.mapping == WRITABLE else set()
+    return state._replace(mapping=READ_ONLY, living=state.living | old | new)
 
 
 def _access(ops: list[Op], i: int, state: State) -> Iterator[State]:

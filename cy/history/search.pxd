@@ -3,7 +3,7 @@
 # The page: its mapping (hole, read-only, writable), its entry (nothing, the zero page, a frame), and translations that
 # discards ended and that live until the first discard returns which came by since. Each operation takes effect at
 # one instant of its interval: a discard ends what is there; mmap and munmap also change the mapping, and mprotect does
-# nothing else: translations that allow stores live until it returns. An access
+# nothing else: translations that allow stores live until the first one returns that came by since and forbids them. An access
 # uses what the entry or a living translation gives, a gup_fast the entry only; a walk looks at the entry. Any access that
 # may do so installs, at any instant of its interval: reads the zero page, writes a frame in place of nothing or the
 # zero page, each frame once.
@@ -28,7 +28,7 @@
 # lets a frame be that is pinned.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.check.data_group cimport data_ctz
-from cy.check.data_types cimport DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, FREES, MAP_HOLE, MAP_RW, MAPS
+from cy.check.data_types cimport DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, FREES, MAP_HOLE, MAP_RO, MAP_RW, MAPS
 from cy.check.sort cimport span, span_sort
 from cy.history.configs cimport configs_add, configs_clear
 from cy.history.types cimport (
@@ -312,10 +312,20 @@ cdef inline bint _visit(page_search *s, config *c, uint32_t slot, uint32_t map, 
         return _is_marked(s, c) and _end_frame(s, c, op.t1, now)
     if op.kind & DISCARD and not _discard(s, c, op.t1, now):
         return False
+    if map == MAP_RO and not op.kind & DISCARD and not _forbid_stores(s, c, op.t1):
+        return False
     if map != 0:
-        if c.entry >= ENTRY_FRAME and c.map == MAP_RW and map != MAP_RW and c.write_until < op.t1:
-            c.write_until = op.t1
         c.map = map
+    return True
+
+# The mapping becomes read-only. When the mprotect returns, no TLB allows stores any more, not even to what others ended.
+cdef inline bint _forbid_stores(const page_search *s, config *c, uint64_t until) noexcept nogil:
+    cdef uint32_t i
+    for i in range(MAX_STALE):
+        if c.stale[i] != 0 and not c.stale[i] & STALE_RO and s.frames[c.stale[i] - ENTRY_FRAME].last_store > until:
+            return False
+    if c.entry >= ENTRY_FRAME and (c.map == MAP_RW or c.write_until > until):
+        c.write_until = until
     return True
 
 # Has a free marked the frame, and no store that began after its return taken that back?
