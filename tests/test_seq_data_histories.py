@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from page_events import discard, dontneed, event, free, mmap, mprotect, write
 from page_histories import possible, small_history
 from page_simulation import Simulation
+from rules import check_bursts, check_history
 
-from ptstress._engine_stress import check_bursts, check_history
 from ptstress.vocabulary import Verb
 
 MAP = mmap(1, 2, 0, 1024)

@@ -5,8 +5,8 @@ from errno import EFAULT, EINVAL, ENOMEM, ESRCH
 import numpy as np
 import pytest
 from page_events import FRESH, dontneed, event, free, gup_fast, mmap, mprotect, munmap, read, walk, write
+from rules import check_bursts, check_history
 
-from ptstress._engine_stress import check_bursts, check_history
 from ptstress.vocabulary import Verb
 
 

@@ -5,9 +5,8 @@ from random import Random
 import pytest
 from page_events import FRESH, discard, free, mmap, munmap, read, write
 from page_simulation import Simulation
+from rules import check_bursts
 from test_seq_data_oracle import FAR, MAP, verdict
-
-from ptstress._engine_stress import check_bursts
 
 #: rule: (invariant, a history that breaks it, its twin that does not)
 TWINS = {

@@ -29,15 +29,12 @@ from cy.base.shm cimport (
     VERB_FREE, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_READ, VERB_SYNC, VERB_WALK, VERB_WRITE, event, op, report, shm_header,
     shm_worker)
 from cy.check.census cimport check_quiescent
-from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init
-from cy.check.data_types cimport MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, observe_t
+from cy.check.data_types cimport MAP_RO, MAP_RW
 from cy.check.execute cimport drain, execute
 from cy.check.judge cimport judge, judge_all, judge_destroy, judge_forget_overlaps, judge_init, judge_reset, judge_share
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_table_bytes, machine_wire
 from cy.check.measure cimport (
     MEASURE_CYCLE, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_STAMPS, MEASURE_WRITE, measure, measure_run)
-from cy.check.overlap cimport overlaps_count
-from cy.check.sort cimport upper_bound
 from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, mix, stream
 from cy.check.worker cimport (
     JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, worker)
@@ -60,7 +57,6 @@ cdef extern from "sys/mman.h" nogil:
         MAP_NORESERVE
 
 include "module.pxi"
-include "data.pxi"
 include "config.pxi"
 include "describe.pxi"
 include "explore.pxi"

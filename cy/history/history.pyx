@@ -2,13 +2,15 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 from cy.base.cpu cimport cpu
 from cy.base.geometry cimport PAGE_SHIFT
-from cy.base.shm cimport MAX_CPUS, MAX_REPORTS, event, report, shm_header
+from cy.base.shm cimport MAX_CPUS, MAX_REPORTS, NR_VERBS, event, report, shm_header
 from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init
 from cy.check.data_table cimport data_page_get
 from cy.check.data_types cimport (
-    PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page, data_room, mapping, observe_t)
+    GROUP_SHIFT, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page, data_room, mapping, observe_t)
+from cy.check.overlap cimport overlaps_count
 from cy.check.sort cimport upper_bound
 from cy.history.page cimport decider, page_decide
 from cy.history.types cimport search_free
@@ -36,29 +38,43 @@ cdef int observe_final(void *ctx, uint64_t page, uint64_t *incarnation, uint64_t
 
 
 cdef class _Checker:
-    """One oracle, its reports, and the search behind it."""
+    """Oracles, one for each shard, their reports, and the search behind them."""
 
-    cdef data_oracle oracle
+    cdef data_oracle *oracles
+    cdef uint32_t shards
     cdef decider decider
     cdef cpu *reporter
     cdef shm_header *header
+    cdef uint64_t overlaps[576]         # NR_VERBS squared
 
-    def __cinit__(self):
+    def __cinit__(self, uint32_t shards):
+        cdef uint32_t i
+        memset(self.overlaps, 0, sizeof(self.overlaps))
+        self.oracles = <data_oracle *>calloc(shards, sizeof(data_oracle))
         self.reporter = <cpu *>calloc(1, sizeof(cpu))
         self.header = <shm_header *>calloc(1, sizeof(shm_header))
-        if not data_oracle_init(&self.oracle, 0, 1) or self.reporter == NULL or self.header == NULL:
+        if self.oracles == NULL or self.reporter == NULL or self.header == NULL:
             raise MemoryError("no memory for the history checker")
+        self.shards = shards
         self.reporter.header = self.header
+        for i in range(shards):
+            if not data_oracle_init(&self.oracles[i], i, shards):
+                raise MemoryError("no memory for the history checker")
 
     def __dealloc__(self):
-        data_oracle_destroy(&self.oracle)
+        cdef uint32_t i
+        for i in range(self.shards):
+            data_oracle_destroy(&self.oracles[i])
         search_free(&self.decider.search)
+        free(self.oracles)
         free(self.reporter)
         free(self.header)
 
-    cdef int start(self, const uint64_t[:, ::1] maps, const uint64_t[:, ::1] pages) except -1:
-        """The address space before the history."""
-        cdef data_oracle *o = &self.oracle
+    cdef int start(self, maps_before, pages_before) except -1:
+        """The address space before the history. Context: one shard."""
+        cdef const uint64_t[:, ::1] maps = _rows(maps_before)
+        cdef const uint64_t[:, ::1] pages = _rows(pages_before)
+        cdef data_oracle *o = self.oracles
         cdef data_page *p
         cdef uint32_t number
         cdef Py_ssize_t i
@@ -80,10 +96,12 @@ cdef class _Checker:
             p.lazy = 1          # nobody says whether a free has marked it
         return 0
 
-    cdef int run(self, list rings, const uint64_t[:, ::1] final, const uint64_t[::1] final_numbers, bint seen) except -1:
+    cdef int burst(self, list rings, final, uint32_t shift) except -1:
+        """Check one burst in all shards, one after the other. ``final``: rows, or None."""
         cdef event *at[64]
         cdef uint64_t counts[64]
-        cdef const uint64_t[::1] view
+        cdef const uint64_t[::1] view, numbers
+        cdef const uint64_t[:, ::1] rows
         cdef final_pages f
         cdef uint32_t i, nr = <uint32_t>len(rings)
         cdef observe_t observe = NULL
@@ -94,18 +112,43 @@ cdef class _Checker:
             view = keep[i]
             at[i] = <event *>&view[0] if view.shape[0] else NULL
             counts[i] = view.shape[0] // (sizeof(event) // 8)
-        if seen:
+        f.nr = 0
+        if final is not None:
+            by_page = _rows(final)
+            by_page = by_page[np.argsort(by_page[:, 0], kind="stable")]
+            rows = by_page
+            numbers = np.ascontiguousarray(by_page[:, 0])
+            f.nr = rows.shape[0]
+            f.rows = &rows[0, 0] if f.nr else NULL
+            f.page = &numbers[0] if f.nr else NULL
             observe = observe_final
-        f.nr = final.shape[0]
-        f.rows = &final[0, 0] if f.nr else NULL
-        f.page = &final_numbers[0] if f.nr else NULL
         with nogil:
-            data_oracle_burst(&self.oracle, self.reporter, at, counts, nr, observe, &f)
+            for i in range(self.shards):
+                data_oracle_burst(&self.oracles[i], self.reporter, at, counts, nr, observe, &f)
+                overlaps_count(at, counts, nr, shift, i, self.shards, self.overlaps)
         return 0
 
     cdef dict violation(self, uint64_t i):
         cdef report *r = &self.header.reports[i]
         return {"invariant": r.invariant, "page": r.addr >> PAGE_SHIFT, "a": r.a, "b": r.b, "what": r.what.decode()}
+
+    cdef dict verdict(self):
+        """What all bursts so far gave."""
+        cdef uint64_t checked = 0, unchecked = 0, violations = 0, i
+        for i in range(self.shards):
+            checked += self.oracles[i].checked
+            unchecked += self.oracles[i].unchecked
+            violations += self.oracles[i].violations
+        return {
+            "checked": checked,
+            "unchecked": unchecked,
+            "nr_violations": violations,
+            "violations": [self.violation(i) for i in range(min(violations, <uint64_t>MAX_REPORTS))],
+        }
+
+
+cdef object _rows(rows):
+    return np.ascontiguousarray(rows, np.uint64).reshape(-1, 3)
 
 
 def check(rings: list, maps, pages, final=None, task_pages: int = 0, search: bool = True, budget: int = BUDGET) -> dict:
@@ -122,26 +165,39 @@ def check(rings: list, maps, pages, final=None, task_pages: int = 0, search: boo
     undecided_page, and for the first page on which a search failed: failed (page, t0, t1 of the operation that
     cannot end, entries and maps that were possible there), or None.
     """
-    cdef _Checker c = _Checker()
+    cdef _Checker c = _Checker(1)
     cdef decider *d = &c.decider
-    last = np.zeros((0, 3), np.uint64) if final is None else np.ascontiguousarray(final, np.uint64).reshape(-1, 3)
-    last = last[np.argsort(last[:, 0], kind="stable")]
-    c.oracle.task_pages = task_pages
+    c.oracles.task_pages = task_pages
     d.search.budget = budget
     if search:
-        c.oracle.decide = page_decide
-        c.oracle.decide_ctx = d
-    c.start(np.ascontiguousarray(maps, np.uint64).reshape(-1, 3), np.ascontiguousarray(pages, np.uint64).reshape(-1, 3))
-    c.run(list(rings), last, np.ascontiguousarray(last[:, 0]), final is not None)
-    nr = c.oracle.violations
-    return {
-        "checked": c.oracle.checked,
-        "unchecked": c.oracle.unchecked,
-        "nr_violations": nr,
-        "violations": [c.violation(i) for i in range(min(nr, MAX_REPORTS))],
+        c.oracles.decide = page_decide
+        c.oracles.decide_ctx = d
+    c.start(maps, pages)
+    c.burst(list(rings), final, GROUP_SHIFT)
+    return c.verdict() | {
         "searched": d.searched,
         "undecided": d.undecided,
         "undecided_page": d.undecided_page,
         "failed": {"page": d.failed_page, "t0": d.failed_t0, "t1": d.failed_t1, "entries": d.entries, "maps": d.maps}
         if d.nr_failed else None,
     }
+
+
+def check_bursts(bursts: list, pages_per_table: int = 512, shards: int = 1) -> dict:
+    """Check a history of several bursts with the rules alone, from an empty address space on, as a run does.
+
+    ``bursts``: pairs (rings, final) as in ``check``; final None only for the last one. ``pages_per_table`` is a power
+    of two. Returns checked, unchecked, nr_violations, violations (at most 32), overlaps[verb, verb]: how often two
+    operations met on one table. ValueError: bad argument.
+    """
+    if pages_per_table < 1 or pages_per_table & (pages_per_table - 1):
+        raise ValueError(f"pages_per_table {pages_per_table}: expected a power of two")
+    if shards < 1:
+        raise ValueError(f"shards {shards}: expected at least 1")
+    if any(final is None for _, final in bursts[:-1]):
+        raise ValueError("only the last burst may go without its final pages")
+    cdef _Checker c = _Checker(shards)
+    for rings, final in bursts:
+        c.burst(list(rings), final, pages_per_table.bit_length() - 1)
+    overlaps = np.array([c.overlaps[i] for i in range(NR_VERBS * NR_VERBS)], np.uint64).reshape(NR_VERBS, NR_VERBS)
+    return c.verdict() | {"overlaps": overlaps}

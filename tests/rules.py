@@ -1,0 +1,23 @@
+"""The rules of the data oracle on bursts of tests, with the pages at the end as a dict: page -> (incarnation, value)."""
+
+import numpy as np
+
+from ptstress._history import check_bursts as check_rows
+
+Final = dict[int, tuple[int, int]] | None
+Burst = tuple[list[np.ndarray], Final]
+
+
+def check_bursts(bursts: list[Burst], pages_per_table: int = 512, shards: int = 1) -> dict:
+    """As ``ptstress._history.check_bursts``; (0, 0) is the zero page."""
+    return check_rows([(rings, rows_of(final)) for rings, final in bursts], pages_per_table, shards)
+
+
+def check_history(rings: list[np.ndarray], pages_per_table: int = 512, final: Final = None) -> dict:
+    """One burst from an empty address space on."""
+    return check_bursts([(rings, final)], pages_per_table)
+
+
+def rows_of(final: Final) -> np.ndarray | None:
+    """Rows (page, incarnation, value); None if nobody looked."""
+    return None if final is None else np.array([(page, *held) for page, held in final.items()], np.uint64).reshape(-1, 3)
