@@ -12,6 +12,7 @@ from ptstress.model.geometry import Geometry
 from ptstress.operation import Op
 from ptstress.pages import global_page, local_page
 from ptstress.program import Program
+from ptstress.vocabulary import Verb
 
 MOST_CHANGES = 4
 MOST_BRANCHES = 4

@@ -17,19 +17,21 @@ from ptstress.errors import PtstressError
 from ptstress.fuzz_containment import Executor, Stopped
 from ptstress.fuzz_example import Failure, FuzzExample
 from ptstress.model.geometry import Geometry
-from ptstress.operation import Op, exit_mm
+from ptstress.operation import PROTECTING, Op, exit_mm
 from ptstress.pages import local_page
 from ptstress.program import Program
 from ptstress.schemes import SCHEMES
 from ptstress.strategies import TINY, Bits, knobs, programs
-from ptstress.vocabulary import ACCESSES, OPERATIONS
+from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
 
 #: A smaller program fails in other schedules: it gets at least so many. First few for each, until the program is
 #: small or so much of the time is over; then more, for what fails seldom.
 STAGES = ((0.6, 150), (1.0, 800))
 SHRINK_CALLS = 1500
 MAX_OPERATIONS, MAX_BRANCHES = 64, 64
-MAX_ARG = 3
+MAX_ARG = 1
+#: Verbs whose ``arg`` means something; the text of a program has no other.
+WITH_ARG = (*PROTECTING, Verb.GUP_FAST)
 _KEY = b"shrink"
 #: What Hypothesis finds under the key itself it takes for shrunk already; what it finds here it shrinks.
 _TO_SHRINK = _KEY + b".secondary"
@@ -171,6 +173,7 @@ def _operations(draw: st.DrawFn, pages: int, mms: int) -> Op:
     verb, arg = OPERATIONS[kind // (MAX_ARG + 1)], kind % (MAX_ARG + 1)
     place, length = draw(st.integers(0, mms * pages - 1)), draw(st.integers(0, pages))
     length = 1 if verb in ACCESSES else length
+    arg = arg if verb in WITH_ARG else 0
     mm, start = divmod(place, pages)
     op = exit_mm() if verb is Verb.EXIT else Op(verb, start, min(start + length, pages), arg)
     return op.moved(mm)
