@@ -14,7 +14,7 @@ from libc.errno cimport EINVAL
 from libc.stdint cimport uint64_t
 from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32, plain_load32, plain_store32, smp_store_release, xchg
 from cy.base.bugs cimport BUG, BUG_M15_DIRTY
-from cy.base.cpu cimport count, cpu
+from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport PT_DIRTY, pte_pfn, pte_present, pte_special
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport C_LAZYFREED, C_LAZYFREE_KEPT
@@ -60,6 +60,7 @@ cdef inline void _try_to_unmap_one(cursor *cur, unmap_batch *batch, uint64_t add
     p = &m.pages[pte_pfn(seen)]
     if not plain_load32(&p.lazyfree):
         return
+    delay_point(c)                      # what was seen may be old by now: only what the exchange returns counts
     # ptep_get_and_clear. [PT-021] pairs with: the flush, deferred or not. A full barrier: what is looked at below is
     # looked at with the entry gone.
     pte = xchg(ptep, 0)
