@@ -10,12 +10,15 @@ from cy.check.data_discards cimport discards_since
 from cy.check.data_register cimport register_life
 from cy.check.data_scan cimport data_is_walk, data_kind, walk_word
 from cy.check.data_types cimport (
-    CHANGE_KEEPS, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_SURE, FREES, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MET_HOLE,
-    PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, changes, data_is_write, data_oracle, data_page, data_report, discards)
+    CHANGE_KEEPS, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, MAP_HOLE, MAP_RO, MAP_RW, MAPS,
+    MAPS_IF_MAPPED, MAPS_SURE, MET_HOLE, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, changes, data_is_write, data_oracle, data_page, data_report, discards)
 from cy.history.search cimport SEARCH_UNKNOWN, SEARCH_VIOLATION, search_run
 from cy.history.types cimport (
     DOES_RANGE, ENTRY_FRAME, ENTRY_NONE, ENTRY_ZERO, MAY_FRAME, MAY_ZERO, NO_OP, SAW_ABSENT, SAW_ALLOWED, SAW_FORBIDDEN, SAW_FRAME,
     SAW_NOTHING, SAW_PRESENT, SAW_ZERO, frame_span, page_op, page_search, search_room)
+
+cdef enum:
+    KINDS = DISCARD | DISCARD_IF_MAPPED | DISCARD_LAZY | DISCARD_SURE | MAPS | MAPS_IF_MAPPED | MAPS_SURE | MET_HOLE     # that the search knows
 
 # What a checker hands to its oracles, and what it gets back.
 cdef struct decider:
@@ -116,6 +119,8 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
             f += 1
             continue
         if k < d.n and d.t0[k] <= t:
+            if d.kind[k] & ~<uint64_t>KINDS:
+                return False
             if d.kind[k] & MAPS:
                 until = d.t1[k] if d.t1[k] > until else until
                 emptied = False
