@@ -28,6 +28,8 @@ from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
 #: small or so much of the time is over; then more, for what fails seldom.
 STAGES = ((0.6, 150), (1.0, 800))
 SHRINK_CALLS = 1500
+#: So many operations are left out at once, then fewer.
+CHUNKS = (64, 4, 2, 1)
 MAX_OPERATIONS, MAX_BRANCHES = 64, 64
 MAX_ARG = 1
 #: Verbs whose ``arg`` means something; the text of a program has no other.
@@ -69,8 +71,12 @@ def examples(
 
 
 def shrink(executor: Executor, failure: Failure, seconds: float) -> Failure:
-    """The simplest example that Hypothesis finds in so much time, and which fails in the same way. Raises ``Stopped``."""
-    begin, simplest = time.monotonic(), failure
+    """The simplest example that Hypothesis finds in so much time, and which fails in the same way. Raises ``Stopped``.
+
+    Operations that do not matter are left out first: Hypothesis spends hundreds of executions on a long program.
+    """
+    begin = time.monotonic()
+    simplest = _leave_out(executor, failure, begin + seconds * STAGES[0][0])
     for share, executions in STAGES:
         simplest = _shrink_once(executor, simplest, executions, begin + seconds * share)
     return simplest
@@ -93,6 +99,34 @@ def _shrink_once(executor: Executor, failure: Failure, executions: int, deadline
     if alike.stopped:
         raise Stopped("stopped")
     return alike.simplest
+
+
+def _leave_out(executor: Executor, failure: Failure, deadline: float) -> Failure:
+    """Without the sections, then the stretches of operations, that the failure does not need; the prefix is section 0."""
+    alike = _Alike(executor, failure, STAGES[0][1], deadline)
+    program, knobs_ = failure.example.program, failure.example.knobs
+    sections = [program.prefix, *program.branches]
+    try:
+        for size in CHUNKS:
+            for number in range(len(sections)):
+                end = len(sections[number])
+                while end > 0:
+                    begin = max(end - size, 0)
+                    without = [*sections]
+                    without[number] = sections[number][:begin] + sections[number][end:]
+                    if alike.fails((_program(without), knobs_)):
+                        sections = without
+                    end = begin
+    except _Enough:
+        pass
+    if alike.stopped:
+        raise Stopped("stopped")
+    return alike.simplest
+
+
+def _program(sections: Sequence[tuple[Op, ...]]) -> Program:
+    prefix, *branches = sections
+    return Program(branches=tuple(ops for ops in branches if ops) or ((),), prefix=prefix)
 
 
 class _Enough(KeyboardInterrupt):
