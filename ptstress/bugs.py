@@ -201,6 +201,22 @@ BUGS = (
         "canaries/M10-mprotect",
     ),
     Bug(
+        "M11-mprotect",
+        "mprotect takes the write bit by a load and a store: a D bit that hardware sets in between is lost, and so is the write",
+        "the rule that Linux keeps by ptep_modify_prot_start",
+        "read-modify-write that is not atomic",
+        ("data", "model"),
+        "prefix: mmap(p0..p4); write(p1); free(p1); t0: mprotect(p1, ro); discard(p1) | t1: write(p1); read(p1)",
+    ),
+    Bug(
+        "M11-age",
+        "age clears A by a load and a store: a D bit that hardware sets in between is lost, and so is the write",
+        "the kind of Linux 6d332747fa5f",
+        "read-modify-write that is not atomic",
+        ("data", "model"),
+        "prefix: mmap(p0..p4); write(p1); free(p1); read(p1); t0: age(p1); discard(p1) | t1: write(p1); read(p1)",
+    ),
+    Bug(
         "M15-lock-order",
         "the fast detach waits for the pmd_table's lock with the table's lock held, against the slow one: a deadlock",
         "the rule that Linux 6375e95f381e keeps by a trylock",

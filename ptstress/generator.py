@@ -27,7 +27,8 @@ HOT_PAGES = 6
 #: How often each verb is drawn.
 WEIGHTS = (
     (Verb.READ, 2), (Verb.WRITE, 4), (Verb.WALK, 1), (Verb.DONTNEED, 4), (Verb.MUNMAP, 1), (Verb.MMAP, 1),
-    (Verb.FREE, 2), (Verb.DISCARD, 2), (Verb.GUP_FAST, 2), (Verb.MPROTECT, 1),
+    (Verb.FREE, 2), (Verb.DISCARD, 2), (Verb.GUP_FAST, 2), (Verb.MPROTECT, 1), (Verb.POPULATE, 1),
+    (Verb.AGE, 1),
 )
 
 
@@ -77,7 +78,7 @@ class _Generator:
         start, end = self._range()
         if verb is Verb.MMAP:
             return mmap(start, end, writable=self.rng.random() < 0.75)
-        return Op(verb, start, end, self.rng.randrange(2) if verb is Verb.MPROTECT else 0)
+        return Op(verb, start, end, self.rng.randrange(2) if verb in (Verb.MPROTECT, Verb.POPULATE) else 0)
 
     def _range(self) -> tuple[int, int]:
         kind = self.rng.randrange(4)

@@ -29,6 +29,8 @@ _VERBS = (
     (Verb.MMAP, "map a range, in place of what is there"),
     (Verb.MUNMAP, "unmap a range, free tables of all levels"),
     (Verb.DONTNEED, "discard a range; reclaim sync frees the pte_tables that it empties"),
+    (Verb.POPULATE, "fault a range in, for reading or for writing"),
+    (Verb.AGE, "look which pages of a range were accessed since they were aged last"),
     (Verb.MPROTECT, "let a range be written, or not; splits and merges mappings"),
     (Verb.FREE, "give the pages of a range to reclaim, until they are written again"),
     (Verb.DISCARD, "memory pressure: drop the pages of a range that are free and were not written since"),

@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ptstress.model import AddressSpaces, Follower, compare
 from ptstress.model.geometry import Geometry
 from ptstress.observe import observations
-from ptstress.operation import Op, discard, dontneed, exit_mm, free, gup_fast, mmap, mprotect, munmap, op_array, read, walk, write
+from ptstress.operation import (
+    Op, age, discard, dontneed, exit_mm, free, gup_fast, mmap, mprotect, munmap, op_array, populate, read, walk, write)
 from ptstress.strategies import page_ranges, pages
 
 
@@ -81,6 +82,16 @@ def address_space_machine(
         def munmap(self, pages: tuple[int, int]) -> None:
             """Unmap."""
             self._do(munmap(*pages))
+
+        @rule(pages=short_range, write=st.booleans())
+        def populate(self, pages: tuple[int, int], write: bool) -> None:
+            """Fault pages in."""
+            self._do(populate(*pages, write=write))
+
+        @rule(pages=any_range)
+        def age(self, pages: tuple[int, int]) -> None:
+            """Look which pages are young."""
+            self._do(age(*pages))
 
         @rule(pages=short_range, writable=st.booleans())
         def mprotect(self, pages: tuple[int, int], writable: bool) -> None:

@@ -15,7 +15,7 @@ def observations(lines: np.ndarray) -> list[Observation]:
 def _observation(lines: np.ndarray, at: int) -> Observation:
     event = lines[at]
     bits = 0
-    if event["verb"] == Verb.WALK:
+    if event["verb"] in (Verb.WALK, Verb.AGE):
         following = lines[at + 1 : at + 1 + int(event["lines"])]
         pages = max(0, int(event["end"]) - int(event["start"]))
         bits = int.from_bytes(following.tobytes(), "little") & ((1 << pages) - 1)

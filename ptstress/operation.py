@@ -16,17 +16,17 @@ from ptstress.vocabulary import ACCESSES, MM_SHIFT, OP_DTYPE, Verb
 READ_ONLY, WRITABLE = 0, 1
 #: Verbs that say whether their pages may be written.
 PROTECTING = (Verb.MMAP, Verb.MPROTECT)
-#: Value of ``arg`` for ``gup_fast``.
+#: Value of ``arg`` for ``gup_fast`` and ``populate``.
 LOAD, STORE = 0, 1
 #: How values of ``arg`` are written in a program; the usual one of a verb is not.
 _MODES = {
     (Verb.MMAP, READ_ONLY): ", ro", (Verb.MPROTECT, READ_ONLY): ", ro", (Verb.MPROTECT, WRITABLE): ", rw",
-    (Verb.GUP_FAST, STORE): ", write",
+    (Verb.GUP_FAST, STORE): ", write", (Verb.POPULATE, STORE): ", write",
 }
 
 
 class Op(NamedTuple):
-    """``verb`` on pages ``[start, end)``. ``arg``: mmap, mprotect: 1 if writable; gup_fast: 1 for a store; otherwise 0."""
+    """``verb`` on pages ``[start, end)``. ``arg``: mmap, mprotect: 1 if writable; gup_fast: 1 for a store, populate: to write; otherwise 0."""
 
     verb: Verb
     start: int
@@ -83,6 +83,16 @@ def mmap(start: int, end: int, writable: bool = True) -> Op:
 def mprotect(start: int, end: int, writable: bool = False) -> Op:
     """Let ``[start, end)`` be written, or not."""
     return Op(Verb.MPROTECT, start, end, WRITABLE if writable else READ_ONLY)
+
+
+def populate(start: int, end: int, write: bool = False) -> Op:
+    """Fault ``[start, end)`` in, for reading or for writing."""
+    return Op(Verb.POPULATE, start, end, STORE if write else LOAD)
+
+
+def age(start: int, end: int) -> Op:
+    """Look which pages of ``[start, end)`` were accessed since they were aged last."""
+    return Op(Verb.AGE, start, end)
 
 
 def munmap(start: int, end: int) -> Op:

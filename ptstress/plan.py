@@ -151,7 +151,7 @@ def _serial(step: Step, bits: tuple[int, ...]) -> list[Op]:
     start, end = region_pages(step, bits) or (0, 0)
     if verb is Verb.EXIT:
         start = end = 0
-    op = Op(verb, start, end, int(step.writable) if verb in PROTECTING else 0)
+    op = Op(verb, start, end, int(step.writable) if verb in (*PROTECTING, Verb.POPULATE) else 0)
     return [op.moved(mm) for mm in mms_of(step)]
 
 

@@ -9,9 +9,10 @@ empty.
 
     statement   separated by ``;``, ``|`` or a new line, which mean the same
     read(p3) write(p3) gup_fast(p3)                     one page
-    walk munmap dontneed free discard mmap (p0..p8)     pages from p0 up to, without, p8; or one page
+    walk age munmap dontneed free discard mmap (p0..p8) pages from p0 up to, without, p8; or one page
     mmap(p0..p8, ro)                                    read-only; writable otherwise
     mprotect(p0..p8, ro) mprotect(p0..p8, rw)           read-only, writable
+    populate(p0..p8) populate(p0..p8, write)            fault in, for reading or for writing
     gup_fast(p3, write)                                 store through the pin; a load otherwise
     write(m1:p3) dontneed(m1:p0..p8)                    of mm 1 instead of mm 0
     exit(m0)                                            a whole mm
@@ -43,6 +44,7 @@ _ARGS = {
     Verb.MMAP: {"": WRITABLE, "ro": READ_ONLY, "rw": WRITABLE},
     Verb.MPROTECT: {"ro": READ_ONLY, "rw": WRITABLE},
     Verb.GUP_FAST: {"": LOAD, "write": STORE},
+    Verb.POPULATE: {"": LOAD, "write": STORE},
 }
 _VERB_FORM = f"one of {', '.join(_VERBS)}"
 

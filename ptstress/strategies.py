@@ -132,7 +132,7 @@ def _operation(
     ranges = page_ranges(bits, window, invalid)
     if verb is Verb.EXIT:
         return st.just(exit_mm())
-    if verb in PROTECTING:
+    if verb in (*PROTECTING, Verb.POPULATE):
         return st.tuples(ranges, st.booleans()).map(lambda drawn: Op(verb, *drawn[0], int(not drawn[1])))
     return ranges.map(lambda pair: Op(verb, *pair))
 

@@ -20,6 +20,8 @@ class Verb(IntEnum):
     DONTNEED = 6
     GUP_FAST = 7
     MPROTECT = 8
+    POPULATE = 9
+    AGE = 12
     EXIT = 13
     FREE = 14
     DISCARD = 15
@@ -35,8 +37,8 @@ class Verb(IntEnum):
 STATUS_UNKNOWN = -125
 #: Verbs that are operations on the address space.
 OPERATIONS = (
-    Verb.READ, Verb.WRITE, Verb.WALK, Verb.MMAP, Verb.MUNMAP, Verb.DONTNEED, Verb.GUP_FAST, Verb.MPROTECT, Verb.EXIT,
-    Verb.FREE, Verb.DISCARD,
+    Verb.READ, Verb.WRITE, Verb.WALK, Verb.MMAP, Verb.MUNMAP, Verb.DONTNEED, Verb.GUP_FAST, Verb.MPROTECT,
+    Verb.POPULATE, Verb.AGE, Verb.EXIT, Verb.FREE, Verb.DISCARD,
 )
 #: Those that load from one page or store to it.
 ACCESSES = (Verb.READ, Verb.WRITE, Verb.GUP_FAST)
@@ -68,7 +70,7 @@ OP_DTYPE = np.dtype(
     [("start", "u8"), ("end", "u8"), ("arg", "u8"), ("verb", "u2"), ("flags", "u2"), ("worker", "u4")]
 )
 """One operation: pages ``[start, end)``, global page numbers (``ptstress.pages``). ``arg``: mmap, mprotect: 1 if writable; gup_fast: 1
-for a store. ``worker``: who does it (serial runs)."""
+for a store; populate: 1 to write. ``worker``: who does it (serial runs)."""
 
 EVENT_DTYPE = np.dtype(
     [

@@ -38,6 +38,14 @@ def mprotect(t0: int, t1: int, start: int, end: int, writable: bool, status: int
     return event(Verb.MPROTECT, t0, t1, start, end, aux=int(writable), status=status)
 
 
+def populate(t0: int, t1: int, start: int, end: int, done: int, write: bool = False, status: int = 0) -> np.ndarray:
+    return event(Verb.POPULATE, t0, t1, start, end, value=done, aux=int(write), status=status)
+
+
+def age(t0: int, t1: int, start: int, end: int, young: Iterable[int]) -> np.ndarray:
+    return event(Verb.AGE, t0, t1, start, end, present=list(young))
+
+
 def dontneed(t0: int, t1: int, start: int, end: int | None = None, status: int = 0) -> np.ndarray:
     return event(Verb.DONTNEED, t0, t1, start, end, status=status)
 

@@ -4,11 +4,11 @@ Nothing here knows the engine. ``Simulation`` is one thread that takes one step 
 """
 
 from collections.abc import Iterable, Iterator
-from errno import EFAULT, ENOMEM
+from errno import EFAULT, EINVAL, ENOMEM
 from random import Random
 
 import numpy as np
-from page_events import FRESH, discard, dontneed, event, free, mmap, mprotect, munmap, walk
+from page_events import FRESH, age, discard, dontneed, event, free, mmap, mprotect, munmap, populate, walk
 
 from ptstress.vocabulary import EVENT_DTYPE, Verb
 
@@ -54,7 +54,7 @@ class Simulation:
         return self.now
 
     def _worker(self, w: int, count: int) -> Iterator[None]:
-        ranges = (self._dontneed, self._walk, self._map, self._free, self._discard, self._protect)
+        ranges = (self._dontneed, self._walk, self._map, self._free, self._discard, self._protect, self._populate, self._age)
         kinds = (*(self._access,) * 5, self._gup_fast, *ranges)
         for _ in range(count):
             begin = self._tick()
@@ -279,3 +279,31 @@ class Simulation:
         self._flush(pages)
         self.writer = False
         return mprotect(0, 0, start, end, allow, 0 if upto == end else -ENOMEM)
+
+    def _populate(self, w: int) -> Iterator[None]:
+        """Of a few pages: the others would all have to be known."""
+        start = self.rng.choice(self.pages)
+        end, write, status, done = start + self.rng.randint(1, 3), self.rng.random() < 0.5, 0, 0
+        yield from self._lock()
+        for page in range(start, min(end, self.limit)):
+            vma = self._vma(page)
+            if page not in self.pages or vma is None:
+                status = -ENOMEM
+            elif write and not vma[2]:
+                status = -EINVAL
+            while not status and ((held := self.entries.get(page)) is None or (write and (held is self.ZERO or page in self.protected))):
+                status = self._fault(page, write)
+                yield
+            if status:
+                break
+            done += 1
+            yield
+        self.readers -= 1
+        yield
+        return populate(0, 0, start, end, done, write, status if status or done == end - start else -ENOMEM)
+
+    def _age(self, w: int) -> Iterator[None]:
+        """Of what is there, anything may be young."""
+        row = yield from self._walk(w)
+        present = [int(row["start"][0]) + int(i) for i in np.flatnonzero(np.unpackbits(row[1:].view(np.uint8), bitorder="little"))]
+        return age(0, 0, int(row["start"][0]), int(row["end"][0]), [page for page in present if self.rng.random() < 0.7])

@@ -4,7 +4,7 @@ from errno import EFAULT, EINVAL, ENOMEM, ESRCH
 
 import numpy as np
 import pytest
-from page_events import FRESH, dontneed, event, free, gup_fast, mmap, mprotect, munmap, read, walk, write
+from page_events import FRESH, age, dontneed, event, free, gup_fast, mmap, mprotect, munmap, populate, read, walk, write
 from rules import check_bursts, check_history
 
 from ptstress.vocabulary import Verb
@@ -210,6 +210,31 @@ TWINS = {
         34,
         [MAP, mprotect(3, 4, 0, 2048, False, -ENOMEM), read(5, 6, 7, status=-EFAULT)],
         [MAP, mprotect(3, 4, 0, 2048, False, -ENOMEM), write(5, 6, 7, status=-EFAULT), write(5, 6, 8, 1, 100)],
+    ),
+    "a populated page is missed": (
+        46,
+        [MAP, populate(3, 4, 7, 9, 2), walk(5, 6, 7, 9, [7])],
+        [MAP, populate(3, 4, 7, 9, 1, status=-ENOMEM), walk(5, 6, 7, 9, [7])],
+    ),
+    "populate for writing of what may not be written": (
+        34,
+        [MAP, mprotect(3, 4, 0, 512, False), populate(5, 6, 7, 9, 2, write=True)],
+        [MAP, mprotect(3, 4, 0, 512, False), populate(5, 6, 7, 9, 0, write=True, status=-EINVAL), populate(5, 6, 7, 9, 2)],
+    ),
+    "populate refuses what may be written": (
+        34,
+        [MAP, populate(5, 6, 7, 9, 1, write=True, status=-EINVAL)],
+        [MAP, mprotect(3, 4, 8, 9, False), populate(5, 6, 7, 9, 1, write=True, status=-EINVAL)],
+    ),
+    "populate for reading makes no frame": (
+        31,
+        [MAP, populate(3, 4, 7, 9, 2), read(5, 6, 7, 1)],
+        [MAP, populate(3, 4, 7, 9, 2, write=True), read(5, 6, 7, 1)],
+    ),
+    "a page that is gone is young": (
+        46,
+        [MAP, read(3, 4, 7), dontneed(5, 6, 7), age(7, 8, 0, 512, [7])],
+        [MAP, read(3, 4, 7), dontneed(5, 7, 7), age(7, 8, 0, 512, [7]), age(9, 10, 0, 512, [])],
     ),
     "no memory for a hole": (
         34,

@@ -4,7 +4,7 @@ from errno import EFAULT, EINVAL, ENOMEM
 
 import pytest
 
-from ptstress.model import AddressSpace, Follower, Observation, run, step
+from ptstress.model import AddressSpace, Follower, Observation, Result, run, step
 from ptstress.model.vma import VmaSet
 from ptstress.operation import dontneed, mmap, munmap, op_array, read, walk, write
 
@@ -275,7 +275,7 @@ def test_a_walk_shows_present_pages_and_passes_over_holes():
     space = space_with(mmap(1, 8), munmap(4, 5), write(1), read(3), write(6))
     assert space.apply(walk(0, 16)).bits == 1 << 1 | 1 << 3 | 1 << 6
     assert space.apply(walk(3, 7)).bits == 1 << 0 | 1 << 3
-    assert space.apply(walk(4, 5)) == (0, 0, 0, 0, False)
+    assert space.apply(walk(4, 5)) == Result(0)
 
 
 @pytest.mark.parametrize(

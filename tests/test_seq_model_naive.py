@@ -23,24 +23,36 @@ class Naive:
         self.allows = {}
         self.present = {}
         self.lazy = set()
+        self.protected = set()      # present pages without their write bit
         self.tables = set()
 
     def span(self, level, page):
         size = 1 << self.geometry.shifts[level]
         return range(page // size * size, page // size * size + size)
 
+    def bring_in(self, page, writes):
+        if self.present.get(page, -1) < writes:
+            self.present[page] = bool(writes)
+            self.tables |= {(level, self.span(level, page)[0]) for level in range(self.geometry.table_levels)}
+        if writes:
+            self.protected.discard(page)
+
     def apply(self, op, vmas_before):
         if op.accesses:
-            writes = op.writes
-            if writes:
-                self.lazy.discard(op.start)
-            if self.allows.get(op.start, -1) >= writes and not (self.present.get(op.start, -1) >= writes):
-                self.present[op.start] = writes
-                self.tables |= {(level, self.span(level, op.start)[0]) for level in range(self.geometry.table_levels)}
+            if self.allows.get(op.start, -1) >= op.writes:
+                self.bring_in(op.start, op.writes)
+                if op.writes:
+                    self.lazy.discard(op.start)
         elif op.verb is Verb.MPROTECT:
             for page in takewhile(self.allows.__contains__, range(op.start, op.end)):
+                self.protected |= {page} if self.allows[page] and not op.arg and page in self.present else set()
                 self.allows[page] = op.arg
-        elif op.start < op.end <= self.geometry.pages and op.verb is not Verb.WALK:
+        elif op.verb is Verb.POPULATE:
+            for page in takewhile(lambda page: self.allows.get(page, -1) >= op.arg, range(op.start, op.end)):
+                if op.arg and page in self.protected:
+                    self.lazy.discard(page)
+                self.bring_in(page, op.arg)
+        elif op.start < op.end <= self.geometry.pages and op.verb not in (Verb.WALK, Verb.AGE, Verb.POPULATE):
             if op.verb is Verb.FREE:
                 self.lazy |= {page for page in range(op.start, op.end) if self.present.get(page)}
                 return
@@ -50,6 +62,7 @@ class Naive:
             self.lazy -= dropped
             for page in dropped:
                 self.present.pop(page, None)
+                self.protected.discard(page)
             if op.verb is Verb.DISCARD:
                 return
             if op.verb is Verb.DONTNEED:

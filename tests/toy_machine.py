@@ -7,7 +7,7 @@ its busted variants are what it must refuse. It shares no code with the model's 
 
 import itertools
 from collections.abc import Iterator, Sequence
-from errno import EFAULT, ENOMEM
+from errno import EFAULT, EINVAL, ENOMEM
 from random import Random
 
 from ptstress.model import AddressSpace, Observation
@@ -274,6 +274,29 @@ class Toy:
             self._flush(pages)
         self.writer = False
         out.append(Observation(0 if len(pages) == op.end - op.start else -ENOMEM))
+
+    def _populate(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
+        status = done = 0
+        yield from self._down_read()
+        for page in range(op.start, op.end):
+            if page not in self.allows or (op.arg and not self.allows[page]):
+                status = -EINVAL if page in self.allows else -ENOMEM
+                break
+            while page not in (self.writable if op.arg else self.frames):
+                before = self.frames.get(page)
+                yield
+                yield from self._lock(page)
+                if self.frames.get(page) is before:
+                    yield from self._install(page, before, bool(op.arg))
+                self.locked.discard(page)
+            done += 1
+            yield
+        self.readers -= 1
+        out.append(Observation(status, value=done))
+
+    def _age(self, _cpu: int, _op: Op, out: list[Observation]) -> Steps:
+        yield
+        out.append(Observation(0))
 
     def _zap(self, pages: Sequence[int]) -> Steps:
         for page in pages:

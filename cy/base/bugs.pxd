@@ -12,6 +12,8 @@ cdef enum:
     BUG_M01_RECYCLED = 11    # vma_start_read does not look whose VMA it has counted itself on
     BUG_M07_EXIT = 12        # exit tears the mm down while operations are still in it
     BUG_M10_MPROTECT = 15  # mprotect returns without a flush
+    BUG_M11_MPROTECT = 16  # mprotect takes the write bit by load and store, so that a D of that moment is lost
+    BUG_M11_AGE = 17     # age clears A by load and store, likewise
     BUG_M01_GUP_PTE = 19  # gup_fast does not look at the leaf entry again after it has pinned (the kind of 70cbc3cc78a9)
     BUG_P02 = 32         # a table's lock dies at the unlink, not after the grace period
     BUG_P05 = 35         # a table is freed without waiting for walkers that hold no lock (2ba99c5e0881)

@@ -24,6 +24,8 @@ cdef enum:
     VERB_DONTNEED = 6
     VERB_GUP_FAST = 7
     VERB_MPROTECT = 8
+    VERB_POPULATE = 9
+    VERB_AGE = 12
     VERB_EXIT = 13
     VERB_FREE = 14
     VERB_DISCARD = 15
@@ -101,7 +103,7 @@ cdef enum:
     C_BATCHED_DRAINS = 103       # times somebody else made up for them under a ptl
 
 # One operation to do, as streams and programs hold it. read, write, gup_fast: [start, start + 1). mmap, mprotect: `arg`
-# is 1 if writable; gup_fast: 1 to store. exit: `start` is the first page of its mm. sync: wait until worker `start` has
+# is 1 if writable; gup_fast: 1 to store; populate: 1 to write. exit: `start` is the first page of its mm. sync: wait until worker `start` has
 # done `end` operations. `worker` matters in serial runs.
 cdef struct op:
     uint64_t start
@@ -115,8 +117,9 @@ cdef struct op:
 #
 # start, end: pages, [start, end).   value: what was written or read.
 # incarnation: of the frame that was used; 0 for the zero page and for failed accesses.
-# status: 0 or -errno.   aux: walk: present pages; mmap, mprotect: 1 if writable; gup_fast: 1 for a store.
-# A walk is followed by one line of verb VERB_NONE for every 512 pages, which holds one bit for each
+# status: 0 or -errno.   aux: walk: present pages; mmap, mprotect: 1 if writable; gup_fast: 1 for a store;
+# populate: 1 for writing, and `value` is the number of pages that were brought in; age: young pages.
+# A walk or an age is followed by one line of verb VERB_NONE for every 512 pages, which holds one bit for each
 # page in its first 512 bits (t0 .. aux): see ptstress/layout.py.
 cdef struct event:
     uint64_t t0

@@ -4,14 +4,14 @@
 # page's own entries) and o.gwalks, both by t0.
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.shm cimport STATUS_UNKNOWN, event
+from cy.base.shm cimport STATUS_UNKNOWN, VERB_POPULATE, event
 from cy.check.data_discards cimport (
     changes_may, discards_add, discards_any, discards_any_hard, discards_begin, discards_finish, discards_join,
     discards_select, discards_since)
 from cy.check.data_maps cimport data_maps_at
 from cy.check.data_presence cimport presence_check, presence_fill
 from cy.check.data_register cimport register_attempt, register_begin, register_carry, register_check, register_op
-from cy.check.data_scan cimport data_kind
+from cy.check.data_scan cimport data_kind, data_populated
 from cy.check.data_succession cimport lazy_can_end, succession_check
 from cy.check.data_types cimport (
     DISCARD, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON, PAGE_UNSEEN, PAGE_ZERO,
@@ -132,12 +132,15 @@ cdef inline bint _page_room(data_oracle *o, const data_page *p, const discards *
 cdef inline uint64_t _take_accesses(data_oracle *o, const data_page *p, const discards *d) noexcept nogil:
     cdef uint64_t i, n = 0, latest = 0, latest_write = 0
     cdef const event *e
-    cdef bint write, mapped = True
+    cdef bint write, populate, mapped = True
+    cdef int status
     for i in range(p.first, p.first + p.nr):
         e = o.sorted[i]
-        if not data_is_access(e):
+        populate = e.verb == VERB_POPULATE
+        if not populate and not data_is_access(e):
             continue
-        write = data_is_write(e)
+        status = data_populated(e, p.page) if populate else e.status
+        write = e.aux == 1 if populate else data_is_write(e)
         latest = e.t1 if e.t1 > latest else latest
         o.a0[o.nr_a] = e.t0
         o.amax[o.nr_a] = latest
@@ -147,14 +150,16 @@ cdef inline uint64_t _take_accesses(data_oracle *o, const data_page *p, const di
             o.w0[o.nr_w] = e.t0
             o.wmax[o.nr_w] = latest_write
             o.nr_w += 1
-        mapped = mapped and _check_mapped(o, p.page, d, e, write)
-        if e.status != 0:
-            if write and e.status == STATUS_UNKNOWN and e.incarnation != 0:
+        mapped = mapped and _check_mapped(o, p.page, d, e, status, write)
+        if status != 0:
+            if write and status == STATUS_UNKNOWN and e.incarnation != 0:
                 register_attempt(o, e.incarnation, e.value, e.t0)
             continue
         o.e0[n] = e.t0
         o.e1[n] = e.t1
         n += 1
+        if populate:
+            continue            # it was there; what it was nobody looked at
         if e.incarnation != 0:
             register_op(o, e.incarnation, e.value, e.t0, e.t1, write)
         elif write or e.value != 0:
@@ -169,20 +174,25 @@ cdef inline void _take_zero(data_oracle *o, uint64_t t0, uint64_t t1) noexcept n
     o.nr_z += 1
 
 # Rule E. Returns False after a report.
-cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d, const event *e, bint write) noexcept nogil:
+cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d, const event *e, int status,
+                               bint write) noexcept nogil:
     cdef uint32_t wanted = MAP_RW if write else MAP_RO | MAP_RW
-    if e.status == STATUS_UNKNOWN:
-        return True
-    if e.status == 0 or e.status == -ENOMEM:
+    if status == STATUS_UNKNOWN or (e.verb == VERB_POPULATE and status == -ENOMEM):
+        return True             # to a populate a hole is ENOMEM too
+    if status == 0 or status == -ENOMEM:
         if not changes_may(&d.maps, o.states, wanted, e.t0, e.t1):
             data_report(o, 34, b"an access (verb a, status b) went to a hole or to a read-only mapping", page,
-                        e.verb, <uint64_t>e.status)
+                        e.verb, <uint64_t>status)
             return False
-    elif not changes_may(&d.maps, o.states, ~wanted & (MAP_HOLE | MAP_RO | MAP_RW), e.t0, e.t1):
+    elif not changes_may(&d.maps, o.states, _refused(e, wanted), e.t0, e.t1):
         data_report(o, 34, b"an access (verb a, status b) failed although the page was mapped for it", page,
-                    e.verb, <uint64_t>e.status)
+                    e.verb, <uint64_t>status)
         return False
     return True
+
+# What the mapping may have been when it refused the access.
+cdef inline uint32_t _refused(const event *e, uint32_t wanted) noexcept nogil:
+    return MAP_RO if e.verb == VERB_POPULATE else ~wanted & (MAP_HOLE | MAP_RO | MAP_RW)
 
 # Rule E for dontneed: 0 tells that all of its range was mapped at once. Context: the discards of the page, or
 # of a stretch that begins with it.

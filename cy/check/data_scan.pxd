@@ -7,8 +7,8 @@ from libc.errno cimport EFAULT, EINVAL, ENOMEM, ESRCH
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.shm cimport (
-    STATUS_UNKNOWN, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_WALK,
-    event)
+    STATUS_UNKNOWN, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP,
+    VERB_POPULATE, VERB_WALK, event)
 from cy.check.record cimport BITS_PER_LINE
 from cy.check.data_exits cimport data_exit_add, data_exits_begin, data_shut_out_add
 from cy.check.data_table cimport data_group_get, data_page_get
@@ -75,8 +75,17 @@ cdef inline uint64_t walk_word(const event *e, uint64_t page) noexcept nogil:
         word |= bits[(at >> 6) + 1] << (64 - shift)
     return word if nr - at >= 64 else word & ((<uint64_t>1 << (nr - at)) - 1)
 
+# Does it say something about each page by a bit? A walk: present. An age: young, and so present.
 cdef inline bint data_is_walk(const event *e) noexcept nogil:
-    return e.verb == VERB_WALK and e.status == 0 and e.lines != 0
+    return (e.verb == VERB_WALK or e.verb == VERB_AGE) and e.status == 0 and e.lines != 0
+
+# What a populate did to a page of its range: 0, or the error that it ended with there.
+cdef inline int data_populated(const event *e, uint64_t page) noexcept nogil:
+    return 0 if e.status == 0 or (e.status != STATUS_UNKNOWN and page - e.start < e.value) else e.status
+
+# The end of the pages that it came to: those that it brought in, and the one that it failed on.
+cdef inline uint64_t _populate_end(const event *e) noexcept nogil:
+    return e.end if e.status == 0 or e.status == STATUS_UNKNOWN or e.value >= e.end - e.start else e.start + e.value + 1
 
 # Its status says whether the range has a hole.
 cdef inline bint data_is_madvise(const event *e) noexcept nogil:
@@ -163,7 +172,9 @@ cdef inline bint _has_rule(const event *e) noexcept nogil:
         return False
     if data_is_access(e):
         return e.status == 0 or e.status == -EFAULT or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
-    if e.verb == VERB_WALK:
+    if e.verb == VERB_POPULATE:
+        return e.status == 0 or e.status == -EINVAL or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
+    if e.verb == VERB_WALK or e.verb == VERB_AGE:
         return e.status == -EINVAL or e.status == STATUS_UNKNOWN or (e.status == 0 and <uint64_t>e.lines * BITS_PER_LINE >= e.end - e.start)
     if e.verb == VERB_DISCARD or e.verb == VERB_EXIT:
         return e.status == 0 or e.status == -EINVAL or e.status == STATUS_UNKNOWN
@@ -183,7 +194,7 @@ cdef inline void _check_arguments(data_oracle *o, const event *e) noexcept nogil
     if e.status == 0 and wrong:
         data_report(o, 34, b"verb a succeeded on an impossible range that ends at page b", e.start, e.verb, e.end)
     if o.task_pages != 0 and not wrong and e.verb != VERB_EXIT:
-        if e.status == -EINVAL and end <= o.task_pages:
+        if e.status == -EINVAL and e.verb != VERB_POPULATE and end <= o.task_pages:
             data_report(o, 34, b"verb a refused a range inside the address space, up to page b", e.start, e.verb, e.end)
         if e.status == 0 and end > o.task_pages:
             data_report(o, 34, b"verb a succeeded past the end of the address space, page b", e.start, e.verb, e.end)
@@ -213,10 +224,11 @@ cdef inline void _take_range(data_oracle *o, const event *e, uint32_t worker) no
             return
         o.claims[o.nr_claims] = e
         o.nr_claims += 1
-    if kind == 0 and not data_is_walk(e):
+    if kind == 0 and not data_is_walk(e) and e.verb != VERB_POPULATE:
         return
-    if e.end - e.start <= SMALL_PAGES:
-        for page in range(e.start, e.end):
+    # A populate worked on each of its pages, however many they are.
+    if e.end - e.start <= SMALL_PAGES or e.verb == VERB_POPULATE:
+        for page in range(e.start, _populate_end(e) if e.verb == VERB_POPULATE else e.end):
             if data_owns(o, page):
                 g = data_page_get(o, page)
                 if g != 0:

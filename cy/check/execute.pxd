@@ -8,8 +8,8 @@ from cy.base.clock cimport sched_yield
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, pt_report
 from cy.base.shm cimport (
-    C_STREAM_DONE, ORACLE_PROGRESS, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_GUP_FAST, VERB_MMAP,
-    VERB_MPROTECT, VERB_MUNMAP, VERB_READ, VERB_WALK, VERB_WRITE, event, op)
+    C_STREAM_DONE, ORACLE_PROGRESS, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_GUP_FAST, VERB_MMAP,
+    VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_READ, VERB_WALK, VERB_WRITE, event, op)
 from cy.check.machine cimport machine, machine_mm
 from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
 from cy.mm.deferred cimport frames_pinned, frames_poll
@@ -17,6 +17,7 @@ from cy.mm.mm_users cimport mmget_not_zero
 from cy.mm.pin cimport page_is_unpinned
 from cy.mm.types cimport mm, page
 from cy.ops.access cimport do_access
+from cy.ops.age cimport do_age
 from cy.ops.discard cimport do_discard
 from cy.ops.dontneed cimport do_dontneed
 from cy.ops.exit cimport do_exit, mmput
@@ -25,6 +26,7 @@ from cy.ops.gup_fast cimport do_gup_fast
 from cy.ops.mmap cimport do_mmap
 from cy.ops.mprotect cimport do_mprotect
 from cy.ops.munmap cimport do_munmap
+from cy.ops.populate cimport do_populate
 from cy.ops.walk cimport do_walk
 from cy.sync.rcu cimport rcu_backpressure, rcu_barrier, rcu_can_advance, rcu_poll
 
@@ -48,7 +50,7 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
     cdef uint64_t value = 0, incarnation = 0
     cdef int status
     # A walk past the end of the address space fails and reports no pages.
-    if verb == VERB_WALK and o.start < o.end and o.end <= m.end_page:
+    if (verb == VERB_WALK or verb == VERB_AGE) and o.start < o.end and o.end <= m.end_page:
         lines = walk_lines(o.end - o.start)
     if not record_room(c, lines):
         return False
@@ -76,6 +78,12 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
     elif verb == VERB_WALK:
         status = do_walk(c, m, o.start, o.end, <uint64_t *>(e + 1), <uint64_t>lines * BITS_PER_LINE, &value)
         e.aux = <uint32_t>value
+    elif verb == VERB_AGE:
+        status = do_age(c, m, o.start, o.end, <uint64_t *>(e + 1), <uint64_t>lines * BITS_PER_LINE, &value)
+        e.aux = <uint32_t>value
+    elif verb == VERB_POPULATE:
+        e.aux = <uint32_t>(o.arg & 1)
+        status = do_populate(c, m, o.start, o.end, (o.arg & 1) != 0, &value)
     elif verb == VERB_MMAP:
         e.aux = <uint32_t>(o.arg & 1)
         status = do_mmap(c, m, o.start, o.end, <uint32_t>(o.arg & 1))
@@ -89,7 +97,7 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
     else:
         pt_report(c, ORACLE_PROGRESS, 0, b"there is no operation a", 0, verb, 0)
         status = -EINVAL
-    e.value = value if status == 0 else 0
+    e.value = value if status == 0 or verb == VERB_POPULATE else 0
     e.incarnation = incarnation if status == 0 else 0
     if refcounted:
         mmput(c, m)

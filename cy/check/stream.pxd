@@ -4,7 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.cpu cimport cpu
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.rng cimport rng_below
-from cy.base.shm cimport VERB_EXIT, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_READ, VERB_WRITE, op
+from cy.base.shm cimport VERB_EXIT, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_POPULATE, VERB_READ, VERB_WRITE, op
 
 cdef enum:
     STREAM_NONE = 0
@@ -67,5 +67,8 @@ cdef inline void _mix_next(cpu *c, mix *x, op *o) noexcept nogil:
         o.start = o.start >> MM_SHIFT << MM_SHIFT
         o.end = o.start
     # In turns: mprotect would find nothing to take away otherwise.
-    o.arg = rng_below(&c.rng, 2) if verb == VERB_GUP_FAST or verb == VERB_MPROTECT else verb == VERB_MMAP
+    if verb == VERB_GUP_FAST or verb == VERB_MPROTECT or verb == VERB_POPULATE:
+        o.arg = rng_below(&c.rng, 2)
+    else:
+        o.arg = verb == VERB_MMAP
     o.verb = verb

@@ -10,7 +10,8 @@ from cy.base.atomics cimport (
     READ_ONCE32, WRITE_ONCE32, cmpxchg, smp_store_release, xchg)
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
-    PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, mk_pte, pte_none, pte_special)
+    PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, mk_pte, pte_none, pte_present,
+    pte_special, pte_write)
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport C_FAULTS, C_RECHECK_LOST, C_WP_LOST
 from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_peek, cursor_unlock
@@ -66,6 +67,20 @@ cdef inline int _handle_pte_fault(cursor *cur, bint write) noexcept nogil:
     if write and pte_special(pte):
         return do_wp_page(cur, pte)
     return _set_access_flags(cur, pte, write)
+
+# Bring the page at cur.addr in, for reading or for writing. Context: between begin and end of the cursor, whose VMA
+# allows it; mmap_lock held for reading; no table locked. Returns 0 when the page was present, and writable if
+# `write`, at some instant; or -ENOMEM.
+cdef inline int faultin_page(cursor *cur, bint write) noexcept nogil:
+    cdef uint64_t pte
+    cdef int rc = 0
+    while rc == FAULT_RETRY:
+        pte = 0
+        if cursor_peek(cur, &pte) and pte_present(pte) and (pte_write(pte) or not write):
+            return 0
+        rc = _handle_pte_fault(cur, write)
+        cur.ops.sleep(cur)
+    return rc
 
 # Fill a hole. The table exists or did exist a moment ago.
 cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:

@@ -15,7 +15,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from cy.base.bugs cimport (
     BUG_M01_GUP_PTE, BUG_M01_RECYCLED, BUG_M07_EXIT, BUG_M07_TABLE, BUG_M09_FREE, BUG_M10_DISCARD, BUG_M10_FRAME,
-    BUG_M10_MPROTECT, BUG_M15_DIRTY, BUG_M15_LOCK_ORDER, BUG_P01, BUG_P02, BUG_P05, BUG_P07, BUG_P13, BUG_P13_LOCAL, BUG_P16,
+    BUG_M10_MPROTECT, BUG_M11_AGE, BUG_M11_MPROTECT, BUG_M15_DIRTY, BUG_M15_LOCK_ORDER, BUG_P01, BUG_P02, BUG_P05, BUG_P07, BUG_P13, BUG_P13_LOCAL, BUG_P16,
     BUG_P17, BUG_P18, BUG_P19, BUG_P20, BUG_P21, BUG_P23, BUG_P24, BUG_P24_BATCH)
 from cy.base.build cimport PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_RCU_XCHG, PT_SCHED, PT_TSAN
 from cy.base.clock cimport now_ns, pt_clock_begin, pt_clock_end
@@ -25,8 +25,8 @@ from cy.base.explorable cimport explorable
 from cy.base.geometry cimport MAX_MMS, PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_init
 from cy.base.hook cimport pt_current_slot, pt_hook, pt_set_current
 from cy.base.shm cimport (
-    C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT,
-    VERB_FREE, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_READ, VERB_SYNC, VERB_WALK, VERB_WRITE, event, op, report, shm_header,
+    C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT,
+    VERB_FREE, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_READ, VERB_SYNC, VERB_WALK, VERB_WRITE, event, op, report, shm_header,
     shm_worker)
 from cy.check.census cimport check_quiescent
 from cy.check.data_types cimport MAP_RO, MAP_RW

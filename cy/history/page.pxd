@@ -5,10 +5,10 @@
 # then only rules A and E matter, and both are exact. All other pages are searched.
 from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.shm cimport VERB_GUP_FAST, event
+from cy.base.shm cimport VERB_GUP_FAST, VERB_POPULATE, VERB_WALK, event
 from cy.check.data_discards cimport discards_since
 from cy.check.data_register cimport register_life
-from cy.check.data_scan cimport data_is_walk, data_kind, walk_word
+from cy.check.data_scan cimport data_is_walk, data_kind, data_populated, walk_word
 from cy.check.data_types cimport (
     CHANGE_KEEPS, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, MAP_HOLE, MAP_RO, MAP_RW, MAPS,
     MAPS_IF_MAPPED, MAPS_SURE, MET_HOLE, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, changes, data_is_write, data_oracle, data_page, data_report, discards)
@@ -145,7 +145,7 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
             if data_is_walk(e):
                 _add_walk(s, e, p.page)
             else:
-                _add_access(o, s, e)
+                _add_access(o, s, e, p.page)
             i += 1
         else:
             return True
@@ -197,16 +197,23 @@ cdef inline void _add_change(page_search *s, const changes *x, uint64_t k) noexc
     op.wanted = MAP_RO | MAP_RW
 
 cdef inline void _add_walk(page_search *s, const event *e, uint64_t page) noexcept nogil:
-    _add(s, e.t0, e.t1, SAW_PRESENT if walk_word(e, page) & 1 else SAW_ABSENT)
+    if walk_word(e, page) & 1:
+        _add(s, e.t0, e.t1, SAW_PRESENT)
+    elif e.verb == VERB_WALK:
+        _add(s, e.t0, e.t1, SAW_ABSENT)         # to an age it may be present and old
 
-cdef inline void _add_access(data_oracle *o, page_search *s, const event *e) noexcept nogil:
-    cdef bint write = data_is_write(e)
+cdef inline void _add_access(data_oracle *o, page_search *s, const event *e, uint64_t page) noexcept nogil:
+    cdef bint populate = e.verb == VERB_POPULATE
+    cdef bint write = e.aux == 1 if populate else data_is_write(e)
     cdef page_op *op = _add(s, e.t0, e.t1, SAW_NOTHING)
     op.may = MAY_FRAME if write else MAY_ZERO
-    op.stores = write
-    op.cached = e.verb != VERB_GUP_FAST
+    op.stores = write and not populate
+    op.cached = e.verb != VERB_GUP_FAST and not populate
     op.wanted = MAP_RW if write else MAP_RO | MAP_RW
-    if e.status == 0:
+    if populate:
+        if data_populated(e, page) == 0:
+            op.what = SAW_PRESENT
+    elif e.status == 0:
         op.what = SAW_FRAME if e.incarnation else SAW_ZERO
         op.entry = ENTRY_FRAME + register_life(o, e.incarnation) if e.incarnation else 0
     elif e.status == -ENOMEM:

@@ -10,7 +10,7 @@
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32, smp_store_release, xchg
-from cy.base.bugs cimport BUG, BUG_M10_MPROTECT, BUG_P17
+from cy.base.bugs cimport BUG, BUG_M10_MPROTECT, BUG_M11_MPROTECT, BUG_P17
 from cy.base.cpu cimport cpu, delay_point
 from cy.base.entry cimport PT_RW, pte_present, pte_write
 from cy.base.geometry cimport PAGE_SHIFT
@@ -100,7 +100,8 @@ cdef inline void _change_pte_range(cursor *cur, mmu_gather *tlb) noexcept nogil:
         if pte_present(pte) and pte_write(pte):
             # ptep_modify_prot_start and _commit: an exchange, because hardware may set A or D at this moment. Whoever finds
             # none in between faults, and waits for the VMA.
-            pte = xchg(ptep, 0)
+            if not BUG(cur.mm.bugs, BUG_M11_MPROTECT):
+                pte = xchg(ptep, 0)
             # [PT-009] pairs with: the hardware walk. [PT-021] pairs with: the flush that follows.
             smp_store_release(ptep, pte & ~PT_RW)
             if not BUG(cur.mm.bugs, BUG_M10_MPROTECT):

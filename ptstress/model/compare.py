@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ptstress.model.result import Observation, agree
+from ptstress.model.result import Observation, agree, is_incarnation
 from ptstress.model.space import AddressSpace
 from ptstress.model.spaces import AddressSpaces
+from ptstress.model.tables import UNNAMED
 from ptstress.operation import Op
 from ptstress.pages import mm_of, page_text
 from ptstress.vocabulary import LEVEL_NAMES, Verb
@@ -26,8 +27,8 @@ class Follower:
         """Do ``op``. Returns ``None`` if the model agrees, or the first difference."""
         predicted = self.space.apply(op)
         why = agree(op, predicted, seen)
-        if why is None and op.writes and seen.status == 0:
-            chosen = [seen.value, *([seen.incarnation] if predicted.fresh else [])]
+        if why is None and op.accesses and (op.writes or predicted.fresh) and seen.status == 0:
+            chosen = [*([seen.value] if op.writes else []), *([seen.incarnation] if predicted.fresh else [])]
             used = [stamp for stamp in chosen if stamp in self._stamps]
             if used:
                 return f"{op}: stamp {used[0]:#x} was used before, expected each to be unique"
@@ -78,9 +79,14 @@ def _compare_pages(parts: list[tuple[int, AddressSpace]], rows: np.ndarray) -> s
         first + p: (PAGE_ANON if i else PAGE_ZERO, i, v) for first, part in parts for p, (i, v) in part.tables.pages()
     }
     for page in sorted(found.keys() | expected.keys()):
-        if found.get(page) != expected.get(page):
+        if found.get(page) != expected.get(page) and not _is_unnamed(found.get(page), expected.get(page)):
             return f"{page_text(page)}: {_page_text(found.get(page))}, expected {_page_text(expected.get(page))}"
     return None
+
+
+def _is_unnamed(found: tuple[int, int, int] | None, expected: tuple[int, int, int] | None) -> bool:
+    """Whether a frame was expected that nobody has accessed, and such a one was found."""
+    return found is not None and expected == (PAGE_ANON, *UNNAMED) and found[1] == found[2] and is_incarnation(found[1])
 
 
 def _page_text(page: tuple[int, int, int] | None) -> str:

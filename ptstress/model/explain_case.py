@@ -1,6 +1,6 @@
 """A concurrent run, made ready for the search in ``explain``: pages become cells, VMAs become segments.
 
-A cell is a page that can be present at all: it is so at the start, or a branch reads or writes it. A
+A cell is a page that can be present at all: it is so at the start, or a branch reads, writes or populates it. A
 segment is a longest run of pages that every range operation but a walk treats alike.
 """
 
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ptstress.model.result import Observation
 from ptstress.model.space import AddressSpace
 from ptstress.model.spaces import AddressSpaces
+from ptstress.model.tables import UNNAMED
 from ptstress.operation import PROTECTING, WRITABLE, Op
 from ptstress.pages import local_page, page_text
 from ptstress.vocabulary import ACCESSES, Verb
@@ -64,9 +65,11 @@ class Case:
         self._parts = dict(space.parts())
         present = {first + page: entry for first, part in self._parts.items() for page, entry in part.tables.pages()}
         touched = {op.start for ops in branches for op in ops if op.verb in ACCESSES}
+        for ops, row in zip(branches, seen, strict=True):
+            touched.update(page for op, o in zip(ops, row, strict=True) for page in _populated(op, o))
         self.pages = sorted(present.keys() | touched)
         self._edges = self._segment_edges(branches)
-        self.segment_of = [self._segment(page) for page in self.pages]
+        self.segment_of = [self.segment(page) for page in self.pages]
         self.branches = [
             tuple(self._task(op, o, b, i, seen, realtime) for i, (op, o) in enumerate(zip(ops, seen[b], strict=True)))
             for b, ops in enumerate(branches)
@@ -74,7 +77,7 @@ class Case:
         self.all_branches = (1 << len(branches)) - 1
         self.start_cells = tuple(self._frame(present.get(page), known) for page in self.pages)
         self.start_segments = tuple(self._allows(page) for page in self._edges[:-1])
-        self.start_labels = {entry[0] for entry in present.values()} if known else set()
+        self.start_labels = {entry[0] for entry in present.values() if entry != UNNAMED} if known else set()
         self.seen_by: dict[int, list[tuple[int, int]]] = {}
         for b, tasks in enumerate(self.branches):
             for task in tasks:
@@ -99,7 +102,8 @@ class Case:
         edges.update(edge for ops in branches for op in ops if op.verb is not Verb.WALK for edge in (op.start, op.end))
         return sorted(edges) + [1 << 64]
 
-    def _segment(self, page: int) -> int:
+    def segment(self, page: int) -> int:
+        """The segment that holds ``page``."""
         return bisect_right(self._edges, page) - 1
 
     def _task(
@@ -108,7 +112,8 @@ class Case:
         if op.verb is Verb.EXIT and o.status == 0 and len(self._parts) > 1:
             # What an exit does to the pages of its mm: it unmaps them all.
             op = Op(Verb.MUNMAP, op.start, op.start + self.limit)
-        lo, hi = bisect_left(self.pages, op.start), bisect_left(self.pages, op.end)
+        end = op.start + o.value if op.verb is Verb.POPULATE else op.end
+        lo, hi = bisect_left(self.pages, op.start), bisect_left(self.pages, end)
         cells = tuple(range(lo, max(lo, hi)))
         expected = self._static_status(op) if o.status != -ESRCH else -ESRCH
         inert = expected is not None
@@ -128,7 +133,7 @@ class Case:
             seen=o,
             index=index,
             cells=cells,
-            segments=(self._segment(op.start), max(self._segment(op.start), self._segment(op.end))),
+            segments=(self.segment(op.start), max(self.segment(op.start), self.segment(op.end))),
             bits=bits,
             needs=tuple(self._ended_before(o, others) if realtime and c != b else 0 for c, others in enumerate(seen)),
             inert=inert,
@@ -149,19 +154,24 @@ class Case:
 
     def _static_status(self, op: Op) -> int | None:
         """The status of an operation that does nothing, whatever the others do; ``None`` if it does something."""
-        if op.verb in ACCESSES or (op.start < op.end and op.end - (op.start - local_page(op.start)) <= self.limit):
+        valid = op.start <= op.end and op.end - (op.start - local_page(op.start)) <= self.limit
+        if op.verb is Verb.AGE:
+            return 0 if valid else -EINVAL
+        if op.verb in ACCESSES or (valid and op.start < op.end):
             return None
         if op.verb is Verb.EXIT:
             return 0 if len(self._parts) > 1 else -EINVAL
-        if op.verb is Verb.MPROTECT and op.start < op.end:
-            return None             # what lies before the end of the address space changes
-        if op.start == op.end and op.verb in (Verb.WALK, Verb.DONTNEED, Verb.MPROTECT, Verb.FREE, Verb.DISCARD):
+        if op.verb in (Verb.MPROTECT, Verb.POPULATE) and op.start < op.end:
+            return None             # what lies before the end of the address space is done
+        if op.start == op.end and op.verb not in (Verb.MMAP, Verb.MUNMAP):
             return 0
         return -ENOMEM if op.verb is Verb.MPROTECT or (op.verb is Verb.MMAP and op.start < op.end) else -EINVAL
 
     def _frame(self, entry: tuple[int, int] | None, known: bool) -> Frame | None:
         if entry is None:
             return None
+        if entry == UNNAMED:
+            return UNBOUND, FRESH, self.all_branches
         incarnation, value = entry
         return (incarnation, value, self.all_branches) if known or not incarnation else (UNBOUND, UNKNOWN, self.all_branches)
 
@@ -190,3 +200,8 @@ class Case:
 
     def _contradict(self, why: str) -> None:
         self.contradiction = self.contradiction or why
+
+
+def _populated(op: Op, seen: Observation) -> range:
+    """Pages that a populate brought in, or may have been about to."""
+    return range(op.start, min(op.end, op.start + seen.value + 1)) if op.verb is Verb.POPULATE else range(0)

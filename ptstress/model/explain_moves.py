@@ -28,7 +28,8 @@ from collections.abc import Iterator
 from errno import EFAULT, ENOMEM
 
 from ptstress.model.explain_case import FRESH, READ_WRITE, READABLE, UNBOUND, UNMAPPED, ZERO_PAGE, Case, Frame, Task
-from ptstress.model.explain_state import RETURNED, Dead, Move, State, has_visited, last_phase, overlap
+from ptstress.model.explain_populate import populate_steps
+from ptstress.model.explain_state import RETURNED, Dead, Move, State, has_visited, last_phase, overlap, replaced
 from ptstress.model.result import is_incarnation, is_value
 from ptstress.vocabulary import Verb
 
@@ -93,7 +94,7 @@ class Moves:
         # The last step of an mmap also sets the VMA.
         sets_vma = verb is Verb.MMAP and state.phase[b] == len(task.cells) - 1
         observed = self._is_observed(state, b, cell)
-        return None if observed or sets_vma else self._zap(state, b, task)
+        return None if observed or sets_vma or verb is Verb.POPULATE else self._zap(state, b, task)
 
     def _is_observed(self, state: State, b: int, cell: int) -> bool:
         """Whether another branch will still look at ``cell``."""
@@ -109,7 +110,7 @@ class Moves:
         hole = state.segments[self.case.segment_of[cell]] == UNMAPPED
         if bit != (state.cells[cell] is not None) and not (hole and not bit):
             return None
-        return state._replace(phase=_set(state.phase, b, done + 1)), (b, task.index, "sees" if bit else "misses", cell)
+        return state._replace(phase=replaced(state.phase, b, done + 1)), (b, task.index, "sees" if bit else "misses", cell)
 
     def _pure_accesses(self, state: State, b: int, task: Task) -> Iterator[tuple[Move, bool]]:
         """Ends of a read, or of a failed access, that change no page; and whether each is eager."""
@@ -143,6 +144,9 @@ class Moves:
                 for after, _, words in self._uses(state, b, task):
                     yield self._complete(after, b), (b, task.index, words, task.cells[0])
             yield from self._fault(state, b, task)
+        elif verb is Verb.POPULATE and state.phase[b] < last_phase(task):
+            if state.phase[b] or not any(t.op.verb is Verb.MMAP for _, t in self._in_progress(state, b)):
+                yield from populate_steps(self.case, state, b, task)
         elif verb is not Verb.WALK:
             if state.phase[b] == 0 and verb is not Verb.DISCARD:
                 yield from self._begin(state, b, task)
@@ -161,7 +165,7 @@ class Moves:
             if after is not None:
                 dead = self._forget(state, b, task)
                 lazy = state.lazy if not task.op.writes or self._precedes_free(state, b, task) else state.lazy - {cell}
-                yield state._replace(cells=_set(state.cells, cell, after), dead=dead, lazy=lazy), frame[0], words
+                yield state._replace(cells=replaced(state.cells, cell, after), dead=dead, lazy=lazy), frame[0], words
         for dead in state.dead:
             stored = dead.clean and task.op.writes and not self._precedes_free(state, b, task)
             if dead.cell == cell and dead.users >> b & 1 and not stored:
@@ -226,18 +230,18 @@ class Moves:
         if not task.op.writes:
             needed = task.seen[:3] == (0, 0, 0) or self._is_observed(state, b, cell)
             if frame is None and allows != UNMAPPED and needed:
-                there = state._replace(cells=_set(state.cells, cell, (ZERO_PAGE, 0, 0)), dead=self._forget(state, b, task))
+                there = state._replace(cells=replaced(state.cells, cell, (ZERO_PAGE, 0, 0)), dead=self._forget(state, b, task))
                 yield there, (b, task.index, "faults in", cell)
         elif (frame is None or frame[0] == ZERO_PAGE) and allows == READ_WRITE:
             fresh = (UNBOUND, FRESH, 0)
             after = self._access(state, b, task, fresh) if task.seen.status == 0 else None
             if after is not None:
-                there = state._replace(cells=_set(state.cells, cell, after), dead=self._forget(state, b, task))
+                there = state._replace(cells=replaced(state.cells, cell, after), dead=self._forget(state, b, task))
                 yield self._complete(there, b), (b, task.index, "faults in and writes", cell)
             if self._is_observed(state, b, cell) or task.seen.status == -EFAULT:
                 # What it fails on came later; or the zero page is in its TLB, where it stays until the write is done.
                 dead = self._forget(state, b, task, but_zero=True)
-                there = state._replace(cells=_set(state.cells, cell, fresh), dead=dead)
+                there = state._replace(cells=replaced(state.cells, cell, fresh), dead=dead)
                 yield there, (b, task.index, "faults in", cell)
 
     def _begin(self, state: State, b: int, task: Task) -> Iterator[Move]:
@@ -257,7 +261,7 @@ class Moves:
         if verb is Verb.MUNMAP:
             bare = (UNMAPPED,) * (last - first)
             segments = state.segments[:first] + bare + state.segments[last:]
-            yield state._replace(segments=segments, phase=_set(state.phase, b, 1)), (b, task.index, "removes the VMAs", -1)
+            yield state._replace(segments=segments, phase=replaced(state.phase, b, 1)), (b, task.index, "removes the VMAs", -1)
         else:
             yield self._zap(state, b, task)
 
@@ -284,7 +288,7 @@ class Moves:
 
     @staticmethod
     def _pass(state: State, b: int) -> State:
-        return state._replace(phase=_set(state.phase, b, state.phase[b] + 1))
+        return state._replace(phase=replaced(state.phase, b, state.phase[b] + 1))
 
     def _protect(self, state: State, b: int, task: Task) -> Iterator[Move]:
         first, last = task.segments
@@ -317,7 +321,7 @@ class Moves:
             state = state._replace(segments=segments)
         if not task.cells:
             return self._complete(state, b), step
-        return state._replace(phase=_set(state.phase, b, phase)), step
+        return state._replace(phase=replaced(state.phase, b, phase)), step
 
     def _clear(self, state: State, b: int, task: Task, cell: int) -> State:
         frame = state.cells[cell]
@@ -331,7 +335,7 @@ class Moves:
         clean = task.op.verb is Verb.DISCARD
         dead = state.dead | {Dead(cell, (*frame[:2], 0), b, users, clean)} if users else state.dead
         late = frozenset(l for l in state.late if l[0] != cell) if state.late else state.late
-        return state._replace(cells=_set(state.cells, cell, None), dead=dead, lazy=state.lazy - {cell}, late=late)
+        return state._replace(cells=replaced(state.cells, cell, None), dead=dead, lazy=state.lazy - {cell}, late=late)
 
     def _flush(self, state: State, b: int) -> State:
         """Branch ``b`` returns: what it cleared stays usable for accesses in flight only."""
@@ -356,7 +360,7 @@ class Moves:
 
     def _complete(self, state: State, b: int) -> State:
         """Branch ``b`` goes on to its next operation."""
-        pos = _set(state.pos, b, state.pos[b] + 1)
+        pos = replaced(state.pos, b, state.pos[b] + 1)
         dead = state.dead
         if dead:
             kept = set()
@@ -367,7 +371,7 @@ class Moves:
                     kept.add(d._replace(users=users))
             dead = frozenset(kept)
         late = frozenset(l for l in state.late if l[1] != b) if state.late else state.late
-        return state._replace(pos=pos, phase=_set(state.phase, b, 0), dead=dead, late=late)
+        return state._replace(pos=pos, phase=replaced(state.phase, b, 0), dead=dead, late=late)
 
     # ---- who waits for whom
 
@@ -385,16 +389,12 @@ class Moves:
         return any(t.op.verb is Verb.MMAP and overlap(t, task) for _, t in self._in_progress(state, b))
 
     def _is_excluded(self, state: State, b: int, task: Task) -> bool:
-        """mmap_lock and the locks of the VMAs: one mmap or munmap at a time, none beside a dontneed or free of its pages."""
+        """mmap_lock and the locks of the VMAs: one mmap or munmap at a time, none beside a populate, or a dontneed or free of its pages."""
         return any(
-            t.op.verb in (Verb.MMAP, Verb.MUNMAP) or (t.op.verb in (Verb.DONTNEED, Verb.FREE) and overlap(t, task))
+            t.op.verb in (Verb.MMAP, Verb.MUNMAP, Verb.POPULATE) or (t.op.verb in (Verb.DONTNEED, Verb.FREE) and overlap(t, task))
             for _, t in self._in_progress(state, b)
         )
 
     @staticmethod
     def _next_cell(state: State, b: int, task: Task) -> int:
-        return task.cells[state.phase[b] - (task.op.verb is Verb.MUNMAP)]
-
-
-def _set(items: tuple, i: int, item: object) -> tuple:
-    return items[:i] + (item,) + items[i + 1 :]
+        return task.cells[state.phase[b] - (task.op.verb in (Verb.MUNMAP, Verb.POPULATE))]

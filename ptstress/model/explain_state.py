@@ -48,9 +48,14 @@ def has_visited(state: State, b: int, task: Task, cell: int) -> bool:
 
 def last_phase(task: Task) -> int:
     """Atomic steps of a range operation before it returns."""
-    return len(task.cells) + (task.op.verb is Verb.MUNMAP)
+    return len(task.cells) + (task.op.verb in (Verb.MUNMAP, Verb.POPULATE))
 
 
 def overlap(a: Task, b: Task) -> bool:
     """Whether two operations share a page."""
     return a.op.start < b.op.end and b.op.start < a.op.end
+
+
+def replaced(items: tuple, i: int, item: object) -> tuple:
+    """``items`` with another one at ``i``."""
+    return items[:i] + (item,) + items[i + 1 :]

@@ -15,9 +15,9 @@ STAMP_BIT = 1 << 63
 
 
 class Result(NamedTuple):
-    """Predicted. ``status``: 0 or -errno. ``bits``: walk: bit ``i`` set: page ``start + i`` is present.
+    """Predicted. ``status``: 0 or -errno. ``bits``: walk, age: bit ``i`` set: page ``start + i`` is present, is young.
 
-    ``fresh``: a write made a new frame, so its incarnation is the engine's choice.
+    ``fresh``: a new frame, whose incarnation is the engine's choice. ``maybe``: age: these bits may be set as well.
     """
 
     status: int
@@ -25,6 +25,7 @@ class Result(NamedTuple):
     incarnation: int = 0
     bits: int = 0
     fresh: bool = False
+    maybe: int = 0
 
 
 class Observation(NamedTuple):
@@ -43,11 +44,15 @@ def agree(op: Op, predicted: Result, seen: Observation) -> str | None:
     """``None`` if what was seen is what was predicted; otherwise what differs, for a reader."""
     if seen.status != predicted.status:
         return f"{op}: returned {seen.status}, expected {predicted.status}"
-    if op.verb is Verb.WALK:
-        return _agree_walk(op, predicted, seen)
+    if op.verb in (Verb.WALK, Verb.AGE):
+        return _agree_bits(op, predicted, seen)
+    if op.verb is Verb.POPULATE and seen.value != predicted.value:
+        return f"{op}: brought in {seen.value} pages, expected {predicted.value}"
     if seen.status or not op.accesses:
         return None
-    if not op.writes and seen.value != predicted.value:
+    if predicted.fresh and not op.writes and seen.value != seen.incarnation:
+        return f"{op}: read {seen.value:#x}, expected the stamp of a frame that was not written"
+    if not predicted.fresh and not op.writes and seen.value != predicted.value:
         return f"{op}: read {seen.value:#x}, expected {predicted.value:#x}"
     if op.writes and not is_value(seen.value):
         return f"{op}: wrote {seen.value:#x}, expected a value that is not 0 and has the top bit clear"
@@ -68,12 +73,13 @@ def is_incarnation(stamp: int) -> bool:
     return STAMP_BIT <= stamp < STAMP_BIT << 1
 
 
-def _agree_walk(op: Op, predicted: Result, seen: Observation) -> str | None:
-    if seen.bits != predicted.bits:
-        wrong = seen.bits ^ predicted.bits
+def _agree_bits(op: Op, predicted: Result, seen: Observation) -> str | None:
+    wrong = (seen.bits ^ predicted.bits) & ~predicted.maybe
+    if wrong:
         page = (wrong & -wrong).bit_length() - 1
-        found = "present" if seen.bits >> page & 1 else "absent"
+        is_set, is_clear = ("present", "absent") if op.verb is Verb.WALK else ("young", "old")
+        found = is_set if seen.bits >> page & 1 else is_clear
         return f"{op}: saw {page_text(op.start + page)} {found}, expected the opposite"
-    if seen.present != predicted.bits.bit_count():
-        return f"{op}: counted {seen.present} pages, expected {predicted.bits.bit_count()}"
+    if seen.present != seen.bits.bit_count():
+        return f"{op}: counted {seen.present} pages, expected {seen.bits.bit_count()}"
     return None

@@ -22,7 +22,7 @@ import numpy as np
 
 from ptstress.model.geometry import Geometry
 from ptstress.model.result import STAMP_BIT, Result
-from ptstress.model.tables import ZERO, Tables
+from ptstress.model.tables import UNNAMED, ZERO, Page, Tables
 from ptstress.model.vma import VmaSet
 from ptstress.operation import Op
 from ptstress.vocabulary import OPERATIONS, Verb
@@ -54,6 +54,10 @@ class AddressSpace:
         self.tables = Tables(self.geometry)
         self._writes = 0
         self._frames = 0
+        # Pages that were aged, or that FREE made look so, since a fault made them: whether they were accessed since.
+        self._aged: dict[int, bool] = {}
+        # Pages that lost their write bit to mprotect, or were not there any more when it came back.
+        self._protected: set[int] = set()
         self._operations = {verb: getattr(self, f"_{verb.label}") for verb in (*OPERATIONS, Verb.SYNC)}
 
     def copy(self) -> "AddressSpace":
@@ -61,6 +65,7 @@ class AddressSpace:
         other = AddressSpace(self.geometry.bits, self.reclaim, self.max_vmas)
         other.vmas = self.vmas.copy()
         other.tables = self.tables.copy()
+        other._aged, other._protected = self._aged.copy(), self._protected.copy()
         other._writes, other._frames = self._writes, self._frames
         return other
 
@@ -90,7 +95,7 @@ class AddressSpace:
 
     def learn(self, page: int, incarnation: int, value: int) -> None:
         """The frame at ``page``, which is not the zero page, really is ``incarnation`` and holds ``value``."""
-        self.tables.set(page, (incarnation, value))
+        self.tables.rename(page, (incarnation, value))
 
     def replay(self, ops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Do an array of operations. Returns, for each, its status and the table bytes after it."""
@@ -111,22 +116,27 @@ class AddressSpace:
             # Permission is checked before any table is allocated.
             if self.vmas.find(page) is None:
                 return _FAULT
-            self.tables.set(page, ZERO)
+            self._install(page, ZERO)
             entry = ZERO
-        return Result(0, entry[1], entry[0])
+        self._touch(page)
+        return Result(0, entry[1], entry[0], fresh=entry == UNNAMED)
 
     def _write(self, page: int, _end: int, _arg: int) -> Result:
         vma = self.vmas.find(page)
         if vma is None or not vma.writable:
             return _FAULT
         entry = self.tables.get(page)
-        fresh = entry is None or entry == ZERO
+        fresh = entry is None or entry in (ZERO, UNNAMED)
         if fresh:
             self.vmas.prepare_anon(vma)
             self._frames += 1
         self._writes += 1
         incarnation = STAMP_BIT | self._frames if fresh else entry[0]
-        self.tables.set(page, (incarnation, self._writes))
+        if entry is None or entry == ZERO or page in self._protected:
+            self._install(page, (incarnation, self._writes))
+        else:
+            self._touch(page)
+            self.tables.set(page, (incarnation, self._writes))
         return Result(0, self._writes, incarnation, 0, fresh)
 
     def _gup_fast(self, page: int, end: int, arg: int) -> Result:
@@ -175,10 +185,53 @@ class AddressSpace:
             if vma is None:
                 return _NO_MEMORY
             upto = min(vma.end, end)
-            if vma.writable != writable and not self.vmas.protect(vma, at, upto, writable, self.max_vmas):
-                return _NO_MEMORY
+            if vma.writable != writable:
+                if not self.vmas.protect(vma, at, upto, writable, self.max_vmas):
+                    return _NO_MEMORY
+                if not writable:
+                    self._protected.update(self.tables.present(at, upto))
             at = upto
         return _DONE if start < end else _NO_MEMORY
+
+    def _populate(self, start: int, end: int, arg: int) -> Result:
+        if start > end:
+            return _INVALID
+        for page in range(start, end):
+            vma, entry = self.vmas.find(page), self.tables.get(page)
+            if vma is None:
+                return Result(-ENOMEM, page - start)
+            if arg & 1 and not vma.writable:
+                return Result(-EINVAL, page - start)
+            if arg & 1 and (entry is None or entry == ZERO):
+                self.vmas.prepare_anon(vma)
+                self._install(page, UNNAMED)
+            elif arg & 1 and page in self._protected:
+                self._install(page, entry)      # the write bit is given back, with A and D
+            elif entry is None:
+                self._install(page, ZERO)
+        return Result(0, end - start)
+
+    def _age(self, start: int, end: int, _arg: int) -> Result:
+        if start > end or end > self.geometry.pages:
+            return _INVALID
+        young = maybe = 0
+        for page in self.tables.present(start, end):
+            touched = self._aged.get(page)
+            young |= (touched is None) << (page - start)
+            maybe |= (touched is True) << (page - start)
+            self._aged[page] = False
+        return Result(0, bits=young, maybe=maybe)
+
+    def _install(self, page: int, entry: Page) -> None:
+        """By a fault, which sets A, and D and the write bit for a frame."""
+        self.tables.set(page, entry)
+        self._aged.pop(page, None)
+        self._protected.discard(page)
+
+    def _touch(self, page: int) -> None:
+        """An access to a page that may be in a TLB, so that its entry may not tell."""
+        if page in self._aged:
+            self._aged[page] = True
 
     def _sync(self, _worker: int, _ops: int, _arg: int) -> Result:
         # Waiting for another worker is nothing in a single thread.
@@ -193,7 +246,11 @@ class AddressSpace:
             self.tables.reclaim(start, end)
 
     def _free(self, start: int, end: int, _arg: int) -> Result:
-        return self._madvise(start, end, self.tables.mark_lazy)
+        return self._madvise(start, end, self._mark_lazy)
+
+    def _mark_lazy(self, start: int, end: int) -> None:
+        self.tables.mark_lazy(start, end)
+        self._aged.update((page, False) for page in self.tables.present(start, end) if self.tables.get(page) != ZERO)
 
     def _madvise(self, start: int, end: int, behavior: Callable[[int, int], None]) -> Result:
         """``behavior`` for the part of each VMA that lies in the range."""

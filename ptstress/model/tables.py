@@ -8,6 +8,7 @@ only, by a reclaim policy.
 from collections.abc import Iterable, Iterator
 
 from ptstress.model.geometry import COUNTED_LEVELS, Geometry
+from ptstress.model.result import STAMP_BIT
 from ptstress.model.vma import Hole
 from ptstress.vocabulary import TABLE_BYTES
 
@@ -15,6 +16,8 @@ from ptstress.vocabulary import TABLE_BYTES
 Page = tuple[int, int]
 #: The zero page: present, the same for all, never written.
 ZERO: Page = (0, 0)
+#: A frame that was made and not accessed yet: nobody has seen which one it is.
+UNNAMED: Page = (STAMP_BIT, STAMP_BIT)
 
 
 class Tables:
@@ -86,6 +89,10 @@ class Tables:
         self.rss += (entry[0] != 0) - (table.get(page, ZERO)[0] != 0)
         table[page] = entry
         self._lazy.get(number, set()).discard(page)
+
+    def rename(self, page: int, entry: Page) -> None:
+        """The frame that is mapped at ``page`` turned out to be ``entry``."""
+        self._pte[page >> self._pte_shift][page] = entry
 
     def mark_lazy(self, start: int, end: int) -> None:
         """FREE: the frames of ``[start, end)`` may be dropped until they are written: until ``set``."""
