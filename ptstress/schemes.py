@@ -22,7 +22,7 @@ RECLAIMS = (
 _NEVER_CANARIES = ("M07-table", "P23", "M10-frame", "M10-mprotect", "P21", "M09-free", "M07-exit")
 _SYNC_CANARIES = ("P01", *_NEVER_CANARIES)
 # What every scheme runs too, but not every number of threads shows within the seconds that a canary has.
-_SHOWN = ("P13", "P13-local", "M10-discard", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte")
+_SHOWN = ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte")
 # Lockless lookups of VMAs that are reused without a grace period. With one P18 shows too, but not so soon.
 _TYPESAFE_CANARIES = ("P17", "P18", "P19", "M01-recycled")
 # Split locks: the order of a table's lock and its parent's is theirs.
