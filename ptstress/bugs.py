@@ -213,8 +213,9 @@ BUGS = (
         "age clears A by a load and a store: a D bit that hardware sets in between is lost, and so is the write",
         "the kind of Linux 6d332747fa5f",
         "read-modify-write that is not atomic",
-        ("data", "model"),
+        ("data", "stale-tlb"),
         "prefix: mmap(p0..p4); write(p1); free(p1); read(p1); t0: age(p1); discard(p1) | t1: write(p1); read(p1)",
+        "canaries/M11-age",
     ),
     Bug(
         "M15-lock-order",

@@ -15,8 +15,8 @@ from ptstress.history import History, operation_starts
 from ptstress.history_drawing import Drawn, draw, frame_names
 from ptstress.history_window import NEVER, PageHistory, Window, page_history, smallest_window
 from ptstress.layout import is_write, report_text
-from ptstress.operation import PROTECTING
-from ptstress.vocabulary import ACCESSES, STATUS_UNKNOWN, Verb
+from ptstress.operation import WITH_MODE
+from ptstress.vocabulary import ACCESSES, BITS, STATUS_UNKNOWN, Verb
 
 ENTRY_NAMES = ("nothing", "the zero page")
 FIRST_FRAME = 3
@@ -124,7 +124,7 @@ def _beside(p: PageHistory, window: Window) -> np.ndarray:
     values = chosen["value"][chosen["incarnation"] != 0]
     writes = is_write(ops) & (ops["incarnation"] != 0) & np.isin(ops["value"], values)
     first, last = chosen["t0"].min(initial=NEVER), chosen["t1"].max(initial=0)
-    ranges = ~np.isin(ops["verb"], (*ACCESSES, Verb.WALK)) & (ops["t0"] <= last) & (ops["t1"] >= first)
+    ranges = ~np.isin(ops["verb"], (*ACCESSES, *BITS)) & (ops["t0"] <= last) & (ops["t1"] >= first)
     return np.flatnonzero(writes | (ranges if ranges.sum() <= MAX_BESIDE else False))
 
 
@@ -156,7 +156,7 @@ def _operation(history: History, p: PageHistory, i: int) -> WindowOperation:
     return WindowOperation(
         worker, int(np.searchsorted(operation_starts(ring), at)), verb.label, int(e["start"]), int(e["end"]), int(e["t0"]), int(e["t1"]),
         None if e["status"] == STATUS_UNKNOWN else int(e["status"]), int(e["value"]), int(e["incarnation"]),
-        int(e["aux"]) if verb in (*PROTECTING, Verb.GUP_FAST) else 0, bool(p.seen[i]) if verb is Verb.WALK else None)
+        int(e["aux"]) if verb in WITH_MODE else 0, bool(p.seen[i]) if verb in BITS else None)
 
 
 def _entry_text(p: PageHistory, drawn: list[Drawn]) -> str:
@@ -175,6 +175,7 @@ _EXPECTATIONS = (
     ("but no frame", "a frame behind every value"),
     ("after a discard returned", "another frame or the zero page: the discard returned before this use began"),
     ("zero was read between two uses", "the frame's value: no discard was open that can have ended it"),
+    ("after a populate for writing", "a frame: no discard came by since it was populated"),
     ("no write can have installed it", "a write that was running when the frame appeared"),
     ("took its place", "the first frame again: no discard can have ended it between them"),
     ("can have ended it", "the frame's value: no discard can have ended it"),

@@ -67,6 +67,10 @@ def text_of(op: Drawn, names: dict[int, str]) -> str:
         return f"{name}: {names[op.incarnation]}, " + ("as it was made" if op.value == op.incarnation else f"value {op.value:#x}")
     if op.verb is Verb.WALK:
         return f"{name}: {'present' if op.seen else 'absent'}"
+    if op.verb is Verb.AGE:
+        return f"{name}: {'young' if op.seen else 'old or absent'}"
+    if op.verb is Verb.POPULATE:
+        return f"{name}: done, for {'writing' if op.aux else 'reading'}"
     if op.verb in PROTECTING:
         return f"{name}: {'writable' if op.aux else 'read-only'}"
     return f"{name}: done"

@@ -5,15 +5,16 @@ One object: ``schema`` "ptstress.history/1", ``operations`` in program order of 
 before means t1 < t0 of the other, so operations that touch in time overlap. Fields of an operation:
 
     worker       0 to 63; the operations of one worker do not overlap
-    verb         read write walk mmap munmap dontneed exit free discard
+    verb         read write walk mmap munmap dontneed gup_fast mprotect populate age exit free discard
     start, end   pages [start, end); read and write: one page, end may be left out
     t0, t1       when it began and returned
     status       0, or -errno (-14 EFAULT, -12 ENOMEM, -22 EINVAL), or null: nobody knows what became of it
-    value        read, write: what was read or written; every write has a value of its own
+    value        read, write: what was read or written; every write has a value of its own; populate: how many of its pages,
+                 from the first one on, were brought in
     incarnation  read, write: number of the fresh frame that was used, a new one each time a page gets a frame;
                  0 for the zero page. Before the first write a frame holds its incarnation.
-    aux          mmap: 1 if writable
-    present      walk: the pages that it saw
+    aux          mmap, mprotect: 1 if writable; gup_fast, populate: 1 to write
+    present      walk: the pages that it saw; age: those that it found young
 """
 
 from pathlib import Path
@@ -25,8 +26,8 @@ from msgspec import Struct
 from ptstress.errors import UsageError
 from ptstress.history import FILE_NAME, History, decode_history, operation_starts, validate
 from ptstress.layout import PAGES_PER_LINE, present_pages
-from ptstress.operation import PROTECTING
-from ptstress.vocabulary import ACCESSES, EVENT_DTYPE, OPERATIONS, STATUS_UNKNOWN, Verb
+from ptstress.operation import WITH_MODE
+from ptstress.vocabulary import ACCESSES, BITS, EVENT_DTYPE, OPERATIONS, STATUS_UNKNOWN, Verb
 
 SCHEMA = "ptstress.history/1"
 MAX_WALK_PAGES = PAGES_PER_LINE * 0xFFFF
@@ -102,11 +103,11 @@ def to_json(history: History) -> bytes:
 def _operation(ring: np.ndarray, at: int, worker: int) -> JsonOperation:
     e = ring[at]
     verb = Verb(int(e["verb"]))
-    present = [int(p) for p in present_pages(ring, at)] if verb is Verb.WALK and e["lines"] else None
+    present = [int(p) for p in present_pages(ring, at)] if verb in BITS and e["lines"] else None
     status = None if e["status"] == STATUS_UNKNOWN else int(e["status"])
     return JsonOperation(
         worker, verb.label, int(e["start"]), int(e["t0"]), int(e["t1"]), status, int(e["end"]), int(e["value"]), int(e["incarnation"]),
-        int(e["aux"]) if verb in (*PROTECTING, Verb.GUP_FAST) else 0, present)
+        int(e["aux"]) if verb in WITH_MODE else 0, present)
 
 
 def _pages(rows: np.ndarray) -> list[JsonPage]:
@@ -158,9 +159,9 @@ def _lines(op: JsonOperation) -> np.ndarray:
     if verb in ACCESSES and end != op.start + 1:
         raise ValueError(f"{op.verb} of pages {op.start} to {end}: expected one page")
     status = STATUS_UNKNOWN if op.status is None else op.status
-    present = op.present if verb is Verb.WALK and status == 0 else None
-    if verb is Verb.WALK and status == 0 and present is None:
-        raise ValueError("a walk that succeeded: expected the field `present`")
+    present = op.present if verb in BITS and status == 0 else None
+    if verb in BITS and status == 0 and present is None:
+        raise ValueError(f"a {op.verb} that succeeded: expected the field `present`")
     rows = np.zeros(1, EVENT_DTYPE) if present is None else _walk_lines(op.start, end, present)
     aux = op.aux if present is None else len(present)
     rows[0] = (op.t0, op.t1, op.start, end, op.value, op.incarnation, 0, status, verb, len(rows) - 1, aux)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ptstress.history import History, operation_starts
 from ptstress.layout import PAGES_PER_LINE, is_write
-from ptstress.vocabulary import ACCESSES, EVENT_DTYPE, STATUS_UNKNOWN, Verb
+from ptstress.vocabulary import ACCESSES, BITS, EVENT_DTYPE, STATUS_UNKNOWN, Verb
 
 Check = Callable[..., dict]
 NEVER = (1 << 64) - 1
@@ -71,6 +71,11 @@ def _cut(ops: np.ndarray, page: int) -> np.ndarray:
     """The operations, on this page only. One that met a hole somewhere keeps a second page, where that can have been."""
     ops = ops.copy()
     met_hole = np.isin(ops["verb"], (Verb.DONTNEED, Verb.FREE)) & (ops["status"] < 0) & (ops["end"] - ops["start"] > 1)
+    # How far a populate came: to this page or not. Of one that did not come so far nothing is known here.
+    populate = ops["verb"] == Verb.POPULATE
+    short = populate & (ops["status"] != 0) & (page > ops["start"] + ops["value"])
+    ops["status"] = np.where(short, STATUS_UNKNOWN, ops["status"])
+    ops["value"] = np.where(populate, page < ops["start"] + ops["value"], ops["value"])
     ops["start"] = np.where(met_hole & (page > 0), page - 1, page)
     ops["end"] = np.where(met_hole & (page == 0), page + 2, page + 1)
     return ops
@@ -80,7 +85,7 @@ def _seen(ring: np.ndarray, starts: np.ndarray, page: int) -> np.ndarray:
     """Whether each walk saw the page."""
     seen = np.zeros(len(starts), bool)
     words = np.ascontiguousarray(ring).view(np.uint64).reshape(len(ring), -1)
-    for i in np.flatnonzero((ring["verb"][starts] == Verb.WALK) & (ring["lines"][starts] != 0)):
+    for i in np.flatnonzero(np.isin(ring["verb"][starts], BITS) & (ring["lines"][starts] != 0)):
         bit = page - int(ring["start"][starts[i]])
         line, at = divmod(bit, PAGES_PER_LINE)
         seen[i] = int(words[starts[i] + 1 + line, at // _PAGES_PER_WORD]) >> (at % _PAGES_PER_WORD) & 1
@@ -121,10 +126,11 @@ class _Search:
         page = self.p.page
         first = int(real["t0"].min(initial=NEVER))
         last = NEVER - 1 if with_final else int(real["t1"].max(initial=0))
-        left = left[(left["t0"] <= last) & (left["verb"] != Verb.WALK)]
+        left = left[(left["t0"] <= last) & ~np.isin(left["verb"], BITS)]
         before = left["t1"] < first
-        access, marks = np.isin(left["verb"], ACCESSES), left["verb"] == Verb.FREE
-        # Ranges beside the window may or may not have come by; those before it, once in each way, but a free marks for all time.
+        access, marks = np.isin(left["verb"], ACCESSES), np.isin(left["verb"], (Verb.FREE, Verb.POPULATE))
+        # Ranges beside the window may or may not have come by; those before it, once in each way, but a free marks, and a populate
+        # installs, for all time.
         parts = [left[~access & (~before | marks)]]
         if (~access & before & ~marks).any():
             parts += [_ghost(Verb.MMAP, 1, max(first - 1, 1), page, aux=aux) for aux in (0, 1)]
@@ -190,7 +196,7 @@ def _ring(ops: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """The operations as one worker's lines, by t0; a walk of one page gets its line of bits again."""
     order = np.argsort(ops["t0"], kind="stable")
     ops, seen = ops[order], seen[order]
-    walks = (ops["verb"] == Verb.WALK) & (ops["lines"] != 0)
+    walks = np.isin(ops["verb"], BITS) & (ops["lines"] != 0)
     at = np.arange(len(ops)) + np.concatenate([[0], np.cumsum(walks)[:-1]]) if len(ops) else np.zeros(0, int)
     lines = np.zeros(len(ops) + int(walks.sum()), EVENT_DTYPE)
     lines[at] = ops

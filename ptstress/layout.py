@@ -275,7 +275,8 @@ def describe_event(event: np.void) -> str:
     if not event["t1"]:
         return f"{verb}({where})  in flight"
     value = f"  value {int(event['value']):#x}" if accesses else ""
-    value = f"  present {int(event['aux'])}" if verb == "walk" else value
+    counted = {"walk": ("present", "aux"), "age": ("young", "aux"), "populate": ("populated", "value")}.get(verb)
+    value = f"  {counted[0]} {int(event[counted[1]])}" if counted else value
     return f"{verb}({where}) = {int(event['status'])}{value}  {int(event['t1'] - event['t0']):,} ticks"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from ptstress.layout import operation_lines
 from ptstress.model.result import Observation
-from ptstress.vocabulary import Verb
+from ptstress.vocabulary import BITS
 
 
 def observations(lines: np.ndarray) -> list[Observation]:
@@ -15,7 +15,7 @@ def observations(lines: np.ndarray) -> list[Observation]:
 def _observation(lines: np.ndarray, at: int) -> Observation:
     event = lines[at]
     bits = 0
-    if event["verb"] in (Verb.WALK, Verb.AGE):
+    if event["verb"] in BITS:
         following = lines[at + 1 : at + 1 + int(event["lines"])]
         pages = max(0, int(event["end"]) - int(event["start"]))
         bits = int.from_bytes(following.tobytes(), "little") & ((1 << pages) - 1)

@@ -18,6 +18,8 @@ READ_ONLY, WRITABLE = 0, 1
 PROTECTING = (Verb.MMAP, Verb.MPROTECT)
 #: Value of ``arg`` for ``gup_fast`` and ``populate``.
 LOAD, STORE = 0, 1
+#: Verbs whose ``arg`` says how they do it.
+WITH_MODE = (*PROTECTING, Verb.GUP_FAST, Verb.POPULATE)
 #: How values of ``arg`` are written in a program; the usual one of a verb is not.
 _MODES = {
     (Verb.MMAP, READ_ONLY): ", ro", (Verb.MPROTECT, READ_ONLY): ", ro", (Verb.MPROTECT, WRITABLE): ", rw",

@@ -165,7 +165,7 @@ class _Usage:
         self.trace = {"frames": 0, "tables": 0, "vmas": 0}
 
     def add_mix(self, mix: Mix) -> None:
-        if any(mix.weights.get(verb.label) for verb in ACCESSES):
+        if any(mix.weights.get(verb.label) for verb in (*ACCESSES, Verb.POPULATE)):
             self.spans += [(global_page(i, mix.start), global_page(i, mix.end)) for i in range(mix.mms)]
 
     def add_trace(self, trace: Trace) -> None:

@@ -13,6 +13,7 @@ recorded                  replayed
 ``munmap``                ``munmap``
 ``madvise`` 4             ``dontneed``
 ``madvise`` 8             ``free``
+``madvise`` 22, 23         ``populate`` for reading, for writing, of those of its pages that a recorded call mapped
 ``brk``                   ``mmap`` or ``munmap`` of what was added to or taken from the heap
 ``mremap`` in place       ``mmap`` of what was added, or ``munmap`` of what was taken
 ``mremap`` to elsewhere   ``munmap`` of the old range, ``mmap`` of the new one: the pages do not move along
@@ -42,8 +43,11 @@ from ptstress.ranges import Ranges
 from ptstress.tracefile import Record, read_records
 from ptstress.vocabulary import OP_DTYPE, PAGE_BYTES, PAGE_SHIFT, Verb
 
-MADV_DONTNEED, MADV_FREE = 4, 8
-_MADVISE = {MADV_DONTNEED: Verb.DONTNEED, MADV_FREE: Verb.FREE}
+MADV_DONTNEED, MADV_FREE, MADV_POPULATE_READ, MADV_POPULATE_WRITE = 4, 8, 22, 23
+_MADVISE = {
+    MADV_DONTNEED: (Verb.DONTNEED, 0), MADV_FREE: (Verb.FREE, 0), MADV_POPULATE_READ: (Verb.POPULATE, 0),
+    MADV_POPULATE_WRITE: (Verb.POPULATE, 1),
+}
 PROT_WRITE = 2
 _BLOCK_SHIFT = 9  # pages of a 2 MiB block
 _CLUSTER_GAP = 1 << 18  # pages of 1 GiB
@@ -80,7 +84,7 @@ class Trace:
         With fewer workers than threads, the busiest threads come first and each further one joins the
         worker that has least to do; with more, some arrays are empty. ``sync`` lines make a worker wait
         for another one where the order matters: a change of mappings waits for everything recorded before
-        it in its range, and an access, dontneed or free for the last change of mappings there. All waits point
+        it in its range, and an access, dontneed, free or populate for the last change of mappings there. All waits point
         backwards in recorded time, so that the streams cannot block each other for ever.
         """
         ops = self.serial(workers)
@@ -116,7 +120,10 @@ class Trace:
         return {"frames": len(pages), "tables": tables, "vmas": _peak_mappings(self.ops)}
 
     def _pages(self) -> np.ndarray:
-        return self.ops["start"][np.isin(self.ops["verb"], _ACCESSES)]
+        """What is accessed or populated, each page as often as it is."""
+        populates = self.ops[self.ops["verb"] == Verb.POPULATE]
+        ranges = [np.arange(op["start"], op["end"], dtype="u8") for op in populates]
+        return np.concatenate([self.ops["start"][np.isin(self.ops["verb"], _ACCESSES)], *ranges])
 
     def _owners(self, workers: int) -> np.ndarray:
         """Worker of each thread."""
@@ -178,7 +185,8 @@ def _translate(records: list[Record], threads: dict[int, int], ignored: Counter[
             verb = Verb.MPROTECT if record.op == "mprotect" else Verb.MMAP
             yield thread, verb, start, end, int(record.arg & PROT_WRITE != 0)
         elif record.op == "madvise" and record.arg in _MADVISE and record.length:
-            yield thread, _MADVISE[record.arg], start, end, 0
+            verb, write = _MADVISE[record.arg]
+            yield thread, verb, start, end, write
         elif record.op == "brk":
             end = _pages(record.addr, 0)[1]
             if heap_end is not None and end != heap_end:
@@ -232,6 +240,12 @@ def _with_all_mappings(steps: Iterable[Step], ignored: Counter[str]) -> tuple[li
                 access = Verb.WRITE
                 mapped.set(start, end, access)
             out.append((thread, access, start, end, 0))
+            continue
+        if verb is Verb.POPULATE:
+            pieces = [piece for piece in mapped.within(start, end) if piece[2] is not None]
+            out += [(thread, verb, lo, hi, int(writable and access is Verb.WRITE)) for lo, hi, access in pieces]
+            if not pieces:
+                ignored["populate of what was mapped before"] += 1
             continue
         if verb is Verb.MPROTECT:
             pieces = _mapped_pieces(mapped, start, end)
@@ -319,7 +333,7 @@ class _Users:
         accesses = np.flatnonzero(mine & np.isin(ops["verb"], _ACCESSES))
         self._order = accesses[np.argsort(ops["start"][accesses], kind="stable")]
         self._page = ops["start"][self._order]
-        self._discards = np.flatnonzero(mine & np.isin(ops["verb"], (Verb.DONTNEED, Verb.FREE)))
+        self._discards = np.flatnonzero(mine & np.isin(ops["verb"], (Verb.DONTNEED, Verb.FREE, Verb.POPULATE)))
         self._start, self._end = ops["start"][self._discards], ops["end"][self._discards]
 
     def latest(self, start: int, end: int, before: int) -> int:

@@ -42,6 +42,8 @@ OPERATIONS = (
 )
 #: Those that load from one page or store to it.
 ACCESSES = (Verb.READ, Verb.WRITE, Verb.GUP_FAST)
+#: Those that tell one bit of each of their pages.
+BITS = (Verb.WALK, Verb.AGE)
 NR_VERBS = 24
 NR_COUNTERS = 112
 

@@ -35,7 +35,7 @@ class Step(Strict):
 
     Its region is one of ``pages``, ``tables`` (both ``[start, end)``), and ``pmd_border``: so many tables on
     each side of the border between the first two pmd_tables, at most all that these have. It is done in
-    ``mm``, or in each of ``mms``, ``[first, end)``.
+    ``mm``, or in each of ``mms``, ``[first, end)``. ``writable``: mmap, mprotect; populate: for writing.
     """
 
     verb: str

@@ -24,6 +24,10 @@ def data(value, incarnation):
     return Observation(0, value, incarnation)
 
 
+def populated(pages, errno=0):
+    return Observation(-errno, value=pages)
+
+
 def failed(errno):
     return Observation(-errno)
 
@@ -83,6 +87,20 @@ EXPLAINED = {
     "a write that was in flight when the permission went": (
         "prefix: mmap(p0..p4); write(p1); t0: mprotect(p0..p4, ro); read(p1); read(p1) | t1: write(p1)",
         [[DONE, data(V0, A0), data(V1, A0)], [data(V1, A0)]], {1: (A0, V1)}),
+    "a read of what was populated": (
+        "prefix: mmap(p0..p4); t0: populate(p0..p2, write) | t1: read(p1); read(p1); write(p1)",
+        [[populated(2)], [ZERO, data(A1, A1), data(V1, A1)]], {0: (A2, A2), 1: (A1, V1)}),
+    "what is populated may go at once": (
+        "prefix: mmap(p0..p4); t0: populate(p0..p2); walk(p0..p4) | t1: dontneed(p1)",
+        [[populated(2), seen(0, of=4)], [DONE]], {0: (0, 0)}),
+    "a populate stops at a hole": (
+        "prefix: mmap(p0..p4); t0: populate(p2..p6, write); walk(p0..p4) | t1: read(p3)",
+        [[populated(2, ENOMEM), seen(2, 3, of=4)], [data(A1, A1)]], {2: (A2, A2), 3: (A1, A1)}),
+    "... or where writing is not allowed": (
+        "prefix: mmap(p0..p4); mmap(p3, ro); t0: populate(p2..p4, write) | t1: age(p0..p4)",
+        [[populated(1, EINVAL)], [DONE]], {2: (A1, A1)}),
+    "a dontneed empties the pages between which they are populated": (
+        "prefix: mmap(p0..p4); t0: populate(p0..p2) | t1: dontneed(p0..p2)", [[populated(2)], [DONE]], {0: (0, 0)}),
     "a write fails and leaves the page that it brought": (
         "prefix: mmap(p0..p4); t0: mprotect(p0..p4, ro) | t1: write(p1)", [[DONE], [failed(EFAULT)]], {1: (A1, A1)}),
     "what lies before a hole is protected": (
@@ -153,6 +171,16 @@ IMPOSSIBLE = {
         "prefix: mmap(p0..p4); t0: munmap(p0..p4) | t1: write(p1)", [[DONE], [data(V1, A1)]], {1: (A1, V1)}),
     "memory pressure drops a page that is not free": (
         "prefix: mmap(p0..p4); write(p1); t0: discard(p0..p4) | t1: read(p1)", [[DONE], [ZERO]], {1: (0, 0)}),
+    "a page that a populate keeps is dropped": (
+        "prefix: mmap(p0..p4); write(p1); free(p1); t0: populate(p1, write); read(p1) | t1: discard(p0..p4)",
+        [[populated(1), ZERO], [DONE]], {1: (0, 0)}),
+    "zero behind a populate": (
+        "prefix: mmap(p0..p4); t0: populate(p1, write); read(p1) | t1: read(p2)", [[populated(1), ZERO], [ZERO]], None),
+    "a populate that skips a page": (
+        "prefix: mmap(p0..p4); t0: populate(p0..p2); walk(p0..p4) | t1: read(p0)",
+        [[populated(2), seen(0, of=4)], [ZERO]], None),
+    "a populate stops for nothing": (
+        "prefix: mmap(p0..p4); t0: populate(p0..p2) | t1: read(p0)", [[populated(1, ENOMEM)], [ZERO]], None),
     "a write after the free is lost": (
         "prefix: mmap(p0..p4); write(p1); t0: free(p1); write(p1) | t1: discard(p0..p4)",
         [[DONE, data(V1, A0)], [DONE]], {}),
@@ -267,6 +295,7 @@ def test_whatever_the_toy_machine_does_is_explained(program, known):
         ("no-free-flush", "prefix: mmap(p0..p4); t0: write(p1); write(p1); free(p1); write(p1); read(p1) | t1: discard(p1); discard(p1)"),
         ("early-look", "prefix: mmap(p0..p4); write(p1); t0: free(p1); write(p1); read(p1) | t1: discard(p1); discard(p1)"),
         ("no-protect-flush", "prefix: mmap(p0..p4); write(p1); t0: mprotect(p0..p4, ro); write(p2) | t1: write(p1); write(p1); write(p1)"),
+        ("populate-skips", "prefix: mmap(p0..p4); t0: populate(p0..p2); walk(p0..p4) | t1: read(p0)"),
         ("no-upgrade-flush", "prefix: mmap(p0..p4); read(p1); t0: write(p1); write(p2) | t1: read(p1); read(p2); read(p1)"),
     ],
 )

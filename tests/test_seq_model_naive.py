@@ -49,7 +49,7 @@ class Naive:
                 self.allows[page] = op.arg
         elif op.verb is Verb.POPULATE:
             for page in takewhile(lambda page: self.allows.get(page, -1) >= op.arg, range(op.start, op.end)):
-                if op.arg and page in self.protected:
+                if op.arg:
                     self.lazy.discard(page)
                 self.bring_in(page, op.arg)
         elif op.start < op.end <= self.geometry.pages and op.verb not in (Verb.WALK, Verb.AGE, Verb.POPULATE):

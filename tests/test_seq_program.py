@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ptstress.errors import UsageError
 from ptstress.generator import BRANCHES, MMS, OPERATIONS_PER_BRANCH, TABLES, generate
-from ptstress.operation import Op, dontneed, exit_mm, mmap, mprotect, munmap, op_array, ops_of, read, walk, write
+from ptstress.operation import Op, age, dontneed, exit_mm, mmap, mprotect, munmap, op_array, ops_of, populate, read, walk, write
 from ptstress.program import Program, parse
 from ptstress.strategies import TINY, operations, programs
 from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
@@ -61,6 +61,9 @@ def test_lines_comments_and_spaces_mean_what_separators_mean():
         ("walk(m1:p5..m0:p2)", walk(M1 + 5, 2)),
         ("mprotect(p3, ro)", mprotect(3, 4)),
         ("mprotect(p0..p8, rw)", mprotect(0, 8, writable=True)),
+        ("populate(p0..p8)", populate(0, 8)),
+        ("populate(m1:p3, write)", populate(M1 + 3, M1 + 4, write=True)),
+        ("age(p0..p8)", age(0, 8)),
     ],
 )
 def test_operations(text, op):
@@ -138,7 +141,7 @@ def test_programs_round_trip(data, bits):
 @given(
     verb=st.sampled_from(OPERATIONS), start=st.integers(0, (8 << 48) - 1), end=st.integers(0, (8 << 48) - 1), arg=st.integers(0, 1))
 def test_any_operation_round_trips(verb, start, end, arg):
-    with_mode = verb in (Verb.MMAP, Verb.GUP_FAST)
+    with_mode = verb in (Verb.MMAP, Verb.GUP_FAST, Verb.POPULATE)
     op = Op(verb, start, start + 1 if verb in ACCESSES else end, arg if with_mode else 0)
     op = exit_mm(op.mm) if verb is Verb.EXIT else op
     assert parse(f"t0: {op}").branches[0] == (op,)

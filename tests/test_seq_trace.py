@@ -220,6 +220,17 @@ def test_mprotect_is_replayed_where_it_finds_mappings(write_trace):
     assert trace.ignored == {}
 
 
+def test_populate_is_replayed_where_it_finds_mappings(write_trace):
+    trace = load_trace(write_trace(
+        "0 1 mmap_anon 10000 2000 3", "1 1 mmap_anon 12000 1000 1", "2 1 madvise 10000 4000 16", "3 1 madvise 10000 4000 17",
+        "4 1 madvise 50000 1000 16",
+    ))
+    assert steps(trace.ops)[2:] == [(0, "populate", 16, 18), (0, "populate", 18, 19)] * 2
+    assert trace.ops["arg"].tolist()[2:] == [0, 0, 1, 0]
+    assert trace.ignored == {"populate of what was mapped before": 1}
+    assert trace.footprint((9, 9, 9, 9))["frames"] == 3
+
+
 def test_busiest_of_several_processes_is_kept(write_trace):
     trace = load_trace(write_trace(
         "0 1 fault 10000 0 0", "1 1 brk 20000 0 0",

@@ -11,6 +11,9 @@
 # FREE (I39) ends nothing: it marks what is there. `discard` may end, and need not, an incarnation that a free marked and
 # no write has touched since; a write that begins after the free returned takes the mark away.
 #
+# A populate loads and stores nothing. It may install what an access may, a frame if it is one for writing; and it saw each page
+# that it counted in place, for writing with a frame.
+#
 # A gup_fast is a load or a store. The instant at which both entries were looked at again lies inside the operation, and the
 # page was mapped then; what follows through the pin is like an access in flight: the incarnation may end meanwhile. So
 # the rules hold as they stand: its begin is not after, and its end not before, an instant at which it was mapped.
@@ -20,14 +23,15 @@
 #      values: no two forward zones overlap, none contains a backward zone, no value is read before
 #      its write begins or without one. Gibbons & Korach, Testing Shared Memories, SIAM J. Comput. 26 (1997).
 #  (B) I32 If an operation on an incarnation ended before a discard began, none on it begins after that
-#      discard returned. I31 An incarnation is installed by a write attempt of its time.
+#      discard returned. I31 An incarnation is installed by a write attempt of its time, or by a populate for writing.
 #  (C) I33 Between two incarnations of a page lies a visit of a discard, and each discard visits a page
 #      once. Greedy: the k-th change happens after the k-th earliest birth and before the (k+1)-th latest
 #      possible one, by the discard that is open then and returns first.
 #      I39 A `discard` D may end incarnation X only if a free F began before D returned, did not return before X was
 #      installed, and no write to X began after F returned: D would have found it dirty. Carried from burst to burst.
 #  (D) I33 Once an incarnation is established, zero is read only if discards can have ended all that were
-#      established, or if a discard that is still open can have left the old zero page in a TLB.
+#      established, or if a discard that is still open can have left the old zero page in a TLB. A populate for writing
+#      establishes one without a name.
 #  (E) I34 A success needs an instant at which the page may be mapped (for a write: writable), -EFAULT one
 #      at which it may not be. -ENOMEM of an access has no effect but needs the mapping.
 #  (F) I46 A walk reports what was present all the time, and nothing that was absent all the time.

@@ -16,6 +16,7 @@ from cy.check.data_succession cimport lazy_can_end, succession_check
 from cy.check.data_types cimport (
     DISCARD, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON, PAGE_UNSEEN, PAGE_ZERO,
     data_is_access, data_is_write, data_oracle, data_page, data_report, data_room, discards)
+from cy.check.sort cimport upper_bound
 
 # Check the page and carry its state on. Context: data_place; pages of a group in ascending order.
 cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
@@ -40,14 +41,14 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
         else:
             _take_zero(o, <uint64_t>-1, <uint64_t>-1)
         register_check(o, p.page)
-        lost = succession_check(o, d, p.page)
+        lost = _check_populated(o, d, p.page) or succession_check(o, d, p.page)
         if not lost:
             _check_end(o, p, d, state, nr_e)
         # Whatever a discard of the next burst is: has this one left the frame marked and clean?
         lazy = state == PAGE_ANON and lazy_can_end(d, &o.lives[at], <uint64_t>-1)
     else:
         register_check(o, p.page)
-        succession_check(o, d, p.page)
+        lost = _check_populated(o, d, p.page) or succession_check(o, d, p.page)
         if p.nr == 0 and d.n == 0:
             state = p.state         # only walks looked at it
             incarnation = p.incarnation
@@ -101,7 +102,7 @@ cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept 
 cdef inline bint _page_room(data_oracle *o, const data_page *p, const discards *d) noexcept nogil:
     cdef uint64_t m = p.nr + 2, n = d.n
     cdef uint64_t *w
-    if not data_room(o, <void **>&o.words, &o.cap_words, 15 * m + 5 * n, sizeof(uint64_t)):
+    if not data_room(o, <void **>&o.words, &o.cap_words, 17 * m + 5 * n, sizeof(uint64_t)):
         return False
     w = o.words
     o.a0 = w
@@ -115,7 +116,9 @@ cdef inline bint _page_room(data_oracle *o, const data_page *p, const discards *
     o.sinces = w + 8 * m
     o.present.lo = w + 9 * m
     o.present.hi = w + 10 * m
-    w += 11 * m
+    o.p0 = w + 11 * m
+    o.p1 = w + 12 * m
+    w += 13 * m
     o.e0 = w
     o.e1 = w + m + n
     w += 2 * (m + n)
@@ -126,6 +129,7 @@ cdef inline bint _page_room(data_oracle *o, const data_page *p, const discards *
     o.nr_a = 0
     o.nr_w = 0
     o.nr_z = 0
+    o.nr_p = 0
     return True
 
 # Sort the accesses out, and apply what needs no other access. Returns how many succeeded.
@@ -159,7 +163,12 @@ cdef inline uint64_t _take_accesses(data_oracle *o, const data_page *p, const di
         o.e1[n] = e.t1
         n += 1
         if populate:
-            continue            # it was there; what it was nobody looked at
+            # It was there; what it was nobody looked at.
+            if write:
+                o.p0[o.nr_p] = e.t0
+                o.p1[o.nr_p] = e.t1
+                o.nr_p += 1
+            continue
         if e.incarnation != 0:
             register_op(o, e.incarnation, e.value, e.t0, e.t1, write)
         elif write or e.value != 0:
@@ -172,6 +181,18 @@ cdef inline void _take_zero(data_oracle *o, uint64_t t0, uint64_t t1) noexcept n
     o.z0[o.nr_z] = t0
     o.z1[o.nr_z] = t1
     o.nr_z += 1
+
+# Rule D for a populate for writing: until a discard there is a frame. Of the zeroes behind it the first one is enough.
+# Context: o.z0 by t0, of all zeroes. Returns True if it reported something.
+cdef inline bint _check_populated(data_oracle *o, const discards *d, uint64_t page) noexcept nogil:
+    cdef uint64_t i, k
+    for i in range(o.nr_p):
+        k = upper_bound(o.z0, o.nr_z, o.p1[i])
+        if k < o.nr_z and not discards_any(d, o.p0[i], o.z1[k]):
+            data_report(o, 33, b"zero was read after a populate for writing (begin a, end b), and no discard came by", page,
+                        o.p0[i], o.p1[i])
+            return True
+    return False
 
 # Rule E. Returns False after a report.
 cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d, const event *e, int status,

@@ -263,6 +263,9 @@ cdef struct data_oracle:
     uint64_t *w0                # attempts to write
     uint64_t *wmax
     uint64_t nr_w
+    uint64_t *p0                # populates for writing that saw a frame
+    uint64_t *p1
+    uint64_t nr_p
     uint64_t *z0                # reads of zero
     uint64_t *z1
     uint64_t *zmin

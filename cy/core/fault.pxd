@@ -10,7 +10,7 @@ from cy.base.atomics cimport (
     READ_ONCE32, WRITE_ONCE32, cmpxchg, smp_store_release, xchg)
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
-    PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, mk_pte, pte_none, pte_present,
+    PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, mk_pte, pte_none, pte_pfn, pte_present,
     pte_special, pte_write)
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport C_FAULTS, C_RECHECK_LOST, C_WP_LOST
@@ -72,15 +72,27 @@ cdef inline int _handle_pte_fault(cursor *cur, bint write) noexcept nogil:
 # allows it; mmap_lock held for reading; no table locked. Returns 0 when the page was present, and writable if
 # `write`, at some instant; or -ENOMEM.
 cdef inline int faultin_page(cursor *cur, bint write) noexcept nogil:
-    cdef uint64_t pte
     cdef int rc = 0
     while rc == FAULT_RETRY:
-        pte = 0
-        if cursor_peek(cur, &pte) and pte_present(pte) and (pte_write(pte) or not write):
+        if _follow_page(cur, write):
             return 0
+        cur.ops.sleep(cur)          # a policy that holds on to tables must let go before a fault
         rc = _handle_pte_fault(cur, write)
-        cur.ops.sleep(cur)
     return rc
+
+# Is the page there in the way that is wanted? A frame that is found so for writing counts as written, although its content
+# stays (FOLL_TOUCH): memory pressure keeps it. Context: faultin_page. Source: mm/gup.c follow_page_pte.
+cdef inline bint _follow_page(cursor *cur, bint write) noexcept nogil:
+    cdef uint64_t pte
+    cdef bint found
+    if not cur.ops.lock(cur, 0):
+        return False
+    pte = ptep_get(cur.cpu, cur.mm, cur.table, cur.ptep)
+    found = pte_present(pte) and (pte_write(pte) or not write)
+    if found and write and not pte & PT_DIRTY:
+        WRITE_ONCE32(&cur.mm.pages[pte_pfn(pte)].dirty, 1)      # set_page_dirty: D in the entry knows nothing of it
+    cursor_unlock(cur)
+    return found
 
 # Fill a hole. The table exists or did exist a moment ago.
 cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:

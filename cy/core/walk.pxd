@@ -88,6 +88,7 @@ cdef inline bint _test_and_clear_young(cursor *cur, uint64_t *ptep) noexcept nog
     cdef uint64_t pte = ptep_get(cur.cpu, cur.mm, cur.table, ptep), seen
     while pte_present(pte) and pte & PT_ACCESSED:
         if BUG(cur.mm.bugs, BUG_M11_AGE):
+            delay_point(cur.cpu)
             plain_store(ptep, pte & ~PT_ACCESSED)
             return True
         seen = cmpxchg(ptep, pte, pte & ~PT_ACCESSED)

@@ -1,6 +1,7 @@
 # `populate`: madvise(MADV_POPULATE_READ, MADV_POPULATE_WRITE): fault the pages of a range in, for reading or for writing.
 #
-# One hold of mmap_lock for reading; each page is brought in as by a fault, and looked at again until it is there.
+# One hold of mmap_lock for reading; each page is brought in as by a fault, and looked at again until it is there. A frame that
+# is found in place for writing counts as written: memory pressure keeps it.
 # Source: mm/madvise.c madvise_populate, mm/gup.c faultin_page_range.
 # Not modelled: letting go of mmap_lock midway, signals.
 from libc.errno cimport EINVAL, ENOMEM

@@ -85,6 +85,7 @@ class Case:
                     self.seen_by.setdefault(task.seen.incarnation, []).append((b, task.index))
         self.last_access = self._last_by_cell(ACCESSES)
         self.last_walk = self._last_by_cell((Verb.WALK,))
+        self.last_populate = self._last_by_cell((Verb.POPULATE,))
         self.last_zap = self._last_by_cell(_ZAPS)
         self.last_map = self._last_by_cell(PROTECTING)
         self.last_discard = self._last_by_cell((Verb.DISCARD,))

@@ -18,7 +18,7 @@ cleared it returns, and by the access that is in flight then; but not once the b
 translation of the page, or faulted there.
 
 A mark stays on a frame until it is written by an access that began after the free returned: before that the access may
-have had D in its TLB, or set D before the visit of the free. A marked frame need not be dropped.
+have had D in its TLB, or set D before the visit of the free. A populate for writing takes it away too. A marked frame need not be dropped.
 
 A step is *eager* if doing it now rules out no explanation: it changes nothing that another branch can
 still see. Eager steps are done at once; only the others are tried in every order.
@@ -98,8 +98,8 @@ class Moves:
 
     def _is_observed(self, state: State, b: int, cell: int) -> bool:
         """Whether another branch will still look at ``cell``."""
-        case = self.case
-        return case.remains(case.last_access, cell, state.pos, b) or case.remains(case.last_walk, cell, state.pos, b)
+        looks = (self.case.last_access, self.case.last_walk, self.case.last_populate)
+        return any(self.case.remains(last, cell, state.pos, b) for last in looks)
 
     def _walk_page(self, state: State, b: int, task: Task) -> Move | None:
         done = state.phase[b]

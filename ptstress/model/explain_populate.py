@@ -27,7 +27,9 @@ def populate_steps(case: Case, state: State, b: int, task: Task) -> Iterator[Mov
         new = (UNBOUND, FRESH, 0) if task.op.arg else (ZERO_PAGE, 0, 0)
         yield state._replace(cells=replaced(state.cells, cell, new)), (b, task.index, "faults in", cell)
     else:
-        yield advanced, (b, task.index, "finds", cell)
+        # For writing it counts as written.
+        lazy = state.lazy - {cell} if task.op.arg else state.lazy
+        yield advanced._replace(lazy=lazy), (b, task.index, "finds", cell)
 
 
 def _status(case: Case, state: State, task: Task) -> int | None:

@@ -9,7 +9,7 @@ without huge pages, with every ``mmap`` at a fixed address.
     sync    by one DONTNEED that covers the whole span of the table inside one VMA (6.14 and later).
 Upper tables are freed with the last VMA of their span only.
 
-A ``discard`` drops exactly the pages that a ``free`` marked and no write has touched since.
+A ``discard`` drops exactly the pages that a ``free`` marked and no write, or populate for writing, has touched since.
 
 Not modelled: reverse mappings, swap, file mappings, failing allocations, address-space limits other than
 ``max_vmas``.
@@ -207,6 +207,8 @@ class AddressSpace:
                 self._install(page, UNNAMED)
             elif arg & 1 and page in self._protected:
                 self._install(page, entry)      # the write bit is given back, with A and D
+            elif arg & 1:
+                self.tables.unmark_lazy(page)
             elif entry is None:
                 self._install(page, ZERO)
         return Result(0, end - start)

@@ -88,11 +88,15 @@ class Tables:
             table = self._pte[number] = {}
         self.rss += (entry[0] != 0) - (table.get(page, ZERO)[0] != 0)
         table[page] = entry
-        self._lazy.get(number, set()).discard(page)
+        self.unmark_lazy(page)
 
     def rename(self, page: int, entry: Page) -> None:
         """The frame that is mapped at ``page`` turned out to be ``entry``."""
         self._pte[page >> self._pte_shift][page] = entry
+
+    def unmark_lazy(self, page: int) -> None:
+        """``page`` counts as written."""
+        self._lazy.get(page >> self._pte_shift, set()).discard(page)
 
     def mark_lazy(self, start: int, end: int) -> None:
         """FREE: the frames of ``[start, end)`` may be dropped until they are written: until ``set``."""
