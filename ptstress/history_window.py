@@ -84,7 +84,7 @@ def _cut(ops: np.ndarray, page: int) -> np.ndarray:
 def _seen(ring: np.ndarray, starts: np.ndarray, page: int) -> np.ndarray:
     """Whether each walk saw the page."""
     seen = np.zeros(len(starts), bool)
-    words = np.ascontiguousarray(ring).view(np.uint64).reshape(len(ring), -1)
+    words = np.ascontiguousarray(ring).view(np.uint64).reshape(len(ring), ring.itemsize >> 3)
     for i in np.flatnonzero(np.isin(ring["verb"][starts], BITS) & (ring["lines"][starts] != 0)):
         bit = page - int(ring["start"][starts[i]])
         line, at = divmod(bit, PAGES_PER_LINE)

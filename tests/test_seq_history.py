@@ -236,6 +236,11 @@ def test_window_is_the_smallest_and_is_drawn():
     ]
 
 
+def test_worker_that_did_nothing_changes_no_window():
+    idle, busy = (check_history(history([*BROKEN, *more])).violation for more in ([[]], []))
+    assert idle.drawing == busy.drawing
+
+
 def test_window_of_a_search_says_what_was_possible():
     # The zero page can only be the one that the dontneed ended, but the frame was there before that.
     ops = [[MAP, write(3, 4, 7, 1, 100), read(30, 31, 8)], [dontneed(10, 20, 7), read(40, 41, 8)], [write(11, 12, 7, 2, 101), read(13, 14, 7)]]
