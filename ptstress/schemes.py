@@ -23,8 +23,9 @@ _NEVER_CANARIES = ("M07-table", "P23", "M10-frame", "M10-mprotect", "P21", "M09-
 _SYNC_CANARIES = ("P01", *_NEVER_CANARIES)
 # What every scheme runs too, but not every number of threads shows within the seconds that a canary has.
 _SHOWN = ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte")
-# Lockless lookups of VMAs that are reused without a grace period. With one P18 shows too, but not so soon.
-_TYPESAFE_CANARIES = ("P17", "P18", "P19", "M01-recycled")
+# Lockless lookups of VMAs. What needs VMAs that are reused without a grace period is not shown so soon.
+_VMA_LOCK_CANARIES = ("P19",)
+_TYPESAFE_SHOWN = ("P17", "P18", "M01-recycled")
 # Split locks: the order of a table's lock and its parent's is theirs.
 _SPLIT_SYNC_CANARIES = (*_SYNC_CANARIES, "M15-lock-order")
 # An IPI frees a table that finds no batch only where empty tables stay.
@@ -80,12 +81,12 @@ SCHEMES = (
     ),
     Scheme(
         "linux-6.12", "faults under the VMA lock, DONTNEED under mmap_lock for read, empty tables stay",
-        "vma_lock", "never", vma_reuse="rcu", canaries=(*_NEVER_CANARIES, "P19"), shown=(*_NEVER_SHOWN, "P18"),
+        "vma_lock", "never", vma_reuse="rcu", canaries=(*_NEVER_CANARIES, *_VMA_LOCK_CANARIES), shown=(*_NEVER_SHOWN, "P18"),
     ),
     Scheme(
         "linux-6.18", "faults and DONTNEED under the VMA lock, DONTNEED frees the tables it empties",
         "vma_lock", "sync", dontneed_vma_lock=True, drop_lock_before_flush=True,
-        canaries=(*_SPLIT_SYNC_CANARIES, *_TYPESAFE_CANARIES), shown=_SPLIT_SYNC_SHOWN,
+        canaries=(*_SPLIT_SYNC_CANARIES, *_VMA_LOCK_CANARIES), shown=(*_SPLIT_SYNC_SHOWN, *_TYPESAFE_SHOWN),
     ),
     Scheme(
         "covering", "toy protection by covering locks, DONTNEED frees the tables it empties",
@@ -105,7 +106,8 @@ def find_scheme(name: str) -> Scheme:
         if reclaim == "sync":
             covering = protection == "covering"
             canaries, shown = (_SYNC_CANARIES, _SHOWN) if covering else (_SPLIT_SYNC_CANARIES, _SPLIT_SYNC_SHOWN)
-        canaries += _TYPESAFE_CANARIES if protection == "vma_lock" else ()
+        if protection == "vma_lock":
+            canaries, shown = (*canaries, *_VMA_LOCK_CANARIES), (*shown, *_TYPESAFE_SHOWN)
         return Scheme(
             name, f"{protection} with reclaim {reclaim}", protection, reclaim, canaries=canaries, shown=shown
         )
