@@ -17,7 +17,7 @@ from ptstress.errors import PtstressError
 from ptstress.fuzz_containment import Executor, Stopped
 from ptstress.fuzz_example import Failure, FuzzExample
 from ptstress.model.geometry import Geometry
-from ptstress.operation import PROTECTING, Op, exit_mm
+from ptstress.operation import WITH_MODE, Op, exit_mm
 from ptstress.pages import local_page
 from ptstress.program import Program
 from ptstress.schemes import SCHEMES
@@ -32,8 +32,6 @@ SHRINK_CALLS = 1500
 CHUNKS = (64, 4, 2, 1)
 MAX_OPERATIONS, MAX_BRANCHES = 64, 64
 MAX_ARG = 1
-#: Verbs whose ``arg`` means something; the text of a program has no other.
-WITH_ARG = (*PROTECTING, Verb.GUP_FAST)
 _KEY = b"shrink"
 #: What Hypothesis finds under the key itself it takes for shrunk already; what it finds here it shrinks.
 _TO_SHRINK = _KEY + b".secondary"
@@ -207,7 +205,7 @@ def _operations(draw: st.DrawFn, pages: int, mms: int) -> Op:
     verb, arg = OPERATIONS[kind // (MAX_ARG + 1)], kind % (MAX_ARG + 1)
     place, length = draw(st.integers(0, mms * pages - 1)), draw(st.integers(0, pages))
     length = 1 if verb in ACCESSES else length
-    arg = arg if verb in WITH_ARG else 0
+    arg = arg if verb in WITH_MODE else 0
     mm, start = divmod(place, pages)
     op = exit_mm() if verb is Verb.EXIT else Op(verb, start, min(start + length, pages), arg)
     return op.moved(mm)
