@@ -21,6 +21,8 @@ class Verb(IntEnum):
     GUP_FAST = 7
     MPROTECT = 8
     POPULATE = 9
+    GUARD_INSTALL = 10
+    GUARD_REMOVE = 11
     AGE = 12
     EXIT = 13
     FREE = 14
