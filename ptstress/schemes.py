@@ -1,8 +1,9 @@
 """Registry of schemes: how page tables are protected, and when empty ones are freed.
 
-A scheme is one protection x one reclaim policy. Adding one is one line in ``SCHEMES``.
+A scheme is one protection x a set of reclaim policies. Adding one is one line in ``SCHEMES``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ptstress.errors import UsageError
@@ -12,36 +13,22 @@ PROTECTIONS = (
     ("vma_lock", "per-VMA lock, falling back to mmap_lock, as Linux 6.18"),
     ("covering", "toy: one lock for each covering table, proof that cursors carry other protocols"),
 )
+#: The empty set of reclaim policies, and the policies.
+NEVER = "never"
 RECLAIMS = (
-    ("never", "tables are freed at munmap and exit only"),
+    (NEVER, "tables are freed at munmap and exit only"),
     ("sync", "DONTNEED frees pte_tables that one call empties, as Linux 6.14 and later"),
 )
-
-# Which bugs a scheme can show: a bug outside the code that a scheme runs would survive for ever. Canaries are those that
-# every run plants; the rest would make a run longer and prove little more.
-_NEVER_CANARIES = ("M07-table", "P23", "M10-frame", "M10-mprotect", "P21", "M09-free", "M07-exit")
-_SYNC_CANARIES = ("P01", *_NEVER_CANARIES)
-# What every scheme runs too, but not every number of threads shows within the seconds that a canary has.
-_SHOWN = ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte")
-# Lockless lookups of VMAs. What needs VMAs that are reused without a grace period is not shown so soon.
-_VMA_LOCK_CANARIES = ("P19",)
-_TYPESAFE_SHOWN = ("P17", "P18", "M01-recycled")
-# Split locks: the order of a table's lock and its parent's is theirs.
-_SPLIT_SYNC_CANARIES = (*_SYNC_CANARIES, "M15-lock-order")
-# An IPI frees a table that finds no batch only where empty tables stay.
-_NEVER_SHOWN = (*_SHOWN, "P24-batch")
-_SPLIT_SYNC_SHOWN = (*_SHOWN, "P02", "P07", "P20")
 
 
 @dataclass(frozen=True)
 class Scheme:
     """One way to protect and free page tables.
 
+    ``reclaim``: names of reclaim policies with ``+`` between them, or ``never``.
     ``dontneed_vma_lock``: DONTNEED takes the VMA lock instead of mmap_lock for read.
     ``drop_lock_before_flush``: it drops that lock before the final TLB flush.
     ``vma_reuse``: freed VMA objects are reused at once (typesafe, Linux 6.15 and later) or after a grace period (rcu).
-    ``canaries``: ids of the bugs that a run under this scheme must be able to find, and plants.
-    ``shown``: ids of further bugs in code that it runs, for ``--bug``.
     """
 
     name: str
@@ -51,8 +38,21 @@ class Scheme:
     dontneed_vma_lock: bool = False
     drop_lock_before_flush: bool = False
     vma_reuse: str = "typesafe"
-    canaries: tuple[str, ...] = ()
-    shown: tuple[str, ...] = _SHOWN
+
+    @property
+    def policies(self) -> frozenset[str]:
+        """Its reclaim policies."""
+        return policies_of(self.reclaim)
+
+    @property
+    def canaries(self) -> tuple[str, ...]:
+        """Ids of the bugs that a run under this scheme must be able to find, and plants."""
+        return tuple(bug for shown in _SHOWN if shown.where(self) for bug in shown.canaries)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Ids of further bugs in code that it runs, for ``--bug``."""
+        return tuple(bug for shown in _SHOWN if shown.where(self) for bug in shown.further)
 
     def runs(self, bug_id: str) -> bool:
         """Whether the scheme runs the code that the bug sits in."""
@@ -74,43 +74,69 @@ class Scheme:
         }
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """Bugs that schemes can show: a bug outside the code that a scheme runs would survive for ever.
+
+    ``canaries`` are those that every run plants. ``further`` would make a run longer and prove little more, or not every
+    number of threads shows them within the seconds that a canary has.
+    """
+
+    where: Callable[[Scheme], bool]
+    canaries: tuple[str, ...]
+    further: tuple[str, ...] = ()
+
+
+_SHOWN = (
+    _Shown(lambda s: "sync" in s.policies, ("P01",)),
+    _Shown(
+        lambda s: True,
+        ("M07-table", "P23", "M10-frame", "M10-mprotect", "P21", "M09-free", "M07-exit"),
+        ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte"),
+    ),
+    # Split locks: the order of a table's lock and its parent's is theirs.
+    _Shown(lambda s: "sync" in s.policies and s.protection != "covering", ("M15-lock-order",), ("P02", "P07", "P20")),
+    # An IPI frees a table that finds no batch only where empty tables stay.
+    _Shown(lambda s: not s.policies, (), ("P24-batch",)),
+    # Lockless lookups of VMAs. What needs VMAs that are reused without a grace period is not shown so soon.
+    _Shown(lambda s: s.protection == "vma_lock", ("P19",), ("P18",)),
+    _Shown(lambda s: s.protection == "vma_lock" and s.vma_reuse == "typesafe", (), ("P17", "M01-recycled")),
+)
+
 SCHEMES = (
     Scheme(
         "linux-6.3", "before per-VMA locks: every operation under mmap_lock, empty tables stay",
-        "mmap_lock", "never", vma_reuse="rcu", canaries=_NEVER_CANARIES, shown=_NEVER_SHOWN,
+        "mmap_lock", NEVER, vma_reuse="rcu",
     ),
     Scheme(
         "linux-6.12", "faults under the VMA lock, DONTNEED under mmap_lock for read, empty tables stay",
-        "vma_lock", "never", vma_reuse="rcu", canaries=(*_NEVER_CANARIES, *_VMA_LOCK_CANARIES), shown=(*_NEVER_SHOWN, "P18"),
+        "vma_lock", NEVER, vma_reuse="rcu",
     ),
     Scheme(
         "linux-6.18", "faults and DONTNEED under the VMA lock, DONTNEED frees the tables it empties",
         "vma_lock", "sync", dontneed_vma_lock=True, drop_lock_before_flush=True,
-        canaries=(*_SPLIT_SYNC_CANARIES, *_VMA_LOCK_CANARIES), shown=(*_SPLIT_SYNC_SHOWN, *_TYPESAFE_SHOWN),
     ),
-    Scheme(
-        "covering", "toy protection by covering locks, DONTNEED frees the tables it empties",
-        "covering", "sync", canaries=_SYNC_CANARIES,
-    ),
+    Scheme("covering", "toy protection by covering locks, DONTNEED frees the tables it empties", "covering", "sync"),
 )
 
 
+def policies_of(reclaim: str) -> frozenset[str]:
+    """The policies of ``never`` or of names with ``+`` between them."""
+    return frozenset() if reclaim == NEVER else frozenset(reclaim.split("+"))
+
+
 def find_scheme(name: str) -> Scheme:
-    """The scheme called ``name``, or built from ``protection+reclaim``. Raises ``UsageError``."""
+    """The scheme called ``name``, or built from ``protection+reclaim+...``. Raises ``UsageError``."""
     for scheme in SCHEMES:
         if scheme.name == name:
             return scheme
     protection, plus, reclaim = name.partition("+")
-    if plus and protection in dict(PROTECTIONS) and reclaim in dict(RECLAIMS):
-        canaries, shown = _NEVER_CANARIES, _NEVER_SHOWN
-        if reclaim == "sync":
-            covering = protection == "covering"
-            canaries, shown = (_SYNC_CANARIES, _SHOWN) if covering else (_SPLIT_SYNC_CANARIES, _SPLIT_SYNC_SHOWN)
-        if protection == "vma_lock":
-            canaries, shown = (*canaries, *_VMA_LOCK_CANARIES), (*shown, *_TYPESAFE_SHOWN)
-        return Scheme(
-            name, f"{protection} with reclaim {reclaim}", protection, reclaim, canaries=canaries, shown=shown
-        )
     named = ", ".join(s.name for s in SCHEMES)
-    generic = f"{'|'.join(dict(PROTECTIONS))}+{'|'.join(dict(RECLAIMS))}"
-    raise UsageError(f"scheme {name!r}: expected one of {named}, or {generic}")
+    generic = f"{'|'.join(dict(PROTECTIONS))}+{'|'.join(dict(RECLAIMS))}[+...]"
+    policies = reclaim.split("+")
+    if not plus or protection not in dict(PROTECTIONS) or not set(policies) <= dict(RECLAIMS).keys():
+        raise UsageError(f"scheme {name!r}: expected one of {named}, or {generic}")
+    if len(set(policies)) != len(policies) or (NEVER in policies and len(policies) > 1):
+        raise UsageError(f"scheme {name!r}: expected each reclaim policy once, and {NEVER} alone")
+    ordered = "+".join(policy for policy, _ in RECLAIMS if policy in policies)
+    return Scheme(name, f"{protection} with reclaim {ordered}", protection, ordered)

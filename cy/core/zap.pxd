@@ -11,8 +11,8 @@
 #   Z4 whole table, one hold of the lock: fast detach                Z7 whole table, several holds: slow
 #   Z8 queue the detached table
 # Not modelled: huge entries, markers.
-from libc.stdint cimport int64_t, uint64_t
-from cy.base.atomics cimport xchg
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from cy.base.atomics cimport plain_load32, xchg
 from cy.base.bugs cimport BUG, BUG_P01, BUG_P13
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport pte_none, pte_pfn, pte_special
@@ -26,7 +26,7 @@ from cy.mm.gather cimport (
 from cy.mm.map cimport ptep_get
 from cy.mm.rss cimport mm_add_rss
 from cy.mm.table cimport mm_dec_nr_tables
-from cy.mm.types cimport cursor, mm, ptdesc
+from cy.mm.types cimport cursor, mm
 
 # Why a pass over a table ended.
 cdef enum:
@@ -75,7 +75,7 @@ cdef inline void zap_pte_range(cursor *cur, mmu_gather *tlb, bint reclaim) noexc
     if can_reclaim and not direct and m.reclaim.emptied != NULL:
         m.reclaim.emptied(cur)                                   # Z7
     if cur.detached != NULL:
-        pte_free_tlb(cur, tlb, cur.detached)                     # Z8
+        tables_free_tlb(cur, tlb)                                # Z8
 
 # Z3: one pass under the lock. Moves cur.addr.
 cdef inline int _zap_entries(cursor *cur, mmu_gather *tlb, uint64_t table_end) noexcept nogil:
@@ -109,7 +109,17 @@ cdef inline int _zap_entries(cursor *cur, mmu_gather *tlb, uint64_t table_end) n
     delay_point(c)
     return why
 
-# Queue an unlinked pte_table, then lower the count. Context: nothing locked.
-cdef inline void pte_free_tlb(cursor *cur, mmu_gather *tlb, ptdesc *table) noexcept nogil:
-    tlb_remove_table(tlb, table, table.addr, table.addr + geo_table_span(&cur.mm.geo, PTE_LEVEL))
-    mm_dec_nr_tables(cur.cpu, cur.mm, PTE_LEVEL)
+# Queue cur.detached, then lower the count; and the tables above it, as far as a policy unlinks them. Context: between begin
+# and end of the cursor, nothing locked.
+cdef inline void tables_free_tlb(cursor *cur, mmu_gather *tlb) noexcept nogil:
+    cdef mm *m = cur.mm
+    cdef uint64_t addr
+    cdef uint32_t level
+    while cur.detached != NULL:
+        addr = cur.detached.addr
+        level = plain_load32(&cur.detached.level)
+        tlb_remove_table(tlb, cur.detached, addr, addr + geo_table_span(&m.geo, level))
+        mm_dec_nr_tables(cur.cpu, m, level)
+        cur.detached = NULL
+        if m.reclaim.unlinked != NULL:
+            m.reclaim.unlinked(cur, addr, level)

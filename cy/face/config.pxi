@@ -1,7 +1,7 @@
 # Configuration of a machine: names and numbers from Python, checked.
 
 PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "covering": PROTECT_COVERING}
-RECLAIMS = {"never": RECLAIM_NEVER, "sync": RECLAIM_SYNC}
+RECLAIMS = {"sync": RECLAIM_SYNC}
 BUG_BITS = {
     "M01-gup-pte": BUG_M01_GUP_PTE,
     "P01": BUG_P01,
@@ -54,6 +54,14 @@ def _choose(what, name, table):
     return table[name]
 
 
+def _reclaim_set(text):
+    """The policies of ``never`` or ``sync+...``."""
+    policies = 0
+    for name in [] if text == "never" else text.split("+"):
+        policies |= <int>_choose("reclaim", name, RECLAIMS)
+    return policies
+
+
 def _complete(given, defaults, what):
     unknown = sorted(set(given) - set(defaults))
     if unknown:
@@ -80,7 +88,7 @@ cdef int fill_mm(machine *x, dict config) except -1:
     if geo_init(&m.geo, bits, len(geometry)) != 0:
         raise ValueError(f"geometry {geometry} is impossible; expected 1 to 9 index bits in each level")
     protect_fill(&x.protect, _choose("protection", config["protection"], PROTECTIONS))
-    reclaim_fill(m, &x.reclaim, _choose("reclaim", config["reclaim"], RECLAIMS))
+    reclaim_fill(m, &x.reclaim, _reclaim_set(config["reclaim"]))
     m.dontneed_vma_lock = bool(config["dontneed_vma_lock"])
     m.drop_lock_before_flush = bool(config["drop_lock_before_flush"])
     m.vma_typesafe = _choose("vma_reuse", config["vma_reuse"], {"rcu": 0, "typesafe": 1})

@@ -43,7 +43,7 @@ from cy.mm.rss cimport mm_rss
 from cy.mm.types cimport mm, page, ptdesc, vma
 from cy.mm.vma cimport vma_at
 from cy.protect.registry cimport PROTECT_COVERING, PROTECT_MMAP_LOCK, PROTECT_VMA_LOCK, protect_fill
-from cy.reclaim.registry cimport RECLAIM_NEVER, RECLAIM_SYNC, reclaim_fill
+from cy.reclaim.registry cimport RECLAIM_SYNC, reclaim_fill
 from cy.sync.rcu cimport rcu_membarrier_available
 
 cdef extern from "sys/mman.h" nogil:

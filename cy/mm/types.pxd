@@ -232,9 +232,12 @@ cdef struct protect_ops:
     # Drop everything that begin took.
     void (*end)(cursor *cur) noexcept nogil
 
-# What a reclaim policy fills in. Events; NULL: not interested.
+# What the reclaim policies of a scheme fill in, each its own events; NULL: nobody is interested.
 cdef struct reclaim_ops:
     # A zap emptied the whole table in one hold of its lock. Context: table locked.
     int (*emptied_locked)(cursor *cur) noexcept nogil
     # A zap emptied the whole table, but not in one hold. Context: nothing locked.
     int (*emptied)(cursor *cur) noexcept nogil
+    # The table of `level` that mapped `addr` was unlinked and queued. The policy may unlink the one above it, and sets
+    # cur.detached then. Context: between begin and end of the cursor, nothing locked.
+    void (*unlinked)(cursor *cur, uint64_t addr, uint32_t level) noexcept nogil

@@ -1,20 +1,16 @@
-# Reclaim policies by number: one line each. The names are in ptstress/schemes.py.
-# `never` has no file: a policy that is interested in no event is no policy.
+# Reclaim policies: one bit and one line each. The names are in ptstress/schemes.py.
+#
+# A scheme has any set of them, and each fills in the events that it wants. `never` is the empty set.
 from libc.stdint cimport uint32_t
+from libc.string cimport memset
 from cy.mm.types cimport mm, reclaim_ops
 from cy.reclaim.sync cimport reclaim_sync
 
 cdef enum:
-    RECLAIM_NEVER = 0
     RECLAIM_SYNC = 1
 
-# Returns 0, or -1 for an unknown number.
-cdef inline int reclaim_fill(mm *m, reclaim_ops *ops, uint32_t which) noexcept nogil:
-    m.reclaim = ops
-    if which == RECLAIM_NEVER:
-        m.reclaim = NULL
-    elif which == RECLAIM_SYNC:
+cdef inline void reclaim_fill(mm *m, reclaim_ops *ops, uint32_t policies) noexcept nogil:
+    memset(ops, 0, sizeof(reclaim_ops))
+    m.reclaim = ops if policies else NULL
+    if policies & RECLAIM_SYNC:
         reclaim_sync(ops)
-    else:
-        return -1
-    return 0

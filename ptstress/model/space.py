@@ -4,7 +4,7 @@
 numbered from 0; ranges are half-open. Semantics are those of Linux 6.18 for private anonymous memory
 without huge pages, with every ``mmap`` at a fixed address.
 
-``reclaim``: when pte_tables are freed other than with their last VMA:
+``reclaim``: when pte_tables are freed other than with their last VMA; names with ``+`` between them:
     never   not at all (Linux before 6.14);
     sync    by one DONTNEED that covers the whole span of the table inside one VMA (6.14 and later).
 Upper tables are freed with the last VMA of their span only.
@@ -45,8 +45,9 @@ class AddressSpace:
     """
 
     def __init__(self, bits: tuple[int, ...], reclaim: str = "sync", max_vmas: int | None = None) -> None:
-        if reclaim not in RECLAIM:
-            raise ValueError(f"reclaim {reclaim!r}: expected one of {', '.join(RECLAIM)}")
+        self.policies = frozenset(reclaim.split("+"))
+        if not self.policies <= set(RECLAIM):
+            raise ValueError(f"reclaim {reclaim!r}: expected one of {', '.join(RECLAIM)}, or several with + between them")
         self.geometry = Geometry.of(bits)
         self.reclaim = reclaim
         self.max_vmas = max_vmas
@@ -244,7 +245,7 @@ class AddressSpace:
 
     def _zap_and_reclaim(self, start: int, end: int) -> None:
         self.tables.zap(start, end)
-        if self.reclaim == "sync":
+        if "sync" in self.policies:
             self.tables.reclaim(start, end)
 
     def _free(self, start: int, end: int, _arg: int) -> Result:
