@@ -6,8 +6,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from cy.check.data_types cimport (
-    CHANGE_KEEPS, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, GROUP_PAGES, MAPS, MAPS_SURE, changes,
-    data_oracle, discards, group_discard)
+    CHANGE_KEEPS, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, MAPS, MAPS_SURE, changes,
+    data_oracle, discards)
 from cy.check.sort cimport lower_bound, upper_bound
 
 cdef enum:
@@ -108,19 +108,6 @@ cdef inline void discards_join(discards *d, const discards *s, uint64_t *at, uin
     while at[2] < s.nr_frees and s.f0[at[2]] <= upto:
         _free(d, s.f0[at[2]], s.f1[at[2]])
         at[2] += 1
-
-# Add those of a group that cover its page `at`. Returns up to which page these are the same ones.
-cdef inline uint64_t discards_select(discards *d, const group_discard *r, uint64_t nr, uint64_t at) noexcept nogil:
-    cdef uint64_t i, same = GROUP_PAGES
-    for i in range(nr):
-        if r[i].lo > at:
-            if r[i].lo < same:
-                same = r[i].lo
-        elif r[i].hi > at:
-            if r[i].hi < same:
-                same = r[i].hi
-            discards_add(d, r[i].t0, r[i].t1, r[i].kind)
-    return same
 
 cdef inline void discards_finish(discards *d) noexcept nogil:
     # Copies: else the compiler takes every store for one that may change `d`.

@@ -1,17 +1,17 @@
 # All operations of one burst on one page, brought together and checked.
 #
-# Callers give what the page's group shares: o.granges (discards of the group that are not among the
-# page's own entries) and o.gwalks, both by t0.
+# Callers give what the page's group shares and is not among the page's own entries: cy/check/data_share.pxd.
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.shm cimport STATUS_UNKNOWN, VERB_POPULATE, event
 from cy.check.data_discards cimport (
     changes_may, discards_add, discards_any, discards_any_hard, discards_begin, discards_finish, discards_join,
-    discards_select, discards_since)
+    discards_since)
 from cy.check.data_maps cimport data_maps_at
 from cy.check.data_presence cimport presence_check, presence_fill
 from cy.check.data_register cimport register_attempt, register_begin, register_carry, register_check, register_op
 from cy.check.data_scan cimport data_kind, data_populated
+from cy.check.data_share cimport data_share_at
 from cy.check.data_succession cimport lazy_can_end, succession_check
 from cy.check.data_types cimport (
     DISCARD, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON, PAGE_UNSEEN, PAGE_ZERO,
@@ -27,7 +27,7 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
     cdef bint lost, lazy = False
     o.states = data_maps_at(o, p.page)
     d = _discards_of(o, p)
-    if d == NULL or (p.nr == 0 and d.n == 0 and d.nr_frees == 0 and o.nr_gwalks == 0):
+    if d == NULL or (p.nr == 0 and d.n == 0 and d.nr_frees == 0 and o.nr_walks == 0):
         return
     if not _page_room(o, p, d) or not register_begin(o, p.nr + 2):
         return
@@ -54,7 +54,7 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
             incarnation = p.incarnation
             value = p.value
             lazy = p.lazy
-    if o.nr_gwalks != 0 or p.nr > nr_e:
+    if o.nr_walks != 0 or p.nr > nr_e:
         presence_fill(o, p, d, nr_e)
         presence_check(o, p)
     if o.decide != NULL and o.violations == violations:
@@ -66,17 +66,12 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
 
 # The page's discards: those of its group alone are the same for a whole stretch of pages.
 cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept nogil:
-    cdef uint64_t page = p.page & (GROUP_PAGES - 1), i
+    cdef uint64_t i
     cdef uint64_t at[3]
     cdef const event *e
     cdef discards *d = &o.shared
-    if page >= o.shared_hi:
-        # [page, shared_hi): the pages that have the same discards as this one
-        if not discards_begin(o, d, o.nr_granges):
-            return NULL
-        o.shared_hi = discards_select(d, o.granges, o.nr_granges, page)
-        discards_finish(d)
-        o.shared_checked = 0
+    if not data_share_at(o, p.page & (GROUP_PAGES - 1)):
+        return NULL
     if p.nr_ranges == 0:
         if not o.shared_checked:
             _check_dontneeds(o, p.page, d)

@@ -42,14 +42,14 @@ cdef inline void presence_fill(data_oracle *o, const data_page *p, const discard
             n += 1
     stretches(&o.absent, o.e0, o.e1, n, o.a0, o.amax, o.nr_a, p.state == PAGE_ABSENT)
 
-# The walks of the page: small ones are among its own entries, others belong to its group. By t0 both.
+# The walks of the page: small ones are among its own entries, others its stretch has. By t0 both.
 cdef inline void presence_check(data_oracle *o, const data_page *p) noexcept nogil:
     cdef uint64_t at_present = 0, at_absent = 0, i
     cdef bint ok = True
     if o.present.n == 0 and o.absent.n == 0:
         return
-    for i in range(o.nr_gwalks):
-        ok = ok and _walk_check(o, p.page, o.gwalks[i], &at_present, &at_absent)
+    for i in range(o.nr_walks):
+        ok = ok and _walk_check(o, p.page, o.walks[i], &at_present, &at_absent)
     at_present = 0
     at_absent = 0
     for i in range(p.first, p.first + p.nr):

@@ -16,6 +16,7 @@ cdef enum:
     GROUP_WORDS = 8
     SMALL_PAGES = 4             # range operations up to this size are spread over their pages,
     NARROW_GROUPS = 8           # up to this many groups over their groups; others stand in one list
+    BLOCK_PAGES = 64            # of a group, looked through together
 
 # What `observe` returns.
 cdef enum:
@@ -92,6 +93,12 @@ cdef struct group_discard:
     uint16_t lo
     uint16_t hi
     uint32_t kind
+
+# A walk over pages [lo, hi) of a group.
+cdef struct group_walk:
+    const event *e
+    uint16_t lo
+    uint16_t hi
 
 # Changes of what a page is, by t0: `made` is the state that each may have left, with CHANGE_*.
 #   latest[k][i]   latest t1 of those of 0..i that make state 1 << k      smin[i]   earliest t1 of the sure ones of i..
@@ -174,7 +181,7 @@ cdef struct stretch_list:
 cdef struct data_oracle
 
 # Looks closer at a page that no rule objected to. `state`, `incarnation`: what it holds at the end, PAGE_UNSEEN if
-# nobody looked. The page's entries, o.gwalks and o.lives are as the rules saw them.
+# nobody looked. The page's entries, o.walks and o.lives are as the rules saw them.
 ctypedef void (*decide_t)(data_oracle *o, const data_page *p, const discards *d, uint32_t state,
                           uint64_t incarnation) noexcept nogil
 
@@ -241,18 +248,28 @@ cdef struct data_oracle:
     uint64_t cap_paint
     mapping *maps_new
     uint64_t cap_maps_new
-    # Scratch of a group.
+    # Scratch of a group: its ranges and walks, of these those of a block, and of these those of a stretch.
     group_discard *granges
     uint64_t cap_granges
-    const event **gwalks
+    uint64_t nr_granges
+    group_walk *gwalks
     uint64_t nr_gwalks
     uint64_t cap_gwalks
-    uint64_t nr_granges
+    group_discard *branges
+    uint64_t cap_branges
+    uint64_t nr_branges
+    group_walk *bwalks
+    uint64_t nr_bwalks
+    uint64_t cap_bwalks
+    const event **walks
+    uint64_t nr_walks
+    uint64_t cap_walks
     uint32_t slot[512]
     uint64_t need[8]
-    discards shared             # of the pages of the group up to shared_hi
-    uint64_t shared_hi
-    uint32_t shared_checked     # rule E, by a page that has no others
+    discards shared             # of the stretch
+    uint64_t block_hi           # its last page + 1
+    uint64_t shared_hi          # of the stretch
+    uint32_t shared_checked     # rule E, by a page of the stretch that has no others
     # Scratch of a page.
     discards own
     uint64_t *words             # all arrays of 64-bit numbers below

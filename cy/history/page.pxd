@@ -61,7 +61,7 @@ cdef inline void page_decide(data_oracle *o, const data_page *p, const discards 
         _report(o, x, p)
 
 cdef inline bint _rules_suffice(const data_oracle *o, const data_page *p, const discards *d, uint32_t state) noexcept nogil:
-    if d.n != 0 or d.maps.n != 0 or o.nr_gwalks != 0 or p.nr != o.nr_a:
+    if d.n != 0 or d.maps.n != 0 or o.nr_walks != 0 or p.nr != o.nr_a:
         return False
     if o.states & (o.states - 1):
         return False
@@ -94,17 +94,15 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
     cdef bint emptied = False
     cdef const event *e
     s.nr_ops = 0
-    if not (search_room(s, <void **>&s.ops, &s.cap_ops, p.nr + d.n + d.maps.n + nr_frees + o.nr_gwalks, sizeof(page_op))
+    if not (search_room(s, <void **>&s.ops, &s.cap_ops, p.nr + d.n + d.maps.n + nr_frees + o.nr_walks, sizeof(page_op))
             and _fill_frames(o, s, d)):
         return False
     while True:
         while i < end and data_kind(o.sorted[i]) != 0:
             i += 1              # it is among the discards, changes and frees
-        while w < o.nr_gwalks and (p.page < o.gwalks[w].start or p.page >= o.gwalks[w].end):
-            w += 1
         t = o.sorted[i].t0 if i < end else <uint64_t>-1
-        if w < o.nr_gwalks and o.gwalks[w].t0 < t:
-            t = o.gwalks[w].t0
+        if w < o.nr_walks and o.walks[w].t0 < t:
+            t = o.walks[w].t0
         if (m < d.maps.n and d.maps.made[m] & CHANGE_KEEPS and d.maps.t0[m] <= t and (k == d.n or d.maps.t0[m] <= d.t0[k])
                 and (f == nr_frees or d.maps.t0[m] <= d.f0[f])):
             until = d.maps.t1[m] if d.maps.t1[m] > until else until
@@ -135,9 +133,9 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
             k += 1
             continue
         emptied = False
-        if w < o.nr_gwalks and o.gwalks[w].t0 == t:
-            until = o.gwalks[w].t1 if o.gwalks[w].t1 > until else until
-            _add_walk(s, o.gwalks[w], p.page)
+        if w < o.nr_walks and o.walks[w].t0 == t:
+            until = o.walks[w].t1 if o.walks[w].t1 > until else until
+            _add_walk(s, o.walks[w], p.page)
             w += 1
         elif i < end:
             e = o.sorted[i]
