@@ -70,17 +70,14 @@ cdef inline void _span_merge(span *x, span *tmp, uint64_t start, uint64_t mid, u
             a += 1
         out += 1
 
-# First index whose item is > v; n if there is none.
+# First index whose item is > v; n if there is none. Where to go on is computed, not branched to: no processor could guess.
 cdef inline uint64_t upper_bound(const uint64_t *x, uint64_t n, uint64_t v) noexcept nogil:
     cdef uint64_t lo = 0, half
-    while n > 0:
+    while n > 1:
         half = n >> 1
-        if x[lo + half] <= v:
-            lo += half + 1
-            n -= half + 1
-        else:
-            n = half
-    return lo
+        lo += half & -<uint64_t>(x[lo + half - 1] <= v)
+        n -= half
+    return lo + (n != 0 and x[lo] <= v)
 
 # First index whose item is >= v; n if there is none.
 cdef inline uint64_t lower_bound(const uint64_t *x, uint64_t n, uint64_t v) noexcept nogil:
