@@ -9,7 +9,7 @@ from cy.base.shm cimport MAX_CPUS, MAX_REPORTS, NR_VERBS, event, report, shm_hea
 from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init
 from cy.check.data_table cimport data_page_get
 from cy.check.data_types cimport (
-    GROUP_SHIFT, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page, data_room, mapping, observe_t)
+    PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page, data_room, mapping, observe_t)
 from cy.check.overlap cimport overlaps_count
 from cy.check.sort cimport upper_bound
 from cy.history.page cimport decider, page_decide
@@ -19,6 +19,9 @@ import numpy as np
 
 #: States that a search may look at for each page before it gives up.
 BUDGET = 1 << 22
+
+cdef enum:
+    NOT_COUNTED = 64            # no shift of a table: nobody asks for overlaps
 
 cdef struct final_pages:
     const uint64_t *rows        # page, incarnation, value; by page
@@ -96,8 +99,8 @@ cdef class _Checker:
             p.lazy = 1          # nobody says whether a free has marked it
         return 0
 
-    cdef int burst(self, list rings, final, uint32_t shift) except -1:
-        """Check one burst in all shards, one after the other. ``final``: rows, or None."""
+    cdef int burst(self, list rings, final, uint32_t shift=NOT_COUNTED) except -1:
+        """Check one burst in all shards, one after the other. ``final``: rows, or None. ``shift``: of overlaps_count."""
         cdef event *at[64]
         cdef uint64_t counts[64]
         cdef const uint64_t[::1] view, numbers
@@ -125,7 +128,8 @@ cdef class _Checker:
         with nogil:
             for i in range(self.shards):
                 data_oracle_burst(&self.oracles[i], self.reporter, at, counts, nr, observe, &f)
-                overlaps_count(at, counts, nr, shift, i, self.shards, self.overlaps)
+                if shift != NOT_COUNTED:
+                    overlaps_count(at, counts, nr, shift, i, self.shards, self.overlaps)
         return 0
 
     cdef dict violation(self, uint64_t i):
@@ -173,7 +177,7 @@ def check(rings: list, maps, pages, final=None, task_pages: int = 0, search: boo
         c.oracles.decide = page_decide
         c.oracles.decide_ctx = d
     c.start(maps, pages)
-    c.burst(list(rings), final, GROUP_SHIFT)
+    c.burst(list(rings), final)
     return c.verdict() | {
         "searched": d.searched,
         "undecided": d.undecided,
