@@ -2,7 +2,7 @@
 #
 # Narrowed down twice, because a page has few of its group's: a block of pages keeps those that touch it, and of these a
 # stretch those that cover it, which are the same ones for all of its pages. Only the first page of a block looks through all.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint64_t
 from cy.base.shm cimport event
 from cy.check.data_discards cimport discards_add, discards_begin, discards_finish
 from cy.check.data_scan cimport data_is_walk, data_kind
