@@ -2,13 +2,17 @@
 
 from typing import Any
 
+import numpy as np
 from msgspec import Struct
 
 from ptstress.operation import Op
 from ptstress.vocabulary import Verb
 
 class Mix(Struct, frozen=True):
-    """What one synthetic worker does: weights by verb over pages ``[start, end)``, there and in the next ``mms - 1`` mms."""
+    """What one synthetic worker does: weights by verb over pages ``[start, end)``, there and in the next ``mms - 1`` mms.
+
+    ``places``: if there are any, each operation takes one of these ``[start, end)`` instead, all equally often.
+    """
 
     weights: dict[str, int]
     start: int
@@ -16,12 +20,14 @@ class Mix(Struct, frozen=True):
     unit: dict[str, int]
     aligned: bool
     mms: int = 1
+    places: list[tuple[int, int]] = []
 
     def stream(self) -> tuple[str, dict[str, object]]:
         """The engine's form of this worker: verbs as numbers."""
         weights, unit = ({int(Verb[verb.upper()]): n for verb, n in d.items()} for d in (self.weights, self.unit))
         return "mix", {
             "weights": weights, "start": self.start, "end": self.end, "unit": unit, "aligned": self.aligned, "mms": self.mms,
+            "places": np.array(self.places, dtype=np.uint64),
         }
 
 

@@ -76,14 +76,11 @@ def _plan_stage(source: Source, stage: Stage, bits: tuple[int, ...], overrides: 
         per_group = share_threads(groups, threads)
         trace_workers = 0
     usage = _Usage(bits, source.workload.mms)
-    window = None
     if trace is not None:
         usage.add_trace(trace)
         if int(trace.ops["end"].max(initial=0)) > pages_of(bits):
             raise UsageError(f"{trace_path}: trace of x86-64 addresses: expected geometry x86-64-4 or x86-64-5")
-        if usage.trace["frames"]:
-            window = whole_tables(*trace.busiest_span(), bits[0])
-    mixes = [mix for g, n in zip(groups, per_group, strict=True) for mix in [_mix(g, bits, window)] * n]
+    mixes = [mix for g, n in zip(groups, per_group, strict=True) for mix in [_mix(g, bits, trace)] * n]
     for mix in mixes:
         usage.add_mix(mix)
     idle = [g.name or "/".join(g.mix) for g, n in zip(groups, per_group, strict=True) if n == 0]
@@ -135,15 +132,31 @@ def _check_counts(source: Source, groups: list[Group], index: int) -> None:
             source.refuse(key, "workers beside a trace: expected count = N, the trace takes the other threads")
 
 
-def _mix(group: Group, bits: tuple[int, ...], window: tuple[int, int] | None) -> Mix:
-    span = region_pages(group, bits) or window
-    if span is None:
-        raise UsageError(f"workers {group.name!r}: beside_trace expects a trace with faults")
-    room = span[1] - span[0]
+def _mix(group: Group, bits: tuple[int, ...], trace: Trace | None) -> Mix:
+    places = _places(group, bits, trace)
+    room = max(end - start for start, end in places)
     unit = {verb: min(room, parse_extent(length, 1 << bits[0])) for verb, length in group.unit.items()}
     mms = mms_of(group)
-    start, end = (global_page(mms[0], page) for page in span)
-    return Mix(weights=dict(group.mix), start=start, end=end, unit=unit, aligned=group.aligned, mms=len(mms))
+    places = [(global_page(mms[0], start), global_page(mms[0], end)) for start, end in places]
+    return Mix(
+        weights=dict(group.mix), start=places[0][0], end=places[-1][1], unit=unit, aligned=group.aligned, mms=len(mms),
+        places=places if len(places) > 1 else [],
+    )
+
+
+def _places(group: Group, bits: tuple[int, ...], trace: Trace | None) -> list[tuple[int, int]]:
+    """Where a group works, ascending."""
+    span = region_pages(group, bits)
+    if span is None and trace is not None and isinstance(group.beside_trace, str):
+        places = trace.tables_of(Verb[group.beside_trace.upper()], bits[0])
+        if not places:
+            raise UsageError(f"workers {group.name!r}: beside_trace expects a trace with {group.beside_trace} of what it uses")
+        return places
+    if span is None and trace is not None and trace.footprint(bits)["frames"]:
+        span = whole_tables(*trace.busiest_span(), bits[0])
+    if span is None:
+        raise UsageError(f"workers {group.name!r}: beside_trace expects a trace with faults")
+    return [span]
 
 
 def _serial(step: Step, bits: tuple[int, ...]) -> list[Op]:
@@ -166,7 +179,8 @@ class _Usage:
 
     def add_mix(self, mix: Mix) -> None:
         if any(mix.weights.get(verb.label) for verb in (*ACCESSES, Verb.POPULATE)):
-            self.spans += [(global_page(i, mix.start), global_page(i, mix.end)) for i in range(mix.mms)]
+            places = mix.places or [(mix.start, mix.end)]
+            self.spans += [(global_page(i, start), global_page(i, end)) for i in range(mix.mms) for start, end in places]
 
     def add_trace(self, trace: Trace) -> None:
         self.trace = trace.footprint(self.bits)

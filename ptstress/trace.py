@@ -109,6 +109,15 @@ class Trace:
         area = areas[int(np.argmax(counts))]
         return int(area[0]), int(area[-1]) + 1
 
+    def tables_of(self, verb: Verb, table_bits: int) -> list[tuple[int, int]]:
+        """Pages of each pte_table that has accesses and that an operation of this verb covers a part of, ascending."""
+        tables = np.unique(self._pages() >> np.uint64(table_bits))
+        ops = self.ops[(self.ops["verb"] == verb) & (self.ops["start"] < self.ops["end"])]
+        first = np.searchsorted(tables, ops["start"] >> np.uint64(table_bits))
+        behind = np.searchsorted(tables, ops["end"] - np.uint64(1) >> np.uint64(table_bits), side="right")
+        met = sorted({i for low, high in zip(first.tolist(), behind.tolist(), strict=True) for i in range(low, high)})
+        return [(table << table_bits, table + 1 << table_bits) for table in tables[met].tolist()]
+
     def footprint(self, bits: tuple[int, ...]) -> dict[str, int]:
         """Most frames, tables (the pgd included) and VMAs that a serial replay has at once, or a little more.
 

@@ -50,7 +50,8 @@ class Step(Strict):
 class Group(Strict):
     """Workers that do the same. ``count`` of them exactly, or a ``share`` of the threads left over.
 
-    They work in ``mm``; or each operation takes one of ``mms``, ``[first, end)``.
+    They work in ``mm``; or each operation takes one of ``mms``, ``[first, end)``. ``beside_trace``: where the trace
+    faults most, or, if it is a verb, in the tables of what the trace does that to.
     """
 
     mix: dict[str, Natural]
@@ -62,7 +63,7 @@ class Group(Strict):
     pages: Span | None = None
     tables: Span | None = None
     pmd_border: Positive | None = None
-    beside_trace: bool = False
+    beside_trace: bool | str = False
     unit: dict[str, int | str] = {}
     aligned: bool = True
 
@@ -309,7 +310,7 @@ def _check_item(source: Source, key: tuple[Key, ...], item: Step | Group, bits: 
     verbs = {item.verb} if isinstance(item, Step) else {verb for verb, weight in item.mix.items() if weight}
     if Verb.EXIT.label in verbs and source.workload.mms == 1:
         source.refuse(key, "exit: an only mm never ends: expected mms = 2 or more in the workload")
-    beside = isinstance(item, Group) and item.beside_trace
+    beside = isinstance(item, Group) and bool(item.beside_trace)
     if len(spans) - spans.count(None) + beside != 1:
         more = " or beside_trace = true" if isinstance(item, Group) else ""
         forms = f"pages = [start, end] or tables = [start, end] or pmd_border = tables{more}"
@@ -324,6 +325,8 @@ def _check_item(source: Source, key: tuple[Key, ...], item: Step | Group, bits: 
     if isinstance(item, Step):
         _check_verb(source, (*key, "verb"), item.verb)
         return
+    if isinstance(item.beside_trace, str):
+        _check_verb(source, (*key, "beside_trace"), item.beside_trace)
     for verb in item.mix:
         _check_verb(source, (*key, "mix"), verb)
     if not sum(item.mix.values()):

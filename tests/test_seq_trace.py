@@ -254,6 +254,17 @@ def test_footprint_and_busiest_span(write_trace):
     assert trace.busiest_span() == (0x100000, 0x100004)
 
 
+def test_tables_of_a_verb_are_those_that_the_trace_uses(write_trace):
+    trace = load_trace(write_trace(
+        "0 1 mmap_anon 200000 600000 3", "1 1 fault 200000 0 0", "2 1 fault 7ff000 0 0", "3 1 munmap 400000 400000 0",
+        "4 1 fault 900000 0 0",
+    ))
+    # The munmap covers the tables at pages 0x400 and 0x600; only the latter has an access.
+    assert trace.tables_of(Verb.MUNMAP, 9) == [(0x600, 0x800)]
+    assert trace.tables_of(Verb.WRITE, 9) == [(0x200, 0x400), (0x600, 0x800), (0x800, 0xA00)]
+    assert trace.tables_of(Verb.FREE, 9) == []
+
+
 def packed(text: bytes) -> bytes:
     return gzip.compress(text, mtime=0)
 

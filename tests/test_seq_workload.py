@@ -3,13 +3,16 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ptstress.bugs import BUGS
 from ptstress.errors import ResourceError, UsageError
+from ptstress.job import Mix
 from ptstress.plan import Overrides, plan_run, share_threads
 from ptstress.schemes import SCHEMES
 from ptstress.tomlfile import find_line
+from ptstress.trace import load_trace
 from ptstress.vocabulary import Verb
 from ptstress.workload import Group, load_workload, packaged_workloads
 
@@ -121,9 +124,40 @@ def test_a_trace_takes_the_threads_that_nobody_counts():
     assert plan.job.mixes[0].start % 512 == 0 and plan.job.mixes[0].start > 1 << 30
 
 
+@pytest.mark.parametrize("name", [name for name, path in packaged_workloads() if "beside_trace" in path.read_text()])
+def test_workers_beside_a_trace_lie_where_it_does_what_they_are_to_meet(name):
+    """Of each kind of operation that a worker must meet in the recording, it can meet half or more."""
+    plan = plan_run(load_workload(name), Overrides())[-1]
+    ops = load_trace(Path(plan.job.trace)).ops
+    for pair in plan.pairs:
+        for ours, theirs in (pair, pair[::-1]):
+            mine = [mix for mix in plan.job.mixes if mix.weights.get(ours)]
+            wanted = ops[ops["verb"] == Verb[theirs.upper()]]
+            met = np.count_nonzero(np.any([_reached(mix, wanted) for mix in mine], axis=0)) if mine else len(wanted)
+            assert 2 * met >= len(wanted), f"{ours} can meet {met} of {len(wanted)} {theirs}"
+
+
+def _reached(mix: Mix, ops: np.ndarray) -> np.ndarray:
+    """Which of the operations lie where a mix works; its places are disjoint and ascend."""
+    starts, ends = np.array(mix.places or [(mix.start, mix.end)], dtype="u8").T
+    place = np.searchsorted(ends, ops["start"], side="right")
+    return (place < len(starts)) & (starts[np.minimum(place, len(starts) - 1)] < ops["end"])
+
+
+def test_an_operation_of_the_trace_says_where_workers_are(tmp_path):
+    text = GOOD.replace("pages = [0, 512]", 'beside_trace = "dontneed"').replace("threads = 2", 'threads = 3\ntrace = "jemalloc-16m"')
+    source = load_workload(write(tmp_path, text.replace("[[workers]]", "[[workers]]\ncount = 1")))
+    (plan,) = plan_run(source, Overrides())
+    mix = plan.job.mixes[1]
+    assert len(mix.places) > 10 and all(end - start == 512 and start % 512 == 0 for start, end in mix.places)
+    assert (mix.start, mix.end) == (mix.places[0][0], mix.places[-1][1])
+    assert plan.job.config["frames"] < 100_000      # only what the trace and the stores can have in use
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "expected"),
     [
+        ("pages = [0, 512]", 'beside_trace = "munnap"', 17, "operation 'munnap': expected one of read, write"),
         ('name = "sample"', 'nome = "sample"', 1, "unknown key 'nome': expected one of name, summary"),
         ("threads = 2", "threads = 0", 4, "threads: expected int >= 1"),
         ("threads = 2", 'threads = "two"', 4, "threads: expected int, got str"),

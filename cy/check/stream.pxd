@@ -11,8 +11,9 @@ cdef enum:
     STREAM_ARRAY = 1
     STREAM_MIX = 2
 
-# Random operations: verb by weight, then a range of `unit[verb]` pages in [start, end). With `aligned`
-# it begins at a multiple of its length, else anywhere. The range lies in one of `mms` mms, all equally often.
+# Random operations: verb by weight, then a range of `unit[verb]` pages in [start, end), or in one of the `nr_places`
+# places, if there are any, all equally often. With `aligned` it begins at a multiple of its length from there, else
+# anywhere. The range lies in one of `mms` mms, all equally often.
 cdef struct mix:
     uint32_t weight_sum
     uint32_t upto[24]           # sum of the weights of this verb and those before it
@@ -20,6 +21,8 @@ cdef struct mix:
     uint32_t aligned[24]
     uint64_t start              # in the first mm
     uint64_t end
+    const uint64_t *places      # start and end of each; lives as long as the stream
+    uint32_t nr_places
     uint32_t mms
 
 cdef struct stream:
@@ -44,20 +47,25 @@ cdef inline void stream_advance(stream *s) noexcept nogil:
 
 cdef inline void _mix_next(cpu *c, mix *x, op *o) noexcept nogil:
     cdef uint32_t pick = rng_below(&c.rng, x.weight_sum), verb = 0, unit
-    cdef uint64_t pages = x.end - x.start
+    cdef uint64_t start = x.start, end = x.end, pages
     while pick >= x.upto[verb]:
         verb += 1
     unit = x.unit[verb]
     if verb == VERB_READ or verb == VERB_WRITE or verb == VERB_GUP_FAST:
         unit = 1
+    if x.nr_places != 0:
+        pick = rng_below(&c.rng, x.nr_places)
+        start = x.places[2 * pick]
+        end = x.places[2 * pick + 1]
+    pages = end - start
     if unit >= pages:
-        o.start = x.start
-        o.end = x.end
+        o.start = start
+        o.end = end
     elif x.aligned[verb]:
-        o.start = x.start + <uint64_t>unit * rng_below(&c.rng, <uint32_t>(pages // unit))
+        o.start = start + <uint64_t>unit * rng_below(&c.rng, <uint32_t>(pages // unit))
         o.end = o.start + unit
     else:
-        o.start = x.start + rng_below(&c.rng, <uint32_t>(pages - unit + 1))
+        o.start = start + rng_below(&c.rng, <uint32_t>(pages - unit + 1))
         o.end = o.start + unit
     if x.mms > 1:
         pages = <uint64_t>rng_below(&c.rng, x.mms) << MM_SHIFT

@@ -135,8 +135,12 @@ cdef object checked_ops(ops, uint32_t nr_workers, bint syncs):
     return array
 
 
-cdef int fill_mix(mix *out, dict spec) except -1:
-    """A mix: {"weights": {verb: n}, "start": page, "end": page, "unit": {verb: pages}, "aligned": bool, "mms": n}."""
+cdef int fill_mix(mix *out, dict spec, list kept) except -1:
+    """A mix: {"weights": {verb: n}, "start": page, "end": page, "unit": {verb: pages}, "aligned": bool, "mms": n}.
+
+    "places": uint64 array of shape (n, 2), start and end of each, in place of the one region; it goes into ``kept``.
+    """
+    cdef const uint64_t[:, ::1] places
     cdef uint32_t verb
     memset(out, 0, sizeof(mix))
     out.start = spec["start"]
@@ -144,6 +148,14 @@ cdef int fill_mix(mix *out, dict spec) except -1:
     out.mms = spec.get("mms", 1)
     if out.start >= out.end:
         raise ValueError(f"a mix needs a region; got pages {out.start} to {out.end}")
+    if len(spec.get("places", ())):
+        places = spec["places"]
+        for verb in range(<uint32_t>len(places)):
+            if places[verb, 0] >= places[verb, 1]:
+                raise ValueError(f"a mix needs places; got pages {places[verb, 0]} to {places[verb, 1]}")
+        kept.append(spec["places"])
+        out.places = &places[0, 0]
+        out.nr_places = <uint32_t>len(places)
     weights = spec["weights"]
     units = spec.get("unit", {})
     for verb in range(NR_VERBS):

@@ -71,7 +71,7 @@ cdef class Machine(Space):
             kind, what = spec
             if kind == "mix":
                 w.stream.kind = STREAM_MIX
-                fill_mix(&w.stream.mix, what)
+                fill_mix(&w.stream.mix, what, kept)
             else:
                 array = checked_ops(what, self.x.nr_workers, True)
                 kept.append(array)
