@@ -25,6 +25,7 @@ from ptstress.errors import ExitCode, PtstressError, ResourceError, UnsupportedE
 from ptstress.job import ChildResult, Job
 from ptstress.hang import describe_hang
 from ptstress.layout import Counter, Phase, SharedView, shared_bytes
+from ptstress.memory import resident_kb
 from ptstress.vocabulary import Verb
 
 POLL_S = 0.02
@@ -60,7 +61,7 @@ class Stopper:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a run looks like now. ``ops`` so far; ``age_s`` since its start."""
+    """What a run looks like now. ``ops`` so far; ``age_s`` since its start; ``rss_kb``: of the child, 0 if unknown."""
 
     age_s: float
     phase: Phase
@@ -73,6 +74,7 @@ class Sample:
     stall_cpu: int
     stall_verb: str
     reports: int
+    rss_kb: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def no_outcome(job: Job) -> Outcome:
     return Outcome("skipped", 0.0, SharedView(memory, job.workers, job.ring_events))
 
 
-def take_sample(view: SharedView, age_s: float) -> Sample:
+def take_sample(view: SharedView, age_s: float, rss_kb: int = 0) -> Sample:
     """The run as its counters show it. ``stall_*``: the reader that held up a grace period for longest."""
     stalls = view.counters[:, Counter.RCU_STALL_NS]
     seen_by = int(stalls.argmax())
@@ -137,6 +139,7 @@ def take_sample(view: SharedView, age_s: float) -> Sample:
         stall_cpu=int(view.counters[seen_by, Counter.RCU_STALL_CPU]),
         stall_verb=Verb(int(view.counters[seen_by, Counter.RCU_STALL_SITE])).label,
         reports=view.field("nr_reports"),
+        rss_kb=rss_kb,
     )
 
 
@@ -210,7 +213,7 @@ class _Child:
                     self.on_report(self._so_far("running"))
             if on_sample and now >= next_sample:
                 next_sample = now + interval_s
-                on_sample(take_sample(self.view, now - self.begin))
+                on_sample(take_sample(self.view, now - self.begin, resident_kb(pid=self.process.pid)))
 
     def _note_moves(self, now: float) -> None:
         """Remember when each worker ended an operation last: a hang shows how long it stands."""

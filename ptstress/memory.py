@@ -1,14 +1,20 @@
 """Resident memory of a process, and whether it grows."""
 
+from collections.abc import Iterable
+from itertools import combinations
+from statistics import median
+
 from msgspec import Struct
 
 KB_PER_MIB = 1024.0
+#: Points that a series keeps: enough for a slope, few enough to be compared each with each.
+MAX_POINTS = 48
 
 
-def resident_kb(field: str = "VmRSS") -> int:
-    """Resident memory of this process in kB: ``VmRSS`` now, ``VmHWM`` at its highest; 0 if unknown."""
+def resident_kb(field: str = "VmRSS", pid: int | str = "self") -> int:
+    """Resident memory of a process in kB: ``VmRSS`` now, ``VmHWM`` at its highest; 0 if unknown."""
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as stream:
             for line in stream:
                 if line.startswith(field):
                     return int(line.split()[1])
@@ -17,43 +23,40 @@ def resident_kb(field: str = "VmRSS") -> int:
     return 0
 
 
-class Line(Struct):
-    """Sums for a line through points, least squares. Keeps no points, so it grows with nothing.
+class Series(Struct):
+    """Measurements of one thing that can be compared with each other: ``x`` in hours, ``y`` in MiB.
 
-    ``x`` in hours, ``y`` in MiB; ``low`` and ``high``: of ``y``.
+    Of very many it keeps every ``every``-th, so that it grows with nothing. ``seen``: how many there were; ``high``: of ``y``.
     """
 
-    n: int = 0
-    x: float = 0.0
-    y: float = 0.0
-    xx: float = 0.0
-    xy: float = 0.0
-    low: float = 0.0
+    x: list[float] = []
+    y: list[float] = []
+    every: int = 1
+    seen: int = 0
     high: float = 0.0
 
     def add(self, x: float, y: float) -> None:
         """One more point."""
-        self.low = min(self.low, y) if self.n else y
-        self.high = max(self.high, y) if self.n else y
-        self.n += 1
-        self.x += x
-        self.y += y
-        self.xx += x * x
-        self.xy += x * y
-
-    @property
-    def spread(self) -> float:
-        """Sum of the squared distances of ``x`` from its mean."""
-        return self.xx - self.x * self.x / self.n if self.n else 0.0
-
-    @property
-    def together(self) -> float:
-        """Sum of the products of the distances of ``x`` and ``y`` from their means."""
-        return self.xy - self.x * self.y / self.n if self.n else 0.0
+        self.high = max(self.high, y)
+        if self.seen % self.every == 0:
+            self.x.append(x)
+            self.y.append(y)
+        self.seen += 1
+        if len(self.x) > MAX_POINTS:
+            del self.x[1::2], self.y[1::2]
+            self.every *= 2
 
 
-def common_slope(lines: list[Line]) -> float | None:
-    """MiB per hour that all lines grow by, each around a level of its own; ``None`` without two points on one."""
-    spread = sum(line.spread for line in lines if line.n > 1)
-    together = sum(line.together for line in lines if line.n > 1)
-    return together / spread if spread > 1e-9 else None
+def common_slope(series: Iterable[Series]) -> float | None:
+    """MiB per hour that all grow by, each from a level of its own; ``None`` without two points of one.
+
+    The median of the slopes between any two points of the same series (Theil and Sen): what a third of the
+    points have for reasons of their own, such as a busy machine, does not move it.
+    """
+    slopes = [
+        (y1 - y0) / (x1 - x0)
+        for one in series
+        for (x0, y0), (x1, y1) in combinations(zip(one.x, one.y, strict=True), 2)
+        if x1 > x0
+    ]
+    return median(slopes) if slopes else None

@@ -56,6 +56,8 @@ def memory_text(slope: Slope) -> str:
     ):
         if rate is not None:
             parts.append(f"{who} at most {high:.0f} MiB, slope {rate:+.2f} MiB/h")
+    if slope.inside_mib_per_hour is not None:
+        parts.append(f"inside a slice {slope.inside_mib_per_hour:+.2f} MiB/h")
     return f"{'; '.join(parts)} (from minute 10 on)" if parts else "slope is measured from minute 10 on"
 
 

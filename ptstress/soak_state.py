@@ -10,13 +10,17 @@ from msgspec import Struct
 
 from ptstress import __version__
 from ptstress.errors import ExitCode
-from ptstress.memory import Line
+from ptstress.memory import Series
 from ptstress.results import Canaries, CanaryItem, StageSummary
 from ptstress.soak_rotation import SoakRequest
 from ptstress.verdict import pool
 
-#: Memory is looked at from minute 10 on: before, caches fill.
+#: Memory is looked at from minute 10 on: before, caches fill. That of one child from minute 1 on: its buffers grow with
+#: what the busiest burst so far needed, and the busiest bursts become rare.
 SETTLED_S = 600.0
+CHILD_SETTLED_S = 60.0
+#: Long slices whose own memory is kept.
+MAX_CHILDREN = 64
 SECONDS_PER_HOUR = 3600.0
 
 
@@ -53,7 +57,7 @@ class CanariesRan(Event, tag="canaries"):
 
 
 class Alive(Event, tag="status"):
-    """A slice runs, and so does the parent, which needs ``rss_mib``."""
+    """A slice runs, and so does the parent, which needs ``rss_mib``. Its child is ``child_s`` old and needs ``child_mib``."""
 
     slice: int = 0
     key: str = ""
@@ -61,6 +65,8 @@ class Alive(Event, tag="status"):
     ops: int = 0
     rss_mib: float = 0.0
     session_s: float = 0.0
+    child_s: float = 0.0
+    child_mib: float = 0.0
 
 
 class FailureSeen(Event, tag="failure"):
@@ -112,13 +118,16 @@ class Found(Struct):
 
 
 class Part(Struct):
-    """One combination: the sum of its slices. ``trusted_overlaps``: of slices whose canaries were all found."""
+    """One combination: the sum of its slices. ``trusted_overlaps``: of slices whose canaries were all found.
+
+    ``rss``: the most that each slice's child needed, over the age of the soak.
+    """
 
     summary: StageSummary | None = None
     slices: int = 0
     killed: int = 0
     trusted_overlaps: int = 0
-    rss: Line = msgspec.field(default_factory=Line)
+    rss: Series = msgspec.field(default_factory=Series)
 
 
 class Round(Struct):
@@ -134,7 +143,10 @@ class Round(Struct):
 
 
 class SoakState(Struct):
-    """See the head of the file. ``lines``: number of the last log line that is in it."""
+    """See the head of the file. ``lines``: number of the last log line that is in it.
+
+    ``parent_rss``: by session, over its age; ``child_rss``: by slice, over the age of its child.
+    """
 
     request: SoakRequest
     version: str = __version__
@@ -150,7 +162,8 @@ class SoakState(Struct):
     found: list[Found] = []
     errors: list[str] = []
     left_out: list[str] = []
-    parent_rss: dict[str, Line] = {}
+    parent_rss: dict[str, Series] = {}
+    child_rss: dict[int, Series] = {}
     ended: str = ""
 
     def apply(self, event: AnyEvent) -> None:
@@ -168,8 +181,8 @@ class SoakState(Struct):
                 self.rounds[key] = Round(canaries)
                 self.canary_rounds += 1
                 self.canary_s += seconds
-            case Alive(session_s=age, rss_mib=rss) if age >= SETTLED_S:
-                self.parent_rss.setdefault(str(self.sessions), Line()).add(age / SECONDS_PER_HOUR, rss)
+            case Alive():
+                self._add_memory(event)
             case FailureSeen():
                 self._add_failure(event)
             case SliceEnded():
@@ -192,6 +205,14 @@ class SoakState(Struct):
         items: list[CanaryItem] = [item for one in self.rounds.values() for item in one.canaries.items]
         note = next((one.canaries.note for one in self.rounds.values()), "")
         return Canaries(len(items), sum(item.found for item in items), items, note)
+
+    def _add_memory(self, event: Alive) -> None:
+        if event.session_s >= SETTLED_S:
+            self.parent_rss.setdefault(str(self.sessions), Series()).add(event.session_s / SECONDS_PER_HOUR, event.rss_mib)
+        if event.child_mib and event.child_s >= CHILD_SETTLED_S:
+            self.child_rss.setdefault(event.slice, Series()).add(event.child_s / SECONDS_PER_HOUR, event.child_mib)
+            if len(self.child_rss) > MAX_CHILDREN:
+                del self.child_rss[min(self.child_rss)]
 
     def _add_failure(self, event: FailureSeen) -> None:
         known = self.find(event.oracle, event.what, event.key)

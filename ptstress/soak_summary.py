@@ -1,7 +1,5 @@
 """The verdict on a soak: the sum of its combinations, what is doubtful, and ``summary.json``."""
 
-import math
-
 from msgspec import Struct, structs
 
 from ptstress.errors import ExitCode
@@ -14,10 +12,16 @@ from ptstress.verdict import VERDICTS, confidence, pool, worst
 
 
 class Slope(Struct):
-    """Resident memory. MiB per hour from minute 10 on, ``None`` before; ``_mib``: the highest that was seen."""
+    """Resident memory; growth is in MiB per hour, ``None`` while there is nothing to compare.
+
+    ``parent``: this process, from its minute 10 on. ``children``: from one slice to later ones of the same workload
+    and scheme, from minute 10 on. ``inside``: a child while it runs, from its minute 1 on, which short slices do
+    not reach. ``_mib``: the highest that was seen.
+    """
 
     parent_mib_per_hour: float | None = None
     children_mib_per_hour: float | None = None
+    inside_mib_per_hour: float | None = None
     parent_mib: float = 0.0
     children_mib: float = 0.0
 
@@ -113,10 +117,10 @@ def _doubts(state: SoakState) -> list[str]:
 
 
 def _slope(state: SoakState) -> Slope:
-    parent, children = list(state.parent_rss.values()), [part.rss for part in state.parts.values()]
-    slopes = [common_slope(lines) for lines in (parent, children)]
-    rounded = [None if slope is None or math.isnan(slope) else round(slope, 3) for slope in slopes]
-    highest = [round(max((line.high for line in lines if line.n), default=0.0), 1) for lines in (parent, children)]
+    parent, children, inside = state.parent_rss.values(), [part.rss for part in state.parts.values()], state.child_rss.values()
+    slopes = [common_slope(series) for series in (parent, children, inside)]
+    rounded = [None if slope is None else round(slope, 3) for slope in slopes]
+    highest = [round(max((one.high for one in series), default=0.0), 1) for series in (parent, children)]
     return Slope(*rounded, *highest)
 
 

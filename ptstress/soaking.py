@@ -339,7 +339,8 @@ class _Slice:
         rss = round(resident_kb() / KB_PER_MIB, 2)
         self.journal.log(Alive(
             at_s=self.soak.elapsed_s(), slice=self.number, key=self.key, phase=sample.phase.name.lower(), ops=sample.ops,
-            rss_mib=rss, session_s=round(self.soak.session_s(), 3),
+            rss_mib=rss, session_s=round(self.soak.session_s(), 3), child_s=round(sample.age_s, 3),
+            child_mib=round(sample.rss_kb / KB_PER_MIB, 2),
         ), urgent=False)
         self.soak.note_trouble()
         now = time.monotonic()

@@ -6,14 +6,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
-import numpy as np
 import pytest
 from msgspec import structs
 
 from ptstress import __version__
 from ptstress.durable import Disk
 from ptstress.errors import ExitCode, UsageError
-from ptstress.memory import Line, common_slope
 from ptstress.report import MAX_SCREEN
 from ptstress.results import (
     Canaries, CanaryItem, Checked, Ops, Overlaps, Rcu, StageSummary, Tables,
@@ -21,9 +19,9 @@ from ptstress.results import (
 from ptstress.soak_checkpoint import CHECKPOINT, LOG, PREVIOUS, encode_checkpoint, load_state, lock_folder
 from ptstress.soak_evidence import parse_until, seconds_until, until_text
 from ptstress.soak_journal import Journal, adopt_failures
-from ptstress.soak_report import junit, soak_screen
+from ptstress.soak_report import junit, memory_text, soak_screen
 from ptstress.soak_rotation import SoakRequest, make_rotation
-from ptstress.soak_state import Alive, CanariesRan, FailureSeen, SliceEnded, SoakState, Started
+from ptstress.soak_state import MAX_CHILDREN, Alive, CanariesRan, FailureSeen, SliceEnded, SoakState, Started
 from ptstress.soak_summary import summarize_soak
 
 FOUND = Canaries(1, 1, [CanaryItem("P01", True, "census", 0.1)])
@@ -333,30 +331,22 @@ def test_the_folder_of_a_failure_is_whole_before_the_log_names_it(tmp_path):
 # ---- memory and reports ----------------------------------------------------------------------
 
 
-def test_the_slope_is_common_to_lines_of_different_levels():
-    lines = []
-    for level in (50.0, 180.0):
-        line = Line()
-        for minute in range(10, 60):
-            line.add(minute / 60, level + 3.0 * minute / 60)
-        lines.append(line)
-    assert common_slope(lines) == pytest.approx(3.0)
-    assert common_slope([]) is None and common_slope([Line()]) is None
-    xs, ys = np.arange(20) / 7, np.sin(np.arange(20))
-    line = Line()
-    for x, y in zip(xs, ys, strict=True):
-        line.add(float(x), float(y))
-    assert common_slope([line]) == pytest.approx(np.polyfit(xs, ys, 1)[0])
-
-
-def test_memory_is_looked_at_from_minute_ten():
+def test_memory_is_looked_at_when_it_has_settled():
     state = soak_of(
         *(Alive(session_s=s, rss_mib=50 + s / 3600) for s in (1.0, 300.0, 700.0, 3600.0)),
         *(ended(n, KEYS[0], at_s=900.0 * n, session_s=900.0 * n, rss_mib=100.0 + n) for n in range(1, 4)),
+        *(Alive(slice=s, child_s=t, child_mib=min(t, 60.0) + s + t / 1800) for s in range(2) for t in (1.0, 30.0, 60.0, 600.0)),
     )
     slope = summarize_soak(state, 2, "r").slope
     assert slope.parent_mib_per_hour == pytest.approx(1.0) and slope.children_mib_per_hour == pytest.approx(4.0)
+    assert slope.inside_mib_per_hour == pytest.approx(2.0)
     assert slope.children_mib == 103.0
+    assert "inside a slice +2.00 MiB/h" in memory_text(slope)
+
+
+def test_the_memory_of_old_slices_is_forgotten():
+    state = soak_of(*(Alive(slice=s, child_s=61.0 + t, child_mib=50.0) for s in range(3 * MAX_CHILDREN) for t in range(2)))
+    assert list(state.child_rss) == list(range(2 * MAX_CHILDREN, 3 * MAX_CHILDREN))
 
 
 def test_junit_is_well_formed_whatever_a_failure_says():
