@@ -42,7 +42,7 @@ class History:
     """One EVENT_DTYPE array for each worker, in program order, walk lines included.
 
     ``maps``: rows (start, end, states) of the mappings before the first operation, ascending; states: 2 read-only,
-    4 writable. ``pages``: rows (page, incarnation, value) of the pages that were present then, incarnation 0 for the
+    4 writable, plus 16 if guards lie on its pages, 24 if on some of them. ``pages``: rows (page, incarnation, value) of the pages that were present then, incarnation 0 for the
     zero page. ``final``: the same after the last operation, None if nobody looked. ``task_pages``: size of the address
     space, 0 if not known. ``geometry``: index bits by level, from the PTE table up; empty if not known. ``known``: False if
     nobody knows what was there before: such a history cannot be judged.

@@ -18,8 +18,8 @@ from ptstress.layout import is_write, report_text
 from ptstress.operation import WITH_MODE
 from ptstress.vocabulary import ACCESSES, BITS, STATUS_UNKNOWN, Verb
 
-ENTRY_NAMES = ("nothing", "the zero page")
-FIRST_FRAME = 3
+ENTRY_NAMES = ("a guard", "nothing", "the zero page")
+FIRST_FRAME = 4
 MAX_BESIDE = 6
 MAP_NAMES = ((1, "a hole"), (2, "mapped read-only"), (4, "mapped writable"))
 
@@ -181,7 +181,10 @@ _EXPECTATIONS = (
     ("can have ended it", "the frame's value: no discard can have ended it"),
     ("too few discards", "fewer frames: each change takes a discard of its own"),
     ("went to a hole or to a read-only mapping", "-EFAULT: no mapping allowed it at any instant of its time"),
-    ("although the page was mapped", "success: the mapping allowed it all the time"),
+    ("although the page was mapped", "success: the mapping allowed it all the time, and no guard lay there"),
+    ("went past a guard", "-EFAULT: the guard was there all the time"),
+    ("that a guard lay on", "a walk that does not see the page"),
+    ("that a guard lies on", "nothing: no operation can have taken the guard away"),
     ("succeeded over a hole", "-ENOMEM: not all of its range was mapped at one time"),
     ("met a hole", "success: all of its range was mapped all the time"),
     ("absent all the time", "a walk that does not see the page"),

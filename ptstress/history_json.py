@@ -5,7 +5,7 @@ One object: ``schema`` "ptstress.history/1", ``operations`` in program order of 
 before means t1 < t0 of the other, so operations that touch in time overlap. Fields of an operation:
 
     worker       0 to 63; the operations of one worker do not overlap
-    verb         read write walk mmap munmap dontneed gup_fast mprotect populate age exit free discard
+    verb         read write walk mmap munmap dontneed gup_fast mprotect populate guard_install guard_remove age exit free discard
     start, end   pages [start, end); read and write: one page, end may be left out
     t0, t1       when it began and returned
     status       0, or -errno (-14 EFAULT, -12 ENOMEM, -22 EINVAL), or null: nobody knows what became of it
@@ -31,7 +31,7 @@ from ptstress.vocabulary import ACCESSES, BITS, EVENT_DTYPE, OPERATIONS, STATUS_
 
 SCHEMA = "ptstress.history/1"
 MAX_WALK_PAGES = PAGES_PER_LINE * 0xFFFF
-_READ_ONLY, _WRITABLE = 2, 4
+_READ_ONLY, _WRITABLE, _OPEN, _GUARDED = 2, 4, 8, 16
 
 
 class JsonOperation(Struct, omit_defaults=True):
@@ -50,12 +50,19 @@ class JsonOperation(Struct, omit_defaults=True):
     present: list[int] | None = None
 
 
-class JsonMap(Struct):
-    """One mapping before the first operation; ``writable`` null: either."""
+class JsonMap(Struct, omit_defaults=True):
+    """One mapping before the first operation; ``writable`` null: either; ``guarded``: guards lie on all of its pages, null: on some."""
 
     start: int
     end: int
     writable: bool | None
+    guarded: bool | None = False
+
+    @property
+    def states(self) -> int:
+        """As in ``History.maps``."""
+        protection = {True: _WRITABLE, False: _READ_ONLY, None: _WRITABLE | _READ_ONLY}[self.writable]
+        return protection | {False: 0, True: _GUARDED, None: _GUARDED | _OPEN}[self.guarded]
 
 
 class JsonPage(Struct):
@@ -92,12 +99,17 @@ def to_json(history: History) -> bytes:
     operations.sort(key=lambda op: op.t0)
     head = JsonHistory(
         SCHEMA, [],
-        JsonStart([JsonMap(int(a), int(b), None if s == 6 else bool(s == _WRITABLE)) for a, b, s in history.maps], _pages(history.pages)),
+        JsonStart([_map(*(int(n) for n in row)) for row in history.maps], _pages(history.pages)),
         None if history.final is None else _pages(history.final), history.task_pages, list(history.geometry), history.made_by,
         history.known)
     text = msgspec.json.encode(head)
     lines = b",\n".join(msgspec.json.encode(op) for op in operations)
     return text.replace(b'"operations":[]', b'"operations":[\n' + lines + b"\n]", 1) + b"\n"
+
+
+def _map(start: int, end: int, states: int) -> JsonMap:
+    guarded = None if states & _GUARDED and states & _OPEN else bool(states & _GUARDED)
+    return JsonMap(start, end, None if states & _READ_ONLY and states & _WRITABLE else bool(states & _WRITABLE), guarded)
 
 
 def _operation(ring: np.ndarray, at: int, worker: int) -> JsonOperation:
@@ -131,8 +143,7 @@ def from_json(data: bytes, where: str) -> History:
         except (ValueError, OverflowError) as error:
             raise UsageError(f"{where}: operations[{i}]: {error}") from None
     try:
-        states = {True: _WRITABLE, False: _READ_ONLY, None: _WRITABLE | _READ_ONLY}
-        maps = _rows(sorted((m.start, m.end, states[m.writable]) for m in h.start.maps))
+        maps = _rows(sorted((m.start, m.end, m.states) for m in h.start.maps))
         pages, final = (_rows(sorted((p.page, p.incarnation, p.value) for p in rows or ())) for rows in (h.start.pages, h.final))
     except OverflowError:
         raise UsageError(f"{where}: start, final: expected numbers from 0 to 2^64 - 1") from None

@@ -70,7 +70,7 @@ def page_history(history: History, page: int) -> PageHistory:
 def _cut(ops: np.ndarray, page: int) -> np.ndarray:
     """The operations, on this page only. One that met a hole somewhere keeps a second page, where that can have been."""
     ops = ops.copy()
-    met_hole = np.isin(ops["verb"], (Verb.DONTNEED, Verb.FREE)) & (ops["status"] < 0) & (ops["end"] - ops["start"] > 1)
+    met_hole = np.isin(ops["verb"], (Verb.DONTNEED, Verb.FREE, Verb.GUARD_REMOVE)) & (ops["status"] < 0) & (ops["end"] - ops["start"] > 1)
     # How far a populate came: to this page or not. Of one that did not come so far nothing is known here.
     populate = ops["verb"] == Verb.POPULATE
     short = populate & (ops["status"] != 0) & (page > ops["start"] + ops["value"])
@@ -134,6 +134,8 @@ class _Search:
         parts = [left[~access & (~before | marks)]]
         if (~access & before & ~marks).any():
             parts += [_ghost(Verb.MMAP, 1, max(first - 1, 1), page, aux=aux) for aux in (0, 1)]
+        if (before & (left["verb"] == Verb.GUARD_INSTALL)).any():
+            parts.append(_ghost(Verb.GUARD_INSTALL, 1, max(first - 1, 1), page))
         wanted = real["value"][np.isin(real["verb"], ACCESSES)]
         if with_final and self.p.final is not None:
             wanted = np.concatenate([wanted, self.p.final[:, 2]])

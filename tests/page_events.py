@@ -58,6 +58,14 @@ def discard(t0: int, t1: int, start: int, end: int | None = None) -> np.ndarray:
     return event(Verb.DISCARD, t0, t1, start, end)
 
 
+def guard_install(t0: int, t1: int, start: int, end: int | None = None, status: int = 0) -> np.ndarray:
+    return event(Verb.GUARD_INSTALL, t0, t1, start, end, status=status)
+
+
+def guard_remove(t0: int, t1: int, start: int, end: int | None = None, status: int = 0) -> np.ndarray:
+    return event(Verb.GUARD_REMOVE, t0, t1, start, end, status=status)
+
+
 def read(t0: int, t1: int, page: int, inc: int = 0, value: int = 0, status: int = 0) -> np.ndarray:
     """``inc`` counts from 1; 0 is the zero page. Without a value a frame has its stamp."""
     return event(Verb.READ, t0, t1, page, inc=inc and FRESH | inc, value=value or (inc and FRESH | inc), status=status)

@@ -18,6 +18,14 @@ def check_history(rings: list[np.ndarray], pages_per_table: int = 512, final: Fi
     return check_bursts([(rings, final)], pages_per_table)
 
 
+def verdict(*ops: np.ndarray, final: Final = None) -> set[int]:
+    """Invariants that a history breaks, if each of its operations has a worker of its own."""
+    result = check_history(list(ops), final=final)
+    assert (result["checked"], result["unchecked"]) == (len(ops), 0)
+    assert result["nr_violations"] == len(result["violations"])
+    return {v["invariant"] for v in result["violations"]}
+
+
 def rows_of(final: Final) -> np.ndarray | None:
     """Rows (page, incarnation, value); None if nobody looked."""
     return None if final is None else np.array([(page, *held) for page, held in final.items()], np.uint64).reshape(-1, 3)

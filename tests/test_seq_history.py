@@ -7,8 +7,9 @@ from random import Random
 
 import numpy as np
 import pytest
-from page_executions import HOLE, PAGE, final_rows, lived_history, possible, random_history, rings_of, rows_of
+from page_draws import final_rows, lived_history, random_history, rings_of, rows_of
 from page_events import FRESH, dontneed, event, mmap, munmap, read, walk, write
+from page_executions import HOLE, PAGE, possible
 from page_histories import small_history
 from page_histories import possible as possible_with_frees
 from page_simulation import Simulation

@@ -4,12 +4,17 @@
 # frame. A fresh frame carries an incarnation, its own content until the first write; every write of a
 # run stores another value. So each incarnation is a register with unique values, and each page is a
 # chain of incarnations, zero periods and absences, moved on by faults and by visits of discards.
-# Discards: dontneed, munmap, mmap over something, and `discard`, which is memory pressure; mprotect ends nothing.
+# Discards: dontneed, munmap, mmap over something, guard_install, and `discard`, which is memory pressure; mprotect ends nothing.
 # Translations may be stale: what a visit
 # ended may be used until the discard returns, even beside its successor, never after.
 #
 # FREE (I39) ends nothing: it marks what is there. `discard` may end, and need not, an incarnation that a free marked and
 # no write has touched since; a write that begins after the free returned takes the mark away.
+#
+# A mapped page may have a guard (I38), and then holds nothing. A guard_install ends what it finds and puts a guard where it finds
+# nothing, in any order and as often as it likes while it runs; if it succeeded, every page had a guard at an instant of it. It
+# flushes what it ended itself. guard_remove, munmap, mmap and exit take the guard away; no other operation does. A guard_remove
+# that succeeded left every page without one at an instant of it, and ends nothing.
 #
 # A populate loads and stores nothing. It may install what an access may, a frame if it is one for writing; and it saw each page
 # that it counted in place, for writing with a frame.
@@ -26,15 +31,18 @@
 #      discard returned. I31 An incarnation is installed by a write attempt of its time, or by a populate for writing.
 #  (C) I33 Between two incarnations of a page lies a visit of a discard, and each discard visits a page
 #      once. Greedy: the k-th change happens after the k-th earliest birth and before the (k+1)-th latest
-#      possible one, by the discard that is open then and returns first.
+#      possible one, by the discard that is open then and returns first. A guard_install visits as often as it likes.
 #      I39 A `discard` D may end incarnation X only if a free F began before D returned, did not return before X was
 #      installed, and no write to X began after F returned: D would have found it dirty. Carried from burst to burst.
 #  (D) I33 Once an incarnation is established, zero is read only if discards can have ended all that were
 #      established, or if a discard that is still open can have left the old zero page in a TLB. A populate for writing
 #      establishes one without a name.
 #  (E) I34 A success needs an instant at which the page may be mapped (for a write: writable), -EFAULT one
-#      at which it may not be. -ENOMEM of an access has no effect but needs the mapping.
-#  (F) I46 A walk reports what was present all the time, and nothing that was absent all the time.
+#      at which it may not be, or at which it may have a guard. -ENOMEM of an access has no effect but needs the mapping.
+#      I38 A success also needs an instant at which the page may have no guard; from a TLB it may come later, until a discard
+#      returns that came by before the guard did. Carried from burst to burst beside the mapping.
+#  (F) I46 A walk reports what was present all the time, and nothing that was absent all the time. I38 Nor what had a guard
+#      all the time.
 #  (G) An operation fails with -ESRCH only beside an exit of its mm. An exit is a munmap of all of its mm.
 # The quiescent page is one more observation at the end of a burst. It shows what was lost, and makes
 # the state that is carried to the next burst a single one.
@@ -46,11 +54,13 @@
 #
 # Conservative about FREE: where changes are only counted, and for walks (F) and certain zeroes (D), every `discard` counts as
 # one that may end what is there; that a free returned 0 over a hole is looked for only if no mapping changed in the burst.
+# About guards: changes beside a guard_install are not counted at all, and -ENOMEM of an access says nothing about a guard.
 #
 # Not modelled: files, shared memory, fork, COW. Taken as possible although no page table could do it: a
 # zero page that is read while a discard of the page is open; a gup_fast that pins what a discard has ended but not flushed;
 # histories whose incarnations are used in an order that needs more than counting to refute; an order of changes of a
-# mapping that no two accesses agree with; a dontneed or mmap that met a hole, as a visit.
+# mapping that no two accesses agree with; a dontneed or mmap that met a hole, as a visit; a guard_install that goes on after
+# its range was unmapped; that a guard is lost where nothing accessed the page, or nothing shows at the end.
 from libc.stdint cimport uint64_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memset
@@ -107,6 +117,7 @@ cdef inline void data_oracle_destroy(data_oracle *o) noexcept nogil:
 cdef inline void data_oracle_reset(data_oracle *o) noexcept nogil:
     data_tables_reset(o)
     o.nr_maps = 0
+    o.guarded = 0
     o.checked = 0
     o.unchecked = 0
     o.violations = 0

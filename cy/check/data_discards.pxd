@@ -1,4 +1,4 @@
-# The discards of one page, or of pages that have the same ones, the changes of their mapping, and questions about both.
+# The discards of one page, or of pages that have the same ones, the changes of their mapping and guards, and questions about all.
 #
 # Lazy discards end only what a free has marked: lazy_can_end. Frees are no discards and stand apart.
 # Build: discards_begin, discards_add in the order of t0, discards_finish. All questions are binary
@@ -6,18 +6,20 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from cy.check.data_types cimport (
-    CHANGE_KEEPS, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, MAPS, MAPS_SURE, changes,
-    data_oracle, discards)
+    CHANGES_SURE, CHANGE_KEEPS, CHANGE_MET_HOLE, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_OFTEN,
+    DISCARD_SURE, FREES, GUARDS, MAP_ANY, MAPS, MET_HOLE, OPEN, changes, data_oracle, discards)
 from cy.check.sort cimport lower_bound, upper_bound
 
 cdef enum:
-    ARRAYS = 18
+    ARRAYS = 25
 
 # Context: `room` bounds what will be added. Returns False without memory.
 cdef inline bint discards_begin(data_oracle *o, discards *d, uint64_t room) noexcept nogil:
-    cdef uint32_t k
     d.n = 0
     d.maps.n = 0
+    d.maps.makes = 0
+    d.guards.n = 0
+    d.guards.makes = 0
     d.nr_maybe = 0
     d.nr_lazy = 0
     d.nr_frees = 0
@@ -46,22 +48,31 @@ cdef inline bint discards_begin(data_oracle *o, discards *d, uint64_t room) noex
     d.f0 = d.lmax + d.cap
     d.f1 = d.f0 + d.cap
     d.fmax = d.f1 + d.cap
-    d.maps.t0 = d.fmax + d.cap
-    d.maps.t1 = d.maps.t0 + d.cap
-    d.maps.made = d.maps.t1 + d.cap
-    d.maps.smin = d.maps.made + d.cap
-    for k in range(3):
-        d.maps.latest[k] = d.maps.smin + (k + 1) * d.cap
+    _place(&d.maps, d.fmax + d.cap, d.cap)
+    _place(&d.guards, d.fmax + 8 * d.cap, d.cap)
     return True
+
+# Seven arrays.
+cdef inline void _place(changes *x, uint64_t *at, uint64_t cap) noexcept nogil:
+    cdef uint32_t k
+    x.t0 = at
+    x.t1 = at + cap
+    x.made = at + 2 * cap
+    x.smin = at + 3 * cap
+    for k in range(3):
+        x.latest[k] = at + (4 + k) * cap
 
 cdef inline void discards_add(discards *d, uint64_t t0, uint64_t t1, uint32_t kind) noexcept nogil:
     if kind & FREES:
         _free(d, t0, t1)
     if kind & DISCARD:
         _add(d, t0, t1, kind)
+    cdef uint32_t how = ((CHANGE_SURE if kind & CHANGES_SURE else 0) | (0 if kind & DISCARD else CHANGE_KEEPS)
+                         | (CHANGE_MET_HOLE if kind & MET_HOLE else 0))
     if kind & MAPS:
-        _change(&d.maps, t0, t1, ((kind & MAPS) >> 3) | (CHANGE_SURE if kind & MAPS_SURE else 0)
-                | (0 if kind & DISCARD else CHANGE_KEEPS))
+        _change(&d.maps, t0, t1, ((kind & MAPS) >> 3) | how)
+    if kind & GUARDS:
+        _change(&d.guards, t0, t1, ((kind & GUARDS) >> 11) | how)
 
 cdef inline void _free(discards *d, uint64_t t0, uint64_t t1) noexcept nogil:
     d.f0[d.nr_frees] = t0
@@ -85,29 +96,35 @@ cdef inline void _add(discards *d, uint64_t t0, uint64_t t1, uint32_t kind) noex
     d.latest = t1 if t1 > d.latest else d.latest
     d.pmax[d.n] = d.latest
     d.n += 1
-    if kind & DISCARD_IF_MAPPED:
+    if kind & (DISCARD_IF_MAPPED | DISCARD_OFTEN):
         d.nr_maybe += 1
 
 cdef inline void _change(changes *x, uint64_t t0, uint64_t t1, uint64_t made) noexcept nogil:
     x.t0[x.n] = t0
     x.t1[x.n] = t1
     x.made[x.n] = made
+    x.makes |= made & MAP_ANY
     x.n += 1
 
-# Add those of `s` that began at `upto` or before; `at` says how many discards, changes and frees of it were added already.
+# Add those of `s` that began at `upto` or before; `at` says how many discards, frees, changes of the mapping and of the guard
+# of it were added already.
 cdef inline void discards_join(discards *d, const discards *s, uint64_t *at, uint64_t upto) noexcept nogil:
     cdef uint32_t kind
     while at[0] < s.n and s.t0[at[0]] <= upto:
-        # A doubtful one was decided without the page's own mmaps.
+        # A doubtful one was decided without the page's own operations.
         kind = <uint32_t>s.kind[at[0]]
-        _add(d, s.t0[at[0]], s.t1[at[0]], kind & ~DISCARD_SURE if kind & DISCARD_IF_MAPPED else kind)
+        _add(d, s.t0[at[0]], s.t1[at[0]], kind & ~DISCARD_SURE if kind & (DISCARD_IF_MAPPED | DISCARD_OFTEN) else kind)
         at[0] += 1
-    while at[1] < s.maps.n and s.maps.t0[at[1]] <= upto:
-        _change(&d.maps, s.maps.t0[at[1]], s.maps.t1[at[1]], s.maps.made[at[1]])
+    while at[1] < s.nr_frees and s.f0[at[1]] <= upto:
+        _free(d, s.f0[at[1]], s.f1[at[1]])
         at[1] += 1
-    while at[2] < s.nr_frees and s.f0[at[2]] <= upto:
-        _free(d, s.f0[at[2]], s.f1[at[2]])
-        at[2] += 1
+    _join(&d.maps, &s.maps, &at[2], upto)
+    _join(&d.guards, &s.guards, &at[3], upto)
+
+cdef inline void _join(changes *x, const changes *s, uint64_t *at, uint64_t upto) noexcept nogil:
+    while at[0] < s.n and s.t0[at[0]] <= upto:
+        _change(x, s.t0[at[0]], s.t1[at[0]], s.made[at[0]])
+        at[0] += 1
 
 cdef inline void discards_finish(discards *d) noexcept nogil:
     # Copies: else the compiler takes every store for one that may change `d`.
@@ -117,10 +134,15 @@ cdef inline void discards_finish(discards *d) noexcept nogil:
     cdef uint64_t *smin = d.smin
     if d.maps.n:
         _finish_changes(&d.maps)
+    if d.guards.n:
+        _finish_changes(&d.guards)
     if d.nr_maybe:
         for i in range(n):
             # A hole that this one met is a hole all the time, unless something changed mappings meanwhile.
             if kind[i] & DISCARD_IF_MAPPED and not _changes_overlap(&d.maps, d.t0[i], t1[i]):
+                kind[i] |= DISCARD_SURE
+            # What this one found cleared is flushed when it returns, unless another one that cleared it goes on.
+            if kind[i] & DISCARD_OFTEN and kind[i] & CHANGES_SURE and d.pmax[upper_bound(d.t0, n, t1[i]) - 1] <= t1[i]:
                 kind[i] |= DISCARD_SURE
     for i in range(n, 0, -1):
         if kind[i - 1] & DISCARD_SURE and t1[i - 1] < least:
@@ -160,11 +182,25 @@ cdef inline uint64_t discards_since(const discards *d, uint64_t t) noexcept nogi
     cdef uint64_t i = lower_bound(d.smin, d.n, t)
     return d.t0[i - 1] if i > 0 else 0
 
+# Is there a change into a state of the set with t0 <= latest and t1 >= earliest?
+cdef inline bint changes_any(const changes *x, uint32_t wanted, uint64_t earliest, uint64_t latest) noexcept nogil:
+    cdef uint64_t i
+    cdef uint32_t k
+    if not x.makes & wanted:
+        return False
+    earliest = earliest if earliest else 1      # 0: none of them so far
+    i = upper_bound(x.t0, x.n, latest)
+    for k in range(3):
+        if i > 0 and wanted >> k & 1 and x.latest[k][i - 1] >= earliest:
+            return True
+    return False
+
 # May the page be in a state of the set `wanted` at an instant of [t0, t1]? `carried`: those that it may have had at
 # the start of the burst.
 cdef inline bint changes_may(const changes *x, uint32_t carried, uint32_t wanted, uint64_t t0, uint64_t t1) noexcept nogil:
     cdef uint64_t i, since = 1
-    cdef uint32_t k
+    if not (carried | x.makes) & ~<uint64_t>wanted:
+        return True             # there is no other state
     if x.n == 0:
         return (carried & wanted) != 0
     i = lower_bound(x.smin, x.n, t0)
@@ -172,10 +208,13 @@ cdef inline bint changes_may(const changes *x, uint32_t carried, uint32_t wanted
         since = x.t0[i - 1]
     elif carried & wanted:
         return True
-    i = upper_bound(x.t0, x.n, t1)
-    if i == 0:
-        return False
-    for k in range(3):
-        if wanted >> k & 1 and x.latest[k][i - 1] >= since:
-            return True
-    return False
+    return changes_any(x, wanted, since, t1)
+
+# May an operation of [t0, t1] have found the page without a guard? `cached`: it may use a TLB, which has what a discard
+# that came by before the guard did cleared until that discard returns.
+cdef inline bint discards_open(const discards *d, uint32_t carried, bint cached, uint64_t t0, uint64_t t1) noexcept nogil:
+    cdef uint64_t i
+    if changes_may(&d.guards, carried, OPEN, t0, t1):
+        return True
+    i = lower_bound(d.guards.smin, d.guards.n, t0)
+    return cached and i > 0 and discards_any(d, t0, d.guards.t1[i - 1])

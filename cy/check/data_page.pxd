@@ -1,11 +1,11 @@
 # All operations of one burst on one page, brought together and checked.
 #
 # Callers give what the page's group shares and is not among the page's own entries: cy/check/data_share.pxd.
-from libc.errno cimport ENOMEM
+from libc.errno cimport EFAULT, EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.shm cimport STATUS_UNKNOWN, VERB_POPULATE, event
+from cy.base.shm cimport STATUS_UNKNOWN, VERB_GUP_FAST, VERB_POPULATE, event
 from cy.check.data_discards cimport (
-    changes_may, discards_add, discards_any, discards_any_hard, discards_begin, discards_finish, discards_join,
+    changes_may, discards_add, discards_any, discards_any_hard, discards_begin, discards_finish, discards_join, discards_open,
     discards_since)
 from cy.check.data_maps cimport data_maps_at
 from cy.check.data_presence cimport presence_check, presence_fill
@@ -14,8 +14,9 @@ from cy.check.data_scan cimport data_kind, data_populated
 from cy.check.data_share cimport data_share_at
 from cy.check.data_succession cimport lazy_can_end, succession_check
 from cy.check.data_types cimport (
-    DISCARD, DISCARD_SURE, GROUP_PAGES, MAP_HOLE, MAP_RO, MAP_RW, PAGE_ABSENT, PAGE_ANON, PAGE_UNSEEN, PAGE_ZERO,
-    data_is_access, data_is_write, data_oracle, data_page, data_report, data_room, discards)
+    CHANGES_SURE, DISCARD, DISCARD_OFTEN, DISCARD_SURE, GROUP_PAGES, GUARDED, GUARD_SHIFT, MAP_ANY, MAP_RO, MAP_RW,
+    PAGE_ABSENT, PAGE_ANON, PAGE_UNSEEN, PAGE_ZERO, data_is_access, data_is_write, data_oracle, data_page, data_report, data_room,
+    discards)
 from cy.check.sort cimport upper_bound
 
 # Check the page and carry its state on. Context: data_place; pages of a group in ascending order.
@@ -25,7 +26,9 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
     cdef uint32_t state = PAGE_ABSENT
     cdef uint32_t at = 0
     cdef bint lost, lazy = False
-    o.states = data_maps_at(o, p.page)
+    cdef uint32_t before = data_maps_at(o, p.page)
+    o.states = before & MAP_ANY
+    o.guards = before >> GUARD_SHIFT
     d = _discards_of(o, p)
     if d == NULL or (p.nr == 0 and d.n == 0 and d.nr_frees == 0 and o.nr_walks == 0):
         return
@@ -42,7 +45,9 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
             _take_zero(o, <uint64_t>-1, <uint64_t>-1)
         register_check(o, p.page)
         lost = _check_populated(o, d, p.page) or succession_check(o, d, p.page)
-        if not lost:
+        if state != PAGE_ABSENT and not discards_open(d, o.guards, False, <uint64_t>-1, <uint64_t>-1):
+            data_report(o, 38, b"a page is present that a guard lies on", p.page, state, 0)
+        elif not lost:
             _check_end(o, p, d, state, nr_e)
         # Whatever a discard of the next burst is: has this one left the frame marked and clean?
         lazy = state == PAGE_ANON and lazy_can_end(d, &o.lives[at], <uint64_t>-1)
@@ -56,7 +61,7 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
             lazy = p.lazy
     if o.nr_walks != 0 or p.nr > nr_e:
         presence_fill(o, p, d, nr_e)
-        presence_check(o, p)
+        presence_check(o, p, d)
     if o.decide != NULL and o.violations == violations:
         o.decide(o, p, d, state if o.observe != NULL else PAGE_UNSEEN, incarnation)
     p.state = state if o.observe != NULL else PAGE_ABSENT
@@ -67,22 +72,23 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
 # The page's discards: those of its group alone are the same for a whole stretch of pages.
 cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept nogil:
     cdef uint64_t i
-    cdef uint64_t at[3]
+    cdef uint64_t at[4]
     cdef const event *e
     cdef discards *d = &o.shared
     if not data_share_at(o, p.page & (GROUP_PAGES - 1)):
         return NULL
     if p.nr_ranges == 0:
         if not o.shared_checked:
-            _check_dontneeds(o, p.page, d)
+            _check_mapped_all(o, p.page, d)
             o.shared_checked = 1
         return d
     d = &o.own
-    if not discards_begin(o, d, o.shared.n + o.shared.maps.n + o.shared.nr_frees + p.nr_ranges):
+    if not discards_begin(o, d, o.shared.n + o.shared.maps.n + o.shared.guards.n + o.shared.nr_frees + p.nr_ranges):
         return NULL
     at[0] = 0
     at[1] = 0
     at[2] = 0
+    at[3] = 0
     for i in range(p.first, p.first + p.nr):
         e = o.sorted[i]
         if data_is_access(e) or data_kind(e) == 0:
@@ -91,7 +97,7 @@ cdef inline discards *_discards_of(data_oracle *o, const data_page *p) noexcept 
         discards_add(d, e.t0, e.t1, data_kind(e))
     discards_join(d, &o.shared, at, <uint64_t>-1)
     discards_finish(d)
-    _check_dontneeds(o, p.page, d)
+    _check_mapped_all(o, p.page, d)
     return d
 
 cdef inline bint _page_room(data_oracle *o, const data_page *p, const discards *d) noexcept nogil:
@@ -193,6 +199,7 @@ cdef inline bint _check_populated(data_oracle *o, const discards *d, uint64_t pa
 cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d, const event *e, int status,
                                bint write) noexcept nogil:
     cdef uint32_t wanted = MAP_RW if write else MAP_RO | MAP_RW
+    cdef bint cached = e.verb != VERB_GUP_FAST and e.verb != VERB_POPULATE
     if status == STATUS_UNKNOWN or (e.verb == VERB_POPULATE and status == -ENOMEM):
         return True             # to a populate a hole is ENOMEM too
     if status == 0 or status == -ENOMEM:
@@ -200,25 +207,33 @@ cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d,
             data_report(o, 34, b"an access (verb a, status b) went to a hole or to a read-only mapping", page,
                         e.verb, <uint64_t>status)
             return False
-    elif not changes_may(&d.maps, o.states, _refused(e, wanted), e.t0, e.t1):
-        data_report(o, 34, b"an access (verb a, status b) failed although the page was mapped for it", page,
+        if status == 0 and not discards_open(d, o.guards, cached, e.t0, e.t1):
+            data_report(o, 38, b"an access (begin a, end b) went past a guard that lay on the page all the time", page,
+                        e.t0, e.t1)
+            return False
+    elif not (changes_may(&d.maps, o.states, _refused(e, wanted, status), e.t0, e.t1)
+              or (status == -EFAULT and changes_may(&d.guards, o.guards, GUARDED, e.t0, e.t1))):
+        data_report(o, 34, b"an access (verb a, status b) failed although the page was mapped for it, without a guard", page,
                     e.verb, <uint64_t>status)
         return False
     return True
 
-# What the mapping may have been when it refused the access.
-cdef inline uint32_t _refused(const event *e, uint32_t wanted) noexcept nogil:
-    return MAP_RO if e.verb == VERB_POPULATE else ~wanted & (MAP_HOLE | MAP_RO | MAP_RW)
+# What the mapping may have been when it refused the access. A populate calls a hole -ENOMEM, a lack of rights -EINVAL.
+cdef inline uint32_t _refused(const event *e, uint32_t wanted, int status) noexcept nogil:
+    if e.verb == VERB_POPULATE:
+        return MAP_RO if status == -EINVAL else 0
+    return ~wanted & MAP_ANY
 
-# Rule E for dontneed: 0 tells that all of its range was mapped at once. Context: the discards of the page, or
-# of a stretch that begins with it.
-cdef inline void _check_dontneeds(data_oracle *o, uint64_t page, const discards *d) noexcept nogil:
-    cdef uint64_t i
+# Rule E for dontneed and guard_install: 0 tells that all of its range was mapped at once. Context: the discards of the page,
+# or of a stretch that begins with it.
+cdef inline void _check_mapped_all(data_oracle *o, uint64_t page, const discards *d) noexcept nogil:
+    cdef uint64_t i, install = DISCARD_OFTEN | CHANGES_SURE
     if d.maps.n == 0:
         return
     for i in range(d.n):
-        if d.kind[i] == (DISCARD | DISCARD_SURE) and not changes_may(&d.maps, o.states, MAP_RO | MAP_RW, d.t0[i], d.t1[i]):
-            data_report(o, 34, b"a dontneed (begin a, end b) succeeded over a hole", page, d.t0[i], d.t1[i])
+        if ((d.kind[i] == (DISCARD | DISCARD_SURE) or d.kind[i] & install == install)
+                and not changes_may(&d.maps, o.states, MAP_RO | MAP_RW, d.t0[i], d.t1[i])):
+            data_report(o, 34, b"a dontneed or guard_install (begin a, end b) succeeded over a hole", page, d.t0[i], d.t1[i])
             return
 
 # Rule F for the quiescent page. Losses of data were looked for before.

@@ -6,9 +6,10 @@
 # a stretch of the other kind.
 from libc.stdint cimport uint64_t
 from cy.base.shm cimport VERB_WALK, event
+from cy.check.data_discards cimport discards_open
 from cy.check.data_scan cimport data_is_walk
 from cy.check.data_types cimport (
-    DISCARD_SURE, PAGE_ABSENT, data_oracle, data_page, data_report, discards, stretch_list)
+    DISCARD_SURE, GUARDED, PAGE_ABSENT, data_oracle, data_page, data_report, discards, stretch_list)
 
 # Evidence [e0, e1] by e0; breakers by b0, with the latest end so far. `carried`: it was so at time 0.
 cdef inline void stretches(stretch_list *s, const uint64_t *e0, const uint64_t *e1, uint64_t nr_e,
@@ -43,21 +44,21 @@ cdef inline void presence_fill(data_oracle *o, const data_page *p, const discard
     stretches(&o.absent, o.e0, o.e1, n, o.a0, o.amax, o.nr_a, p.state == PAGE_ABSENT)
 
 # The walks of the page: small ones are among its own entries, others its stretch has. By t0 both.
-cdef inline void presence_check(data_oracle *o, const data_page *p) noexcept nogil:
+cdef inline void presence_check(data_oracle *o, const data_page *p, const discards *d) noexcept nogil:
     cdef uint64_t at_present = 0, at_absent = 0, i
     cdef bint ok = True
-    if o.present.n == 0 and o.absent.n == 0:
+    if o.present.n == 0 and o.absent.n == 0 and not d.guards.n and not o.guards & GUARDED:
         return
     for i in range(o.nr_walks):
-        ok = ok and _walk_check(o, p.page, o.walks[i], &at_present, &at_absent)
+        ok = ok and _walk_check(o, p.page, d, o.walks[i], &at_present, &at_absent)
     at_present = 0
     at_absent = 0
     for i in range(p.first, p.first + p.nr):
         if data_is_walk(o.sorted[i]):
-            ok = ok and _walk_check(o, p.page, o.sorted[i], &at_present, &at_absent)
+            ok = ok and _walk_check(o, p.page, d, o.sorted[i], &at_present, &at_absent)
 
 # Returns False after a report: one for each page is enough.
-cdef inline bint _walk_check(data_oracle *o, uint64_t page, const event *e, uint64_t *at_present,
+cdef inline bint _walk_check(data_oracle *o, uint64_t page, const discards *d, const event *e, uint64_t *at_present,
                              uint64_t *at_absent) noexcept nogil:
     cdef uint64_t i = page - e.start
     if page < e.start or page >= e.end:
@@ -65,6 +66,9 @@ cdef inline bint _walk_check(data_oracle *o, uint64_t page, const event *e, uint
     if (<const uint64_t *>(e + 1))[i >> 6] >> (i & 63) & 1:
         if _inside(&o.absent, at_absent, e.t0, e.t1):
             data_report(o, 46, b"a walk (begin a, end b) found a page that was absent all the time", page, e.t0, e.t1)
+            return False
+        if not discards_open(d, o.guards, False, e.t0, e.t1):
+            data_report(o, 38, b"a walk (begin a, end b) found a page that a guard lay on all the time", page, e.t0, e.t1)
             return False
     elif e.verb == VERB_WALK and _inside(&o.present, at_present, e.t0, e.t1):
         data_report(o, 46, b"a walk (begin a, end b) missed a page that was present all the time", page, e.t0, e.t1)

@@ -7,14 +7,15 @@ from libc.errno cimport EFAULT, EINVAL, ENOMEM, ESRCH
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.shm cimport (
-    STATUS_UNKNOWN, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP,
-    VERB_POPULATE, VERB_WALK, event)
+    STATUS_UNKNOWN, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_GUARD_INSTALL, VERB_GUARD_REMOVE, VERB_MMAP,
+    VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_WALK, event)
 from cy.check.record cimport BITS_PER_LINE
 from cy.check.data_exits cimport data_exit_add, data_exits_begin, data_shut_out_add
 from cy.check.data_table cimport data_group_get, data_page_get
 from cy.check.data_types cimport (
-    DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, GROUP_SHIFT, GROUP_WORDS, MAKES_HOLE, MAKES_RO, MAKES_RW, MAPS,
-    MAPS_IF_MAPPED, MAPS_SURE, MET_HOLE, NARROW_GROUPS, SMALL_PAGES, data_entry, data_group, data_is_access, data_oracle,
+    CHANGES_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_OFTEN, DISCARD_SURE, FREES, GROUP_SHIFT, GROUP_WORDS, GUARDS,
+    MAKES_GUARDED, MAKES_HOLE, MAKES_OPEN, MAKES_RO, MAKES_RW, MAPS,
+    MAPS_IF_MAPPED, MET_HOLE, NARROW_GROUPS, SMALL_PAGES, data_entry, data_group, data_is_access, data_oracle,
     data_owns, data_page, data_report, data_room)
 
 cdef struct ring:
@@ -36,20 +37,27 @@ cdef inline uint32_t data_kind(const event *e) noexcept nogil:
         return DISCARD | DISCARD_LAZY if e.status != -EINVAL else 0
     if e.verb == VERB_MUNMAP or e.verb == VERB_EXIT:
         if e.status == 0:
-            return DISCARD | DISCARD_SURE | MAKES_HOLE | MAPS_SURE
-        return DISCARD | MAKES_HOLE if e.status == STATUS_UNKNOWN else 0
+            return DISCARD | DISCARD_SURE | MAKES_HOLE | MAKES_OPEN | CHANGES_SURE
+        return DISCARD | MAKES_HOLE | MAKES_OPEN if e.status == STATUS_UNKNOWN else 0
     if e.verb == VERB_MMAP:
         if e.status == 0:
-            return DISCARD | DISCARD_SURE | _makes(e) | MAPS_SURE
+            return DISCARD | DISCARD_SURE | _makes(e) | MAKES_OPEN | CHANGES_SURE
         # It may have unmapped what was there before it found no room for its own VMA.
         if e.status == -ENOMEM:
-            return DISCARD | MAKES_HOLE
-        return DISCARD | MAKES_HOLE | _makes(e) if e.status == STATUS_UNKNOWN else 0
+            return DISCARD | MAKES_HOLE | MAKES_OPEN
+        return DISCARD | MAKES_HOLE | _makes(e) | MAKES_OPEN if e.status == STATUS_UNKNOWN else 0
     if e.verb == VERB_MPROTECT:
         # -ENOMEM: what lies before the hole, or before the split that found no room, has changed.
         if e.status == 0:
-            return _makes(e) | MAPS_SURE
+            return _makes(e) | CHANGES_SURE
         return _makes(e) | MAPS_IF_MAPPED if e.status == -ENOMEM or e.status == STATUS_UNKNOWN else 0
+    # -ENOMEM of these: any part of the range may have been done; only an install says so without a hole.
+    if e.verb == VERB_GUARD_INSTALL:
+        return 0 if e.status == -EINVAL else DISCARD | DISCARD_OFTEN | MAKES_GUARDED | (CHANGES_SURE if e.status == 0 else 0)
+    if e.verb == VERB_GUARD_REMOVE:
+        if e.status == -ENOMEM:
+            return MAKES_OPEN | (MET_HOLE if e.end - e.start == 1 else 0)
+        return 0 if e.status == -EINVAL else MAKES_OPEN | (CHANGES_SURE if e.status == 0 else 0)
     return 0
 
 cdef inline uint32_t _makes(const event *e) noexcept nogil:
@@ -89,7 +97,7 @@ cdef inline uint64_t _populate_end(const event *e) noexcept nogil:
 
 # Its status says whether the range has a hole.
 cdef inline bint data_is_madvise(const event *e) noexcept nogil:
-    return e.verb == VERB_DONTNEED or e.verb == VERB_FREE
+    return e.verb == VERB_DONTNEED or e.verb == VERB_FREE or e.verb == VERB_GUARD_REMOVE
 
 # Context: at most MAX_CPUS workers.
 cdef inline void data_scan(data_oracle *o, event **rings, const uint64_t *counts, uint32_t nr_workers) noexcept nogil:
@@ -173,12 +181,13 @@ cdef inline bint _has_rule(const event *e) noexcept nogil:
     if data_is_access(e):
         return e.status == 0 or e.status == -EFAULT or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
     if e.verb == VERB_POPULATE:
-        return e.status == 0 or e.status == -EINVAL or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
+        return (e.status == 0 or e.status == -EINVAL or e.status == -ENOMEM or e.status == -EFAULT
+                or e.status == STATUS_UNKNOWN)
     if e.verb == VERB_WALK or e.verb == VERB_AGE:
         return e.status == -EINVAL or e.status == STATUS_UNKNOWN or (e.status == 0 and <uint64_t>e.lines * BITS_PER_LINE >= e.end - e.start)
     if e.verb == VERB_DISCARD or e.verb == VERB_EXIT:
         return e.status == 0 or e.status == -EINVAL or e.status == STATUS_UNKNOWN
-    if e.verb == VERB_MMAP or e.verb == VERB_MUNMAP or data_is_madvise(e):
+    if e.verb == VERB_MMAP or e.verb == VERB_MUNMAP or data_is_madvise(e) or e.verb == VERB_GUARD_INSTALL:
         return e.status == 0 or e.status == -EINVAL or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
     if e.verb == VERB_MPROTECT:
         return e.status == 0 or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
@@ -213,13 +222,15 @@ cdef inline void _check_arguments(data_oracle *o, const event *e) noexcept nogil
 cdef inline void _take_range(data_oracle *o, const event *e, uint32_t worker) noexcept nogil:
     cdef uint32_t kind = data_kind(e), g
     cdef uint64_t page, group, last = (e.end - 1) >> GROUP_SHIFT
-    if kind & MAPS:
+    if kind & (MAPS | GUARDS):
         if not data_room(o, <void **>&o.map_ops, &o.cap_map_ops, o.nr_map_ops + 1, sizeof(data_entry)):
             return
         o.map_ops[o.nr_map_ops].e = e
         o.map_ops[o.nr_map_ops].item = worker
         o.nr_map_ops += 1
-    if o.shard == 0 and kind and (data_is_madvise(e) or (e.verb == VERB_MPROTECT and e.status == 0)):
+    if kind & MAKES_GUARDED:
+        o.guarded = 1
+    if o.shard == 0 and kind and (data_is_madvise(e) or (e.status == 0 and e.verb in (VERB_MPROTECT, VERB_GUARD_INSTALL))):
         if not data_room(o, <void **>&o.claims, &o.cap_claims, o.nr_claims + 1, sizeof(event *)):
             return
         o.claims[o.nr_claims] = e

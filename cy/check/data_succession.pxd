@@ -11,7 +11,8 @@
 # after the k-th since and not after the (k+1)-th first; a certain zero observation that comes after
 # k of the firsts needs k changes. Each change takes a discard of its own that is open in that window.
 # Both ends of the windows ascend, so that taking the discard that returns first finds an assignment if
-# there is one. The windows are wider than the truth: no assignment means a lost write.
+# there is one. A guard_install makes any number of changes in its time, and so takes none from the
+# others. The windows are wider than the truth: no assignment means a lost write.
 # Besides, two incarnations that follow each other by `first` need a discard between them that returned after
 # the last use of the one it ended, and so does the last one before a zero observation.
 # A zero read is certain if no discard overlaps it: a zero page that a discard ended can be in a
@@ -21,8 +22,8 @@
 # returned the one that returned last decides. This is asked for the incarnation that a change must have ended;
 # counting takes every lazy discard for a possible one.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.check.data_discards cimport discards_any, discards_any_hard, discards_since
-from cy.check.data_types cimport data_oracle, data_report, discards, life
+from cy.check.data_discards cimport changes_any, discards_any, discards_any_hard, discards_since
+from cy.check.data_types cimport DISCARD_OFTEN, GUARDED, data_oracle, data_report, discards, life
 from cy.check.sort cimport heap_pop, heap_push, lower_bound, span, span_sort, spans_below, upper_bound
 
 # Context: register_op for all operations of the page, o.w0, o.wmax and o.z0, o.z1 are filled in, by t0.
@@ -153,17 +154,19 @@ cdef inline bint _check_changes(data_oracle *o, const discards *d, uint64_t page
 cdef inline uint64_t _ends_after(const life *l) noexcept nogil:
     return l.since if l.since > l.last else l.last
 
-# Give each of the first k changes a discard. Returns how many got one.
+# Give each of the first k changes a discard, those beside a guard_install not. Returns how many could be explained.
 cdef inline uint64_t _match(data_oracle *o, const discards *d, uint64_t k) noexcept nogil:
     cdef uint64_t i, at = 0, first, nr = 0
     for i in range(k):
         while nr != 0 and o.heap[0] < o.sinces[i]:
             heap_pop(o.heap, &nr)
+        if changes_any(&d.guards, GUARDED, o.sinces[i], o.dead[i]):
+            continue
         first = lower_bound(d.pmax, d.n, o.sinces[i])
         at = first if first > at else at        # all before it returned too early
         # One that begins after the best so far returned cannot return before it.
         while at < d.n and d.t0[at] <= o.dead[i] and (nr == 0 or d.t0[at] <= o.heap[0]):
-            if d.t1[at] >= o.sinces[i]:
+            if d.t1[at] >= o.sinces[i] and not d.kind[at] & DISCARD_OFTEN:
                 heap_push(o.heap, &nr, d.t1[at])
             at += 1
         if nr == 0:

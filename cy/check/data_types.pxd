@@ -37,16 +37,27 @@ cdef enum:
     MET_HOLE = 64               # it says that this very page lay in a hole
     DISCARD_LAZY = 128          # its visit ends only what a free marked and no write has touched since
     FREES = 256                 # free: no visit, but it marks
-    MAPS_SURE = 512             # the mapping of each page of the range changes
+    CHANGES_SURE = 512          # what it makes of each page of the range is so at an instant of it
     MAPS_IF_MAPPED = 1024       # ... but a hole stays one
+    MAKES_OPEN = 2048
+    MAKES_GUARDED = 4096
+    GUARDS = 6144               # any of the last two
+    DISCARD_OFTEN = 8192        # it may visit as often as it likes, and flushes only what it ended itself
 
-# Sets of states that a mapping may have.
+# Sets of states that a mapping may have, and sets of states that a page of it may be in.
 cdef enum:
     MAP_HOLE = 1
     MAP_RO = 2
     MAP_RW = 4
+    MAP_ANY = 7
+    MAP_OPEN = 8                # no guard lies in it
+    MAP_GUARDED = 16
+    GUARD_SHIFT = 3             # the last two as states of their own:
+    OPEN = 1
+    GUARDED = 2
     CHANGE_SURE = 8             # in `changes.made`: the page surely changed
     CHANGE_KEEPS = 16           # ... and what it holds stays
+    CHANGE_MET_HOLE = 32        # MET_HOLE: it changed nothing
 
 # Truth of a page while all workers are parked. Fills in both numbers for a frame; returns PAGE_*.
 ctypedef int (*observe_t)(void *ctx, uint64_t page, uint64_t *incarnation, uint64_t *value) noexcept nogil
@@ -104,13 +115,14 @@ cdef struct group_walk:
 #   latest[k][i]   latest t1 of those of 0..i that make state 1 << k      smin[i]   earliest t1 of the sure ones of i..
 cdef struct changes:
     uint64_t n
+    uint64_t makes              # set of the states that any of them makes
     uint64_t *t0
     uint64_t *t1
     uint64_t *made
     uint64_t *smin
     uint64_t *latest[3]
 
-# Discards of one page, by t0, and the changes of its mapping; most of these are discards too. Arrays of one block.
+# Discards of one page, by t0, and the changes of its mapping and its guard; most of these are discards too. Arrays of one block.
 #   pmax[i]   latest t1 of 0..i                smin[i]   earliest t1 of the sure ones of i..
 #   hmax[i]   as pmax, of those that are not lazy   l0, lmax   the lazy ones, as t0 and pmax
 #   f0, f1, fmax   the frees, which are no discards, as t0, t1 and pmax
@@ -135,7 +147,8 @@ cdef struct discards:
     uint64_t *f0
     uint64_t *f1
     uint64_t *fmax
-    changes maps                    # states: MAP_*
+    changes maps                    # states: MAP_HOLE, MAP_RO, MAP_RW
+    changes guards                  # states: OPEN, GUARDED
 
 # A value of a register: its write and its reads. Zone: [first, last], Gibbons & Korach.
 cdef struct cluster:
@@ -209,6 +222,7 @@ cdef struct data_oracle:
     uint64_t nr_maps
     uint64_t cap_maps
     uint64_t map_hint
+    uint32_t guarded            # a guard may have been installed since the reset
     # Scratch of a burst.
     data_entry *entries
     uint64_t nr_entries
@@ -310,7 +324,8 @@ cdef struct data_oracle:
     uint64_t cap_spans
     span *spans_tmp
     uint64_t cap_spans_tmp
-    uint32_t states             # MAP_*, of the page at the start of the burst
+    uint32_t states             # of the page at the start of the burst: set of MAP_HOLE, MAP_RO, MAP_RW
+    uint32_t guards             # ... set of OPEN, GUARDED
 
 
 # Loads and stores, by hardware or through a pin.

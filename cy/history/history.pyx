@@ -9,7 +9,7 @@ from cy.base.shm cimport MAX_CPUS, MAX_REPORTS, NR_VERBS, event, report, shm_hea
 from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init
 from cy.check.data_table cimport data_page_get
 from cy.check.data_types cimport (
-    PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page, data_room, mapping, observe_t)
+    MAP_GUARDED, MAP_OPEN, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page, data_room, mapping, observe_t)
 from cy.check.overlap cimport overlaps_count
 from cy.check.sort cimport upper_bound
 from cy.history.page cimport decider, page_decide
@@ -87,6 +87,9 @@ cdef class _Checker:
             o.maps[i].start = maps[i, 0]
             o.maps[i].end = maps[i, 1]
             o.maps[i].states = <uint32_t>maps[i, 2]
+            if not o.maps[i].states & (MAP_OPEN | MAP_GUARDED):
+                o.maps[i].states |= MAP_OPEN
+            o.guarded |= o.maps[i].states & MAP_GUARDED
         o.nr_maps = maps.shape[0]
         for i in range(pages.shape[0]):
             number = data_page_get(o, pages[i, 0])
@@ -160,7 +163,7 @@ def check(rings: list, maps, pages, final=None, task_pages: int = 0, search: boo
 
     ``rings``: one EVENT_DTYPE array for each worker, in program order, walk lines included, times from 1. ``maps``: uint64
     rows (start, end, states) of the mappings before it, ascending; states: 2 read-only, 4 writable, their sum if
-    that is not known. ``pages``: rows (page, incarnation, value) of the pages that were present, incarnation 0 for
+    that is not known; plus 16 if guards lie on its pages, 24 if that is not known. ``pages``: rows (page, incarnation, value) of the pages that were present, incarnation 0 for
     the zero page; ``final``: the same at its end, or None if that is not known. ``search``: look closer at pages
     on which the rules alone are not exact; ``budget``: at how many states of each. ``task_pages``: size of the
     address space, 0 if not known.

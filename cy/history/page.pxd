@@ -10,15 +10,18 @@ from cy.check.data_discards cimport discards_since
 from cy.check.data_register cimport register_life
 from cy.check.data_scan cimport data_is_walk, data_kind, data_populated, walk_word
 from cy.check.data_types cimport (
-    CHANGE_KEEPS, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_SURE, FREES, MAP_HOLE, MAP_RO, MAP_RW, MAPS,
-    MAPS_IF_MAPPED, MAPS_SURE, MET_HOLE, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, changes, data_is_write, data_oracle, data_page, data_report, discards)
+    CHANGES_SURE, CHANGE_KEEPS, CHANGE_MET_HOLE, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_OFTEN,
+    DISCARD_SURE, FREES, GUARDED, GUARDS, MAP_HOLE, MAP_RO, MAP_RW, MAPS, MAPS_IF_MAPPED, MET_HOLE, PAGE_ABSENT, PAGE_ANON,
+    PAGE_ZERO, changes, data_is_write, data_oracle, data_page, data_report, discards)
 from cy.history.search cimport SEARCH_UNKNOWN, SEARCH_VIOLATION, search_run
 from cy.history.types cimport (
     DOES_RANGE, ENTRY_FRAME, ENTRY_NONE, ENTRY_ZERO, MAY_FRAME, MAY_ZERO, NO_OP, SAW_ABSENT, SAW_ALLOWED, SAW_FORBIDDEN, SAW_FRAME,
     SAW_NOTHING, SAW_PRESENT, SAW_ZERO, frame_span, page_op, page_search, search_room)
 
 cdef enum:
-    KINDS = DISCARD | DISCARD_IF_MAPPED | DISCARD_LAZY | DISCARD_SURE | MAPS | MAPS_IF_MAPPED | MAPS_SURE | MET_HOLE     # that the search knows
+    # That the search knows.
+    KINDS = (DISCARD | DISCARD_IF_MAPPED | DISCARD_LAZY | DISCARD_OFTEN | DISCARD_SURE | MAPS | MAPS_IF_MAPPED | GUARDS
+             | CHANGES_SURE | MET_HOLE)
 
 # What a checker hands to its oracles, and what it gets back.
 cdef struct decider:
@@ -53,7 +56,7 @@ cdef inline void page_decide(data_oracle *o, const data_page *p, const discards 
         final = ENTRY_ZERO
     elif state == PAGE_ANON:
         final = ENTRY_FRAME + register_life(o, incarnation)
-    verdict = search_run(s, o.states, entry, final) if _fill(o, s, p, d) else SEARCH_UNKNOWN
+    verdict = search_run(s, o.states, o.guards, entry, final) if _fill(o, s, p, d) else SEARCH_UNKNOWN
     if verdict == SEARCH_UNKNOWN:
         x.undecided_page = p.page if x.undecided == 0 else x.undecided_page
         x.undecided += 1
@@ -61,7 +64,7 @@ cdef inline void page_decide(data_oracle *o, const data_page *p, const discards 
         _report(o, x, p)
 
 cdef inline bint _rules_suffice(const data_oracle *o, const data_page *p, const discards *d, uint32_t state) noexcept nogil:
-    if d.n != 0 or d.maps.n != 0 or o.nr_walks != 0 or p.nr != o.nr_a:
+    if d.n != 0 or d.maps.n != 0 or d.guards.n != 0 or o.guards & GUARDED or o.nr_walks != 0 or p.nr != o.nr_a:
         return False
     if o.states & (o.states - 1):
         return False
@@ -89,12 +92,14 @@ cdef inline void _report(data_oracle *o, decider *x, const data_page *p) noexcep
 # The page's operations by t0: its own entries, what its group shares, and walks. Of the dontneeds between
 # two of the others one is enough: the page is empty after it, whatever the rest does.
 cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const discards *d) noexcept nogil:
-    cdef uint64_t i = p.first, end = p.first + p.nr, k = 0, w = 0, m = 0, f = 0, t, until = 0
+    cdef uint64_t i = p.first, end = p.first + p.nr, k = 0, w = 0, m = 0, g = 0, f = 0, t, first, until = 0
     cdef uint64_t nr_frees = d.nr_frees if d.nr_lazy != 0 else 0       # who would look at their marks?
+    cdef uint64_t room = p.nr + d.n + d.maps.n + d.guards.n + nr_frees + o.nr_walks
     cdef bint emptied = False
     cdef const event *e
+    cdef const page_op *op
     s.nr_ops = 0
-    if not (search_room(s, <void **>&s.ops, &s.cap_ops, p.nr + d.n + d.maps.n + nr_frees + o.nr_walks, sizeof(page_op))
+    if not (search_room(s, <void **>&s.ops, &s.cap_ops, room, sizeof(page_op))
             and _fill_frames(o, s, d)):
         return False
     while True:
@@ -103,12 +108,17 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
         t = o.sorted[i].t0 if i < end else <uint64_t>-1
         if w < o.nr_walks and o.walks[w].t0 < t:
             t = o.walks[w].t0
-        if (m < d.maps.n and d.maps.made[m] & CHANGE_KEEPS and d.maps.t0[m] <= t and (k == d.n or d.maps.t0[m] <= d.t0[k])
-                and (f == nr_frees or d.maps.t0[m] <= d.f0[f])):
-            until = d.maps.t1[m] if d.maps.t1[m] > until else until
+        first = min(_next_change(&d.maps, m), _next_change(&d.guards, g))
+        if (first != <uint64_t>-1 and first <= t and (k == d.n or first <= d.t0[k])
+                and (f == nr_frees or first <= d.f0[f])):
+            if _next_change(&d.maps, m) == first:
+                op = _add_change(s, &d.maps, m, 3)
+                m += 1
+            else:
+                op = _add_change(s, &d.guards, g, 11)
+                g += 1
+            until = op.t1 if op.t1 > until else until
             emptied = False
-            _add_change(s, &d.maps, m)
-            m += 1
             continue
         if f < nr_frees and d.f0[f] <= t and (k == d.n or d.f0[f] <= d.t0[k]):
             until = d.f1[f] if d.f1[f] > until else until
@@ -119,13 +129,15 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
         if k < d.n and d.t0[k] <= t:
             if d.kind[k] & ~<uint64_t>KINDS:
                 return False
-            if d.kind[k] & MAPS:
+            if d.kind[k] & (MAPS | GUARDS):
                 until = d.t1[k] if d.t1[k] > until else until
                 emptied = False
-                m += 1
+                m += (d.kind[k] & MAPS) != 0
+                g += (d.kind[k] & GUARDS) != 0
                 _add_range(s, d, k)
             elif (d.kind[k] != (DISCARD | DISCARD_SURE) or d.t0[k] <= until or d.t1[k] >= t
-                    or (m < d.maps.n and d.t1[k] >= d.maps.t0[m]) or (f < nr_frees and d.t1[k] >= d.f0[f])):
+                    or (m < d.maps.n and d.t1[k] >= d.maps.t0[m]) or (g < d.guards.n and d.t1[k] >= d.guards.t0[g])
+                    or (f < nr_frees and d.t1[k] >= d.f0[f])):
                 _add_range(s, d, k)
             elif not emptied:
                 emptied = True
@@ -181,18 +193,24 @@ cdef inline page_op *_add(page_search *s, uint64_t t0, uint64_t t1, uint32_t wha
 cdef inline void _add_range(page_search *s, const discards *d, uint64_t k) noexcept nogil:
     cdef page_op *op = _add(s, d.t0[k], d.t1[k], DOES_RANGE)
     op.kind = <uint32_t>d.kind[k]
-    op.optional = op.kind & (DISCARD_SURE | DISCARD_IF_MAPPED) == 0
+    op.optional = op.kind & (DISCARD_SURE | DISCARD_IF_MAPPED | CHANGES_SURE) == 0
     if op.kind & MET_HOLE:
         op.wanted = MAP_HOLE
     elif op.kind & (MAPS | DISCARD_IF_MAPPED) == 0:
         op.wanted = MAP_RO | MAP_RW
 
-# An mprotect. Only what is mapped changes.
-cdef inline void _add_change(page_search *s, const changes *x, uint64_t k) noexcept nogil:
+# When the next change begins, if it is no discard.
+cdef inline uint64_t _next_change(const changes *x, uint64_t k) noexcept nogil:
+    return x.t0[k] if k < x.n and x.made[k] & CHANGE_KEEPS else <uint64_t>-1
+
+# An mprotect or guard_remove. Only what is mapped changes. `at`: where its MAKES.. stand.
+cdef inline page_op *_add_change(page_search *s, const changes *x, uint64_t k, uint32_t at) noexcept nogil:
     cdef page_op *op = _add(s, x.t0[k], x.t1[k], DOES_RANGE)
-    op.kind = <uint32_t>(x.made[k] & 7) << 3
-    op.optional = (x.made[k] & CHANGE_SURE) == 0
-    op.wanted = MAP_RO | MAP_RW
+    cdef bint met_hole = (x.made[k] & CHANGE_MET_HOLE) != 0
+    op.kind = <uint32_t>(x.made[k] & 7) << at
+    op.optional = not x.made[k] & CHANGE_SURE and not met_hole
+    op.wanted = MAP_HOLE if met_hole else MAP_RO | MAP_RW
+    return op
 
 cdef inline void _add_walk(page_search *s, const event *e, uint64_t page) noexcept nogil:
     if walk_word(e, page) & 1:
@@ -211,6 +229,9 @@ cdef inline void _add_access(data_oracle *o, page_search *s, const event *e, uin
     if populate:
         if data_populated(e, page) == 0:
             op.what = SAW_PRESENT
+        elif e.status == -EFAULT:
+            op.what = SAW_FORBIDDEN         # by a guard
+            op.wanted = 0
     elif e.status == 0:
         op.what = SAW_FRAME if e.incarnation else SAW_ZERO
         op.entry = ENTRY_FRAME + register_life(o, e.incarnation) if e.incarnation else 0

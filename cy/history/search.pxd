@@ -1,6 +1,6 @@
 # Has one page an execution with this history? An exact answer, or none within the budget.
 #
-# The page: its mapping (hole, read-only, writable), its entry (nothing, the zero page, a frame), and translations that
+# The page: its mapping (hole, read-only, writable), its entry (nothing, a guard, the zero page, a frame), and translations that
 # discards ended and that live until the first discard returns which came by since. Each operation takes effect at
 # one instant of its interval: a discard ends what is there; mmap and munmap also change the mapping, and mprotect does
 # nothing else: translations that allow stores live until the first one returns that came by since and forbids them. An access
@@ -11,6 +11,9 @@
 # A free marks the frame. Memory pressure (`discard`) may end it if a free that marked it returned no earlier than the last
 # store to it began (I39). Whether a store came first or the free did does not matter beyond that: a store that
 # began before the free returned may have used a translation that was dirty already.
+#
+# A guard_install ends what it finds and puts a guard where it finds nothing, in any order and as often as it likes while it
+# runs; if it succeeded, a guard was there at some instant of it. What it found cleared already it does not flush.
 #
 # What a frame contains is a question for itself: accesses may use their translation as late as they like, so that rule A
 # of cy/check/data.pxd decides it for each incarnation alone. Here an access only has to meet its frame.
@@ -28,25 +31,27 @@
 # lets a frame be that is pinned.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.check.data_group cimport data_ctz
-from cy.check.data_types cimport DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, FREES, MAP_HOLE, MAP_RO, MAP_RW, MAPS
+from cy.check.data_types cimport DISCARD_OFTEN, GUARDED, MAP_HOLE, MAP_RW, MAPS, OPEN
 from cy.check.sort cimport span, span_sort
 from cy.history.configs cimport configs_add, configs_clear
 from cy.history.types cimport (
-    DOES_RANGE, ENTRY_FRAME, ENTRY_NONE, ENTRY_UNNAMED, ENTRY_ZERO, MAX_STALE, MAY_FRAME, MAY_ZERO, NO_OP, SAW_ABSENT, SAW_FRAME,
-    SAW_NOTHING, SAW_PRESENT, SAW_ZERO, STALE_FRAME, STALE_RO, config, config_set, frame_span, page_op, page_search,
-    search_room)
+    DOES_RANGE, ENTRY_FRAME, ENTRY_GUARD, ENTRY_NONE, ENTRY_UNNAMED, ENTRY_ZERO, MAX_STALE, MAY_FRAME, MAY_ZERO, NO_OP,
+    SAW_ABSENT, SAW_FORBIDDEN, SAW_FRAME, SAW_NOTHING, SAW_PRESENT, SAW_ZERO, STALE_FRAME, STALE_RO, config, config_set, page_op,
+    page_search, search_room)
+from cy.history.visit cimport visit
 
 cdef enum:
     SEARCH_OK = 0
     SEARCH_VIOLATION = 1
     SEARCH_UNKNOWN = 2
 
-# Search. Context: s.ops by t0, s.frames filled in; `maps`: the set of MAP_* that the page may have at the start,
-# `entry` what it holds then; `final`: what it holds at the end, or NO_OP if nobody looked.
+# Search. Context: s.ops by t0, s.frames filled in; `maps`, `guards`: the sets of MAP_* and of OPEN, GUARDED that the page may
+# have at the start, `entry` what it holds then; `final`: what it holds at the end, or NO_OP if nobody looked. ENTRY_NONE there
+# stands for a guard too.
 # Returns SEARCH_*; after a violation s.failed, s.entries and s.maps say why.
-cdef inline int search_run(page_search *s, uint32_t maps, uint32_t entry, uint32_t final) noexcept nogil:
+cdef inline int search_run(page_search *s, uint32_t maps, uint32_t guards, uint32_t entry, uint32_t final) noexcept nogil:
     cdef uint64_t i = 0, j = 0, n = s.nr_ops
-    if not _prepare(s, maps, entry, final):
+    if not _prepare(s, maps, guards, entry, final):
         return SEARCH_UNKNOWN
     while j < n:
         if i < n and s.ops[i].t0 <= s.ends[j].lo:
@@ -62,18 +67,19 @@ cdef inline int search_run(page_search *s, uint32_t maps, uint32_t entry, uint32
         if s.gave_up:
             return SEARCH_UNKNOWN
     for i in range(s.now.n):
-        if final == NO_OP or s.now.items[i].entry == final:
+        if final == NO_OP or s.now.items[i].entry == final or (final == ENTRY_NONE and s.now.items[i].entry == ENTRY_GUARD):
             return SEARCH_OK
     s.failed = NO_OP
     _note(s, &s.now)
     return SEARCH_VIOLATION
 
-cdef inline bint _prepare(page_search *s, uint32_t maps, uint32_t entry, uint32_t final) noexcept nogil:
+cdef inline bint _prepare(page_search *s, uint32_t maps, uint32_t guards, uint32_t entry, uint32_t final) noexcept nogil:
     cdef uint64_t i
     cdef config c
     s.open = 0
     s.observers = 0
     s.ranges = 0
+    s.installs = 0
     s.readers = 0
     s.writers = 0
     s.gave_up = 0
@@ -112,7 +118,11 @@ cdef inline bint _prepare(page_search *s, uint32_t maps, uint32_t entry, uint32_
             c.entry = entry
             c.map = <uint32_t>1 << i
             _forget(&c)
-            _add(s, &s.now, &c)
+            if entry != ENTRY_NONE or i == 0 or guards & OPEN:
+                _add(s, &s.now, &c)
+            if entry == ENTRY_NONE and i != 0 and guards & GUARDED:
+                c.entry = ENTRY_GUARD
+                _add(s, &s.now, &c)
     return not s.gave_up
 
 cdef inline void _forget(config *c) noexcept nogil:
@@ -151,9 +161,11 @@ cdef inline void _begin(page_search *s, uint32_t i) noexcept nogil:
         s.readers |= bit
     elif op.may == MAY_FRAME:
         s.writers |= bit
-    if op.what == DOES_RANGE:
+    if op.kind & DISCARD_OFTEN:
+        s.installs |= bit
+    elif op.what == DOES_RANGE:
         s.ranges |= bit
-    elif op.what != SAW_NOTHING:
+    if (op.what != DOES_RANGE and op.what != SAW_NOTHING) or (op.kind & DISCARD_OFTEN and not op.optional):
         s.observers |= bit
         for k in range(s.now.n):
             # Each state changes by itself; two that differ go on to differ.
@@ -169,10 +181,12 @@ cdef inline bint _sees(const page_op *op, const config *c, uint64_t now) noexcep
     if op.what == SAW_ZERO:
         return c.entry == ENTRY_ZERO or (op.cached and c.zero_until >= now)
     if op.what == SAW_PRESENT:
-        return c.entry != ENTRY_NONE
+        return c.entry >= ENTRY_ZERO
     if op.what == SAW_ABSENT:
-        return c.entry == ENTRY_NONE
-    return (c.map & op.wanted) != 0
+        return c.entry <= ENTRY_NONE
+    if op.what == DOES_RANGE:
+        return c.entry == ENTRY_GUARD
+    return (c.map & op.wanted) != 0 or (op.what == SAW_FORBIDDEN and c.entry == ENTRY_GUARD)
 
 cdef inline bint _is_stale(const config *c, uint32_t entry, bint stores) noexcept nogil:
     cdef uint32_t i
@@ -198,7 +212,7 @@ cdef inline void _end(page_search *s, uint32_t i) noexcept nogil:
         if not needed or s.now.items[k].done & bit:
             _keep(s, &s.now.items[k], bit, op.t1)
             if not ((op.optional and not s.now.items[k].done & bit)
-                    or ((last_reader or last_writer) and _can_clear(s, &s.now.items[k]))):
+                    or s.installs & bit or ((last_reader or last_writer) and _can_clear(s, &s.now.items[k]))):
                 continue
         _explore(s, &s.now.items[k], bit, op.t1, last_reader, last_writer)
         if s.gave_up:
@@ -208,6 +222,7 @@ cdef inline void _end(page_search *s, uint32_t i) noexcept nogil:
     s.open &= ~bit
     s.observers &= ~bit
     s.ranges &= ~bit
+    s.installs &= ~bit
     s.readers &= ~bit
     s.writers &= ~bit
     old = s.now
@@ -216,7 +231,11 @@ cdef inline void _end(page_search *s, uint32_t i) noexcept nogil:
 
 # May the entry be empty, or the zero page, before the next end?
 cdef inline bint _can_clear(const page_search *s, const config *c) noexcept nogil:
-    return c.entry <= ENTRY_ZERO or s.ranges & ~c.done != 0
+    return c.entry <= ENTRY_ZERO or _acting(s, c) != 0
+
+# Those that may still do something to the page.
+cdef inline uint64_t _acting(const page_search *s, const config *c) noexcept nogil:
+    return (s.ranges & ~c.done) | s.installs
 
 # Everything that can happen right before the end of the operation `bit`, from one state on.
 cdef inline void _explore(page_search *s, const config *start, uint64_t bit, uint64_t now, bint last_reader,
@@ -231,33 +250,34 @@ cdef inline void _explore(page_search *s, const config *start, uint64_t bit, uin
     while at < s.seen.n and not s.gave_up:
         c = s.seen.items[at]
         at += 1
-        left = s.ranges & ~c.done
+        left = _acting(s, &c)
         while left:
             slot = data_ctz(left)
             left &= left - 1
             maps = (s.ops[s.slot[slot]].kind & MAPS) >> 3
             for k in range(3):
                 x = c
-                if (maps >> k & 1 or (maps == 0 and k == 0)) and _visit(s, &x, slot, maps & <uint32_t>1 << k, now):
-                    _reach(s, &c, &x, bit, now, last_reader, last_writer)
+                if (maps >> k & 1 or (maps == 0 and k == 0)) and visit(s, &x, slot, maps & <uint32_t>1 << k, now):
+                    _reach(s, &c, &x, bit, now, last_reader, last_writer, s.installs & bit & <uint64_t>1 << slot)
         if c.entry == ENTRY_NONE and s.readers and s.zeroes and c.map != MAP_HOLE:
             x = c
             x.entry = ENTRY_ZERO
-            _reach(s, &c, &x, bit, now, last_reader, last_writer)
-        if c.entry <= ENTRY_ZERO and s.writers and c.map == MAP_RW:
+            _reach(s, &c, &x, bit, now, last_reader, last_writer, False)
+        if (c.entry == ENTRY_NONE or c.entry == ENTRY_ZERO) and s.writers and c.map == MAP_RW:
             for k in range(s.nr_candidates):
                 if _is_unused(s, &c, ENTRY_FRAME + s.candidates[k]):
                     x = c
                     x.entry = ENTRY_FRAME + s.candidates[k]
-                    _reach(s, &c, &x, bit, now, last_reader, last_writer)
+                    _reach(s, &c, &x, bit, now, last_reader, last_writer, False)
             if c.entry == ENTRY_NONE and s.unnamed:
                 x = c
                 x.entry = ENTRY_UNNAMED
-                _reach(s, &c, &x, bit, now, last_reader, last_writer)
+                _reach(s, &c, &x, bit, now, last_reader, last_writer, False)
 
-# A state that can be reached. It stays if the operation can end in it; what can wait is not done beyond that.
+# A state that can be reached. It stays if the operation can end in it; what can wait is not done beyond that. `install`: the
+# one that ends did this, and cannot do so later.
 cdef inline void _reach(page_search *s, const config *before, config *c, uint64_t bit, uint64_t now, bint last_reader,
-                        bint last_writer) noexcept nogil:
+                        bint last_writer, bint install) noexcept nogil:
     cdef uint64_t left = s.observers & ~c.done
     cdef uint32_t slot
     s.steps += 1
@@ -270,10 +290,10 @@ cdef inline void _reach(page_search *s, const config *before, config *c, uint64_
         if _sees(&s.ops[s.slot[slot]], c, now):
             c.done |= <uint64_t>1 << slot
     if (s.observers | s.ranges) & bit == 0 or c.done & bit:
-        if (not before.done & bit and (s.observers | s.ranges) & bit != 0) or (last_writer and c.entry >= ENTRY_UNNAMED) or (
-                last_reader and c.entry == ENTRY_ZERO):
+        if (install or (not before.done & bit and (s.observers | s.ranges) & bit != 0)
+                or (last_writer and c.entry >= ENTRY_UNNAMED) or (last_reader and c.entry == ENTRY_ZERO)):
             _keep(s, c, bit, now)
-        if not (last_writer or last_reader):
+        if not (last_writer or last_reader or s.installs & bit):
             return
     _add(s, &s.seen, c)
 
@@ -294,81 +314,6 @@ cdef inline void _keep(page_search *s, const config *c, uint64_t bit, uint64_t n
                 x.stale[n] = k
                 n += 1
     _add(s, &s.next, &x)
-
-# The operation in this slot comes by; `map`: what it maps, or 0. Returns False if it cannot, or if it would end what is
-# needed later.
-cdef inline bint _visit(page_search *s, config *c, uint32_t slot, uint32_t map, uint64_t now) noexcept nogil:
-    cdef page_op *op = &s.ops[s.slot[slot]]
-    if op.wanted != 0 and not op.wanted & c.map:
-        return False
-    c.done |= <uint64_t>1 << slot
-    if op.kind & DISCARD_IF_MAPPED and c.map == MAP_HOLE:
-        return True
-    if op.kind & FREES:
-        if c.entry >= ENTRY_UNNAMED and c.freed <= op.t1:
-            c.freed = op.t1 + 1
-        return True
-    if op.kind & DISCARD_LAZY:
-        return _is_marked(s, c) and _end_frame(s, c, op.t1, now)
-    if op.kind & DISCARD and not _discard(s, c, op.t1, now):
-        return False
-    if map == MAP_RO and not op.kind & DISCARD and not _forbid_stores(s, c, op.t1):
-        return False
-    if map != 0:
-        c.map = map
-    return True
-
-# The mapping becomes read-only. When the mprotect returns, no TLB allows stores any more, not even to what others ended.
-cdef inline bint _forbid_stores(const page_search *s, config *c, uint64_t until) noexcept nogil:
-    cdef uint32_t i
-    for i in range(MAX_STALE):
-        if c.stale[i] != 0 and not c.stale[i] & STALE_RO and s.frames[c.stale[i] - ENTRY_FRAME].last_store > until:
-            return False
-    if c.entry >= ENTRY_FRAME and (c.map == MAP_RW or c.write_until > until):
-        c.write_until = until
-    return True
-
-# Has a free marked the frame, and no store that began after its return taken that back?
-cdef inline bint _is_marked(const page_search *s, const config *c) noexcept nogil:
-    if c.entry < ENTRY_FRAME:
-        return c.entry == ENTRY_UNNAMED and c.freed != 0
-    return s.frames[c.entry - ENTRY_FRAME].last_store < c.freed
-
-# End what the page holds. When the discard returns, what others ended before is gone from all TLBs as well.
-cdef inline bint _discard(page_search *s, config *c, uint64_t until, uint64_t now) noexcept nogil:
-    cdef uint32_t i
-    for i in range(MAX_STALE):
-        if c.stale[i] != 0 and s.frames[(c.stale[i] & STALE_FRAME) - ENTRY_FRAME].last > until:
-            return False
-    if c.entry == ENTRY_ZERO or c.zero_until > until:
-        c.zero_until = until
-    return _end_frame(s, c, until, now)
-
-# End the frame that the page may hold; it can be used until `until`, for stores only through translations that allow them.
-cdef inline bint _end_frame(page_search *s, config *c, uint64_t until, uint64_t now) noexcept nogil:
-    cdef uint32_t i = 0, stale = c.entry
-    cdef uint64_t write_until = until if c.map == MAP_RW or c.write_until > until else c.write_until
-    cdef const frame_span *f
-    if c.entry >= ENTRY_FRAME:
-        f = &s.frames[c.entry - ENTRY_FRAME]
-        if f.last > until or (f.last_store > now and f.last_store > write_until):
-            return False
-        if write_until < now:
-            stale |= STALE_RO
-        if f.last >= now:
-            while i < MAX_STALE and c.stale[i] != 0:
-                i += 1
-            if i == MAX_STALE:
-                s.gave_up = 1
-                return False
-            while i > 0 and c.stale[i - 1] < stale:
-                c.stale[i] = c.stale[i - 1]
-                i -= 1
-            c.stale[i] = stale
-    c.entry = ENTRY_NONE
-    c.write_until = 0
-    c.freed = 0
-    return True
 
 # Frames that may be installed now, if they were not before.
 cdef inline void _find_candidates(page_search *s, uint64_t now) noexcept nogil:

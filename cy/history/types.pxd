@@ -5,17 +5,18 @@ from cy.check.sort cimport span
 
 # What the page holds. Frames are numbered from ENTRY_FRAME, in the order of the oracle's lives.
 cdef enum:
-    ENTRY_NONE = 0
-    ENTRY_ZERO = 1
-    ENTRY_UNNAMED = 2       # a frame that no operation names
-    ENTRY_FRAME = 3
+    ENTRY_GUARD = 0
+    ENTRY_NONE = 1
+    ENTRY_ZERO = 2          # from here on it is present
+    ENTRY_UNNAMED = 3       # a frame that no operation names
+    ENTRY_FRAME = 4
 
 # What an operation saw, or what it does.
 cdef enum:
     SAW_NOTHING = 0         # an attempt that says nothing
     SAW_FRAME = 1
     SAW_ZERO = 2
-    SAW_FORBIDDEN = 3       # -EFAULT: an instant at which the mapping forbade it
+    SAW_FORBIDDEN = 3       # -EFAULT: an instant at which the mapping or a guard forbade it
     SAW_ALLOWED = 4         # -ENOMEM of an access: one at which it allowed it
     SAW_PRESENT = 5         # walk
     SAW_ABSENT = 6
@@ -100,7 +101,8 @@ cdef struct page_search:
     uint32_t slot[64]       # open operations; more at once are too many
     uint64_t open           # sets of slots
     uint64_t observers      # ... that must see something
-    uint64_t ranges
+    uint64_t ranges         # ... that visit the page once
+    uint64_t installs       # ... that may do so as often as they like: guard_install
     uint64_t readers        # ... that may install the zero page
     uint64_t writers        # ... that may install a frame
     uint32_t *slot_of       # by operation
