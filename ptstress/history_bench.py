@@ -47,9 +47,11 @@ def one_page(operations: int, seed: int = 1) -> History:
     return _history(np.zeros(operations, np.uint64), seed, 1)
 
 
-def many_pages(operations: int, seed: int = 1, range_pages: int = 1) -> History:
-    """Workers meet on one page after the other. ``range_pages``: what a dontneed covers, anywhere around its page."""
-    return _history((np.arange(operations) >> 3 & PAGES - 1).astype(np.uint64), seed, range_pages)
+def many_pages(operations: int, seed: int = 1, range_pages: int = 1, pages: int = PAGES) -> History:
+    """Workers meet on one page after the other, of ``pages``, a power of two. ``range_pages``: what a dontneed covers,
+    anywhere around its page.
+    """
+    return _history((np.arange(operations) >> 3 & pages - 1).astype(np.uint64), seed, range_pages)
 
 
 def _history(page: np.ndarray, seed: int, range_pages: int) -> History:

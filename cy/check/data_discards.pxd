@@ -1,13 +1,13 @@
 # The discards of one page, or of pages that have the same ones, the changes of their mapping and guards, and questions about all.
 #
 # Lazy discards end only what a free has marked: lazy_can_end. Frees are no discards and stand apart.
-# Build: discards_begin, discards_add in the order of t0, discards_finish. All questions are binary
-# searches. "Before" is strict: operations that touch in time overlap.
+# Build: discards_begin, discards_add in the order of t0, discards_finish; or discards_begin, discards_lay_out, discards_turn.
+# All questions are binary searches. "Before" is strict: operations that touch in time overlap.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from cy.check.data_types cimport (
     CHANGES_SURE, CHANGE_KEEPS, CHANGE_MET_HOLE, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_OFTEN,
-    DISCARD_SURE, FREES, GUARDS, MAP_ANY, MAPS, MET_HOLE, OPEN, changes, data_oracle, discards)
+    DISCARD_SURE, FREES, GUARDS, MAP_ANY, MAPS, MET_HOLE, OPEN, changes, data_oracle, discards, group_discard)
 from cy.check.sort cimport lower_bound, upper_bound
 
 cdef enum:
@@ -113,7 +113,8 @@ cdef inline void discards_join(discards *d, const discards *s, uint64_t *at, uin
     while at[0] < s.n and s.t0[at[0]] <= upto:
         # A doubtful one was decided without the page's own operations.
         kind = <uint32_t>s.kind[at[0]]
-        _add(d, s.t0[at[0]], s.t1[at[0]], kind & ~DISCARD_SURE if kind & (DISCARD_IF_MAPPED | DISCARD_OFTEN) else kind)
+        if kind != 0:
+            _add(d, s.t0[at[0]], s.t1[at[0]], kind & ~DISCARD_SURE if kind & (DISCARD_IF_MAPPED | DISCARD_OFTEN) else kind)
         at[0] += 1
     while at[1] < s.nr_frees and s.f0[at[1]] <= upto:
         _free(d, s.f0[at[1]], s.f1[at[1]])
@@ -125,6 +126,49 @@ cdef inline void _join(changes *x, const changes *s, uint64_t *at, uint64_t upto
     while at[0] < s.n and s.t0[at[0]] <= upto:
         _change(x, s.t0[at[0]], s.t1[at[0]], s.made[at[0]])
         at[0] += 1
+
+# A list of which all surely discard and do nothing else, in another form: it also has those that do not cover page `page`,
+# with t1 and kind 0, so that all questions pass them by. Context: nothing was added. Copies: as in discards_finish.
+cdef inline void discards_lay_out(discards *d, const group_discard *r, uint64_t nr, uint64_t page) noexcept nogil:
+    cdef uint64_t i, covers, latest = 0, least = <uint64_t>-1
+    cdef uint64_t *t0 = d.t0
+    cdef uint64_t *t1 = d.t1
+    cdef uint64_t *kind = d.kind
+    cdef uint64_t *pmax = d.pmax
+    cdef uint64_t *hmax = d.hmax
+    cdef uint64_t *smin = d.smin
+    for i in range(nr):
+        covers = (r[i].lo <= page) & (r[i].hi > page)
+        t0[i] = r[i].t0
+        t1[i] = r[i].t1 & -covers
+        kind[i] = r[i].kind & -covers
+        latest = t1[i] if t1[i] > latest else latest
+        pmax[i] = latest
+        hmax[i] = latest
+    for i in range(nr, 0, -1):
+        least = t1[i - 1] if t1[i - 1] and t1[i - 1] < least else least
+        smin[i - 1] = least
+    d.n = nr
+    d.latest = latest
+
+# Put one of them in, or take it out: t1 and kind 0. The sums to both sides change as far as it is the one that counts,
+# which is not far, for discards follow each other.
+cdef inline void discards_turn(discards *d, uint64_t at, uint64_t t1, uint32_t kind) noexcept nogil:
+    cdef uint64_t i, latest = d.pmax[at - 1] if at > 0 else 0, least = d.smin[at + 1] if at + 1 < d.n else <uint64_t>-1
+    d.t1[at] = t1
+    d.kind[at] = kind
+    for i in range(at, d.n):
+        latest = d.t1[i] if d.t1[i] > latest else latest
+        if d.pmax[i] == latest:
+            break
+        d.pmax[i] = latest
+        d.hmax[i] = latest
+    for i in range(at + 1, 0, -1):
+        least = d.t1[i - 1] if d.kind[i - 1] and d.t1[i - 1] < least else least
+        if d.smin[i - 1] == least:
+            break
+        d.smin[i - 1] = least
+    d.latest = d.pmax[d.n - 1]
 
 cdef inline void discards_finish(discards *d) noexcept nogil:
     # Copies: else the compiler takes every store for one that may change `d`.
@@ -170,7 +214,7 @@ cdef inline bint _changes_overlap(const changes *x, uint64_t t0, uint64_t t1) no
 # Is there a discard with t0 <= latest and t1 >= earliest?
 cdef inline bint discards_any(const discards *d, uint64_t earliest, uint64_t latest) noexcept nogil:
     cdef uint64_t i = upper_bound(d.t0, d.n, latest)
-    return i > 0 and d.pmax[i - 1] >= earliest
+    return i > 0 and d.pmax[i - 1] >= earliest and d.pmax[i - 1] != 0      # 0: none so far
 
 # The same without the lazy ones.
 cdef inline bint discards_any_hard(const discards *d, uint64_t earliest, uint64_t latest) noexcept nogil:

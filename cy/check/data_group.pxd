@@ -2,15 +2,9 @@
 from libc.stdint cimport uint32_t, uint64_t
 from cy.check.data_page cimport data_page_check
 from cy.check.data_scan cimport data_touch, walk_word
-from cy.check.data_share cimport data_covers, data_share
+from cy.check.data_share cimport data_covers, data_ctz, data_share
 from cy.check.data_table cimport data_group_prune
 from cy.check.data_types cimport GROUP_PAGES, GROUP_SHIFT, GROUP_WORDS, data_group, data_oracle, data_owns, data_page, data_report
-
-cdef extern from *:
-    """
-    #define data_ctz(x) ((uint32_t)__builtin_ctzll(x))
-    """
-    uint32_t data_ctz(uint64_t x) noexcept nogil
 
 # Groups with carried pages that a very large operation covers. Context: after data_scan.
 cdef inline void data_groups_touch_wide(data_oracle *o) noexcept nogil:

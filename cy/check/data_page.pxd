@@ -30,14 +30,14 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
     o.states = before & MAP_ANY
     o.guards = before >> GUARD_SHIFT
     d = _discards_of(o, p)
-    if d == NULL or (p.nr == 0 and d.n == 0 and d.nr_frees == 0 and o.nr_walks == 0):
+    if d == NULL or (p.nr == 0 and d.latest == 0 and d.nr_frees == 0 and o.nr_walks == 0):
         return
     if not _page_room(o, p, d) or not register_begin(o, p.nr + 2):
         return
     if p.state == PAGE_ANON:
         register_carry(o, p.incarnation, p.value, p.lazy)
     nr_e = _take_accesses(o, p, d)
-    if o.observe != NULL and (p.nr != 0 or d.n != 0 or d.nr_frees != 0):
+    if o.observe != NULL and (p.nr != 0 or d.latest != 0 or d.nr_frees != 0):
         state = <uint32_t>o.observe(o.ctx, p.page, &incarnation, &value)
         if state == PAGE_ANON:
             at = register_op(o, incarnation, value, <uint64_t>-1, <uint64_t>-1, False)
@@ -54,7 +54,7 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
     else:
         register_check(o, p.page)
         lost = _check_populated(o, d, p.page) or succession_check(o, d, p.page)
-        if p.nr == 0 and d.n == 0:
+        if p.nr == 0 and d.latest == 0:
             state = p.state         # only walks looked at it
             incarnation = p.incarnation
             value = p.value

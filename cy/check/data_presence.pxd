@@ -18,11 +18,14 @@ cdef inline void stretches(stretch_list *s, const uint64_t *e0, const uint64_t *
     s.n = 0
     for i in range(nr_e):
         while j < nr_b and b0[j] <= e0[i]:
-            begin = _stretch(s, begin, b0[j])
-            broken = bmax[j]
+            if bmax[j] != broken:       # else one before it lasts longer, or it covers other pages
+                begin = _stretch(s, begin, b0[j])
+                broken = bmax[j]
             j += 1
-        if (j == 0 or broken < e0[i]) and e1[i] < begin:
+        if (broken == 0 or broken < e0[i]) and e1[i] < begin:
             begin = e1[i]
+    while j < nr_b and bmax[j] == broken:
+        j += 1
     _stretch(s, begin, b0[j] if j < nr_b else <uint64_t>-1)
 
 cdef inline uint64_t _stretch(stretch_list *s, uint64_t begin, uint64_t end) noexcept nogil:

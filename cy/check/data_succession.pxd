@@ -166,7 +166,7 @@ cdef inline uint64_t _match(data_oracle *o, const discards *d, uint64_t k) noexc
         at = first if first > at else at        # all before it returned too early
         # One that begins after the best so far returned cannot return before it.
         while at < d.n and d.t0[at] <= o.dead[i] and (nr == 0 or d.t0[at] <= o.heap[0]):
-            if d.t1[at] >= o.sinces[i] and not d.kind[at] & DISCARD_OFTEN:
+            if d.kind[at] and d.t1[at] >= o.sinces[i] and not d.kind[at] & DISCARD_OFTEN:
                 heap_push(o.heap, &nr, d.t1[at])
             at += 1
         if nr == 0:

@@ -104,6 +104,8 @@ cdef struct group_discard:
     uint16_t lo
     uint16_t hi
     uint32_t kind
+    uint32_t next_begin         # + 1, of the chains of a block
+    uint32_t next_end
 
 # A walk over pages [lo, hi) of a group.
 cdef struct group_walk:
@@ -280,9 +282,15 @@ cdef struct data_oracle:
     uint64_t cap_walks
     uint32_t slot[512]
     uint64_t need[8]
-    discards shared             # of the stretch
+    uint64_t block_lo           # first page of the block
     uint64_t block_hi           # its last page + 1
-    uint64_t shared_hi          # of the stretch
+    uint64_t edges              # its pages, by bit, at which something begins or ends
+    uint32_t laid_out           # o.shared has all ranges of the block: discards_lay_out
+    uint32_t begins[64]         # ... then the first of them that begins at this page, + 1
+    uint32_t ends[64]
+    uint64_t laid_hi            # what begins or ends at the pages before this one was turned
+    discards shared             # of the stretch
+    uint64_t shared_hi          # its last page + 1
     uint32_t shared_checked     # rule E, by a page of the stretch that has no others
     # Scratch of a page.
     discards own

@@ -64,7 +64,7 @@ cdef inline void page_decide(data_oracle *o, const data_page *p, const discards 
         _report(o, x, p)
 
 cdef inline bint _rules_suffice(const data_oracle *o, const data_page *p, const discards *d, uint32_t state) noexcept nogil:
-    if d.n != 0 or d.maps.n != 0 or d.guards.n != 0 or o.guards & GUARDED or o.nr_walks != 0 or p.nr != o.nr_a:
+    if d.latest != 0 or d.maps.n != 0 or d.guards.n != 0 or o.guards & GUARDED or o.nr_walks != 0 or p.nr != o.nr_a:
         return False
     if o.states & (o.states - 1):
         return False
@@ -105,6 +105,8 @@ cdef inline bint _fill(data_oracle *o, page_search *s, const data_page *p, const
     while True:
         while i < end and data_kind(o.sorted[i]) != 0:
             i += 1              # it is among the discards, changes and frees
+        while k < d.n and d.kind[k] == 0:
+            k += 1              # it covers other pages
         t = o.sorted[i].t0 if i < end else <uint64_t>-1
         if w < o.nr_walks and o.walks[w].t0 < t:
             t = o.walks[w].t0

@@ -30,7 +30,7 @@
 # found unmapped, if it reports -ENOMEM; that a free or mprotect which succeeded met no hole: rule E knows; that a discard
 # lets a frame be that is pinned.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.check.data_group cimport data_ctz
+from cy.check.data_share cimport data_ctz
 from cy.check.data_types cimport DISCARD_OFTEN, GUARDED, MAP_HOLE, MAP_RW, MAPS, OPEN
 from cy.check.sort cimport span, span_sort
 from cy.history.configs cimport configs_add, configs_clear
