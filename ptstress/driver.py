@@ -265,9 +265,10 @@ def _memory_file(name: str, size: int) -> int:
 
 
 def child_environment() -> dict[str, str]:
-    """Of a child that is to import the package that runs here."""
+    """Of a child that is to import the package that runs here. numpy's threads would spin beside the racing ones."""
     package_parent = str(Path(__file__).parent.parent)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (package_parent, os.environ.get("PYTHONPATH"))))}
+    path = os.pathsep.join(filter(None, (package_parent, os.environ.get("PYTHONPATH"))))
+    return {"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path}
 
 
 def _read_all(fd: int) -> str:
