@@ -12,7 +12,7 @@ from ptstress.model.geometry import Geometry
 from ptstress.operation import Op
 from ptstress.pages import global_page, local_page
 from ptstress.program import Program
-from ptstress.vocabulary import Verb
+from ptstress.vocabulary import WHOLE_MM, Verb
 
 MOST_CHANGES = 4
 MOST_BRANCHES = 4
@@ -93,7 +93,7 @@ class _Change:
             return
         at = self._at(ops)
         op = ops[at]
-        if op.verb is Verb.EXIT:
+        if op.verb in WHOLE_MM:
             return
         start = local_page(op.start)
         end = start + op.end - op.start

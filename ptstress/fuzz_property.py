@@ -17,12 +17,12 @@ from ptstress.errors import PtstressError
 from ptstress.fuzz_containment import Executor, Stopped
 from ptstress.fuzz_example import Failure, FuzzExample
 from ptstress.model.geometry import Geometry
-from ptstress.operation import WITH_MODE, Op, exit_mm
+from ptstress.operation import WITH_MODE, Op
 from ptstress.pages import local_page
 from ptstress.program import Program
 from ptstress.schemes import SCHEMES
 from ptstress.strategies import TINY, Bits, knobs, programs
-from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
+from ptstress.vocabulary import ACCESSES, OPERATIONS, WHOLE_MM, Verb
 
 #: A smaller program fails in other schedules: it gets at least so many. First few for each, until the program is
 #: small or so much of the time is over; then more, for what fails seldom.
@@ -207,7 +207,7 @@ def _operations(draw: st.DrawFn, pages: int, mms: int) -> Op:
     length = 1 if verb in ACCESSES else length
     arg = arg if verb in WITH_MODE else 0
     mm, start = divmod(place, pages)
-    op = exit_mm() if verb is Verb.EXIT else Op(verb, start, min(start + length, pages), arg)
+    op = Op(verb, 0, 0) if verb in WHOLE_MM else Op(verb, start, min(start + length, pages), arg)
     return op.moved(mm)
 
 

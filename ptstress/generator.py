@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from random import Random
 
 from ptstress.model.geometry import Geometry
-from ptstress.operation import Op, exit_mm, gup_fast, mmap, read, write
+from ptstress.operation import Op, exit_mm, gup_fast, mmap, read, scan, write
 from ptstress.program import Program
 from ptstress.vocabulary import ACCESSES, Verb
 
@@ -28,7 +28,7 @@ HOT_PAGES = 6
 WEIGHTS = (
     (Verb.READ, 2), (Verb.WRITE, 4), (Verb.WALK, 1), (Verb.DONTNEED, 4), (Verb.MUNMAP, 1), (Verb.MMAP, 1),
     (Verb.FREE, 2), (Verb.DISCARD, 2), (Verb.GUP_FAST, 2), (Verb.MPROTECT, 1), (Verb.POPULATE, 1),
-    (Verb.AGE, 1),
+    (Verb.AGE, 1), (Verb.SCAN, 1),
 )
 
 
@@ -75,6 +75,8 @@ class _Generator:
         if verb in ACCESSES:
             page = self.rng.choice(self.hot)
             return gup_fast(page, self.rng.random() < 0.5) if verb is Verb.GUP_FAST else Op(verb, page, page + 1)
+        if verb is Verb.SCAN:
+            return scan()
         start, end = self._range()
         if verb is Verb.MMAP:
             return mmap(start, end, writable=self.rng.random() < 0.75)

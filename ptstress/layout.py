@@ -91,6 +91,11 @@ class Counter(IntEnum):
     LAZYFREE_KEPT = 101
     BATCHED_FLUSHES = 102
     BATCHED_DRAINS = 103
+    SCANS = 104
+    SCANNED = 105
+    SCAN_EMPTY = 106
+    SCAN_BUSY = 107
+    VMAS_MARKED = 108
 
 
 class LockClass(IntEnum):
@@ -103,6 +108,7 @@ class LockClass(IntEnum):
     PTL = 5
     ARENA = 6
     RCU = 7
+    LIST = 8
 
     @property
     def label(self) -> str:
@@ -117,7 +123,7 @@ NEAR_MISSES = (
     Counter.MAP_FAILED, Counter.RECHECK_LOST, Counter.TRYLOCK_FAILED, Counter.VMA_LOCK_FALLBACK,
     Counter.INSTALL_LOST, Counter.WP_LOST, Counter.FILL_DROPPED, Counter.HW_RETRY, Counter.LOCK_CONTENDED,
     Counter.ZAP_BREAK, Counter.SLOW_DETACH, Counter.DETACH_NOT_EMPTY, Counter.LAZYFREE_KEPT, Counter.BATCHED_DRAINS,
-    Counter.GATHER_FALLBACK, Counter.GUP_LOST, Counter.PINNED_KEPT,
+    Counter.GATHER_FALLBACK, Counter.GUP_LOST, Counter.PINNED_KEPT, Counter.SCAN_BUSY,
 )
 _MAXIMA = (Counter.RCU_BACKLOG_MAX, Counter.RCU_GP_MAX_NS, Counter.RCU_STALL_NS, Counter.TABLE_BYTES_PEAK)
 

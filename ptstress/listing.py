@@ -34,6 +34,7 @@ _VERBS = (
     (Verb.MPROTECT, "let a range be written, or not; splits and merges mappings"),
     (Verb.FREE, "give the pages of a range to reclaim, until they are written again"),
     (Verb.DISCARD, "memory pressure: drop the pages of a range that are free and were not written since"),
+    (Verb.SCAN, "look for tables to free, where the reclaim policy has been told that there may be some"),
     (Verb.EXIT, "end an mm, of several: all of it goes, and it begins again, empty"),
     (Verb.GUP_FAST, "pin one page without a lock, load or store through the pin, let it go"),
 )

@@ -10,7 +10,7 @@ from ptstress.model import AddressSpaces, Follower, compare
 from ptstress.model.geometry import Geometry
 from ptstress.observe import observations
 from ptstress.operation import (
-    Op, age, discard, dontneed, exit_mm, free, gup_fast, mmap, mprotect, munmap, op_array, populate, read, walk, write)
+    Op, age, discard, dontneed, exit_mm, free, gup_fast, mmap, mprotect, munmap, op_array, populate, read, scan, walk, write)
 from ptstress.strategies import page_ranges, pages
 
 
@@ -112,6 +112,11 @@ def address_space_machine(
         def discard(self, pages: tuple[int, int]) -> None:
             """Drop what is free and clean."""
             self._do(discard(*pages))
+
+        @rule()
+        def scan(self) -> None:
+            """Let the reclaim policy look for empty tables."""
+            self._do(scan())
 
         @rule()
         def exit_mm(self) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ptstress.pages import mm_of, page_text, range_text
-from ptstress.vocabulary import ACCESSES, MM_SHIFT, OP_DTYPE, Verb
+from ptstress.vocabulary import ACCESSES, MM_SHIFT, OP_DTYPE, WHOLE_MM, Verb
 
 #: Value of ``arg`` for ``mmap`` and ``mprotect``.
 READ_ONLY, WRITABLE = 0, 1
@@ -37,8 +37,8 @@ class Op(NamedTuple):
 
     def __str__(self) -> str:
         """As in a program: ``write(p3)``, ``mmap(m1:p0..p8, ro)``."""
-        if self.verb is Verb.EXIT:
-            return f"exit(m{self.mm})"
+        if self.verb in WHOLE_MM:
+            return f"{self.verb.label}(m{self.mm})"
         where = page_text(self.start) if self.end == self.start + 1 else range_text(self.start, self.end)
         return f"{self.verb.label}({where}{_MODES.get((self.verb, self.arg), '')})"
 
@@ -120,6 +120,11 @@ def discard(start: int, end: int) -> Op:
 def exit_mm(mm: int = 0) -> Op:
     """End ``mm``: all of it is unmapped, and it begins again. Needs a machine of several mms."""
     return Op(Verb.EXIT, mm << MM_SHIFT, mm << MM_SHIFT)
+
+
+def scan(mm: int = 0) -> Op:
+    """One turn of a scanner that looks for tables to free, by a thread of ``mm``; it may look at any mm."""
+    return Op(Verb.SCAN, mm << MM_SHIFT, mm << MM_SHIFT)
 
 
 def gup_fast(page: int, store: bool = False) -> Op:

@@ -13,7 +13,7 @@ from ptstress.pages import global_page
 from ptstress.schemes import Scheme, find_scheme
 from ptstress.trace import Trace, load_trace
 from ptstress.units import format_geometry, pages_of, parse_duration, parse_extent, parse_geometry
-from ptstress.vocabulary import ACCESSES, Verb
+from ptstress.vocabulary import ACCESSES, WHOLE_MM, Verb
 from ptstress.workload import (
     KNOBS_IN_PAGES, Group, Source, Stage, Step, check_geometry, find_trace, knob_pages, mms_of, parse_pair,
     region_pages,
@@ -162,7 +162,7 @@ def _places(group: Group, bits: tuple[int, ...], trace: Trace | None) -> list[tu
 def _serial(step: Step, bits: tuple[int, ...]) -> list[Op]:
     verb = Verb[step.verb.upper()]
     start, end = region_pages(step, bits) or (0, 0)
-    if verb is Verb.EXIT:
+    if verb in WHOLE_MM:
         start = end = 0
     op = Op(verb, start, end, int(step.writable) if verb in (*PROTECTING, Verb.POPULATE) else 0)
     return [op.moved(mm) for mm in mms_of(step)]

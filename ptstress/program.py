@@ -15,7 +15,7 @@ empty.
     populate(p0..p8) populate(p0..p8, write)            fault in, for reading or for writing
     gup_fast(p3, write)                                 store through the pin; a load otherwise
     write(m1:p3) dontneed(m1:p0..p8)                    of mm 1 instead of mm 0
-    exit(m0)                                            a whole mm
+    exit(m0) scan(m0)                                   a whole mm
     # up to the end of the line is a comment
 """
 
@@ -27,9 +27,9 @@ from typing import NoReturn
 import numpy as np
 
 from ptstress.errors import UsageError
-from ptstress.operation import LOAD, READ_ONLY, STORE, WRITABLE, Op, exit_mm, op_array
+from ptstress.operation import LOAD, READ_ONLY, STORE, WRITABLE, Op, op_array
 from ptstress.pages import global_page, local_page
-from ptstress.vocabulary import ACCESSES, MAX_MMS, MM_SHIFT, OPERATIONS, Verb
+from ptstress.vocabulary import ACCESSES, MAX_MMS, MM_SHIFT, OPERATIONS, WHOLE_MM, Verb
 
 MAX_BRANCHES = 64
 MAX_PAGE = 1 << MM_SHIFT
@@ -162,8 +162,8 @@ class _Parser:
         return Op(verb, start, end, self._arg(verb, modes))
 
     def _pages(self, verb: Verb, text: str) -> tuple[int, int]:
-        if verb is Verb.EXIT:
-            return self._mm(text)
+        if verb in WHOLE_MM:
+            return self._mm(verb, text)
         match = _PAGES.fullmatch(text)
         one_page = verb in ACCESSES
         if match is None or (one_page and match[4] is not None):
@@ -176,11 +176,11 @@ class _Parser:
             self._refuse(f"mm m{max(mm, end_mm)}", f"m0 to m{MAX_MMS - 1}")
         return global_page(mm, start), global_page(end_mm, end)
 
-    def _mm(self, text: str) -> tuple[int, int]:
+    def _mm(self, verb: Verb, text: str) -> tuple[int, int]:
         match = re.fullmatch(r"m(\d{1,3})", text)
         if match is None or int(match[1]) >= MAX_MMS:
-            self._refuse(f"{text!r} in exit()", f"an mm, m0 to m{MAX_MMS - 1}")
-        return exit_mm(int(match[1]))[1:3]
+            self._refuse(f"{text!r} in {verb.label}()", f"an mm, m0 to m{MAX_MMS - 1}")
+        return (int(match[1]) << MM_SHIFT,) * 2
 
     def _arg(self, verb: Verb, modes: list[str]) -> int:
         known = _ARGS.get(verb, {"": 0})

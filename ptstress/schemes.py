@@ -18,6 +18,7 @@ NEVER = "never"
 RECLAIMS = (
     (NEVER, "tables are freed at munmap and exit only"),
     ("sync", "DONTNEED frees pte_tables that one call empties, as Linux 6.14 and later"),
+    ("async", "scans free the empty pte_tables of VMAs that were marked, in whatever way these became empty"),
 )
 
 
@@ -94,6 +95,7 @@ _SHOWN = (
         ("M07-table", "P23", "M10-frame", "M10-mprotect", "P21", "M09-free", "M07-exit"),
         ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte"),
     ),
+    _Shown(lambda s: "async" in s.policies, ("M01-scan",), ("M07-scan",)),
     # Split locks: the order of a table's lock and its parent's is theirs.
     _Shown(lambda s: "sync" in s.policies and s.protection != "covering", ("M15-lock-order",), ("P02", "P07", "P20")),
     # An IPI frees a table that finds no batch only where empty tables stay.
@@ -115,6 +117,10 @@ SCHEMES = (
     Scheme(
         "linux-6.18", "faults and DONTNEED under the VMA lock, DONTNEED frees the tables it empties",
         "vma_lock", "sync", dontneed_vma_lock=True, drop_lock_before_flush=True,
+    ),
+    Scheme(
+        "seed-async", "linux-6.18, and scans free the empty tables that it leaves behind",
+        "vma_lock", "sync+async", dontneed_vma_lock=True, drop_lock_before_flush=True,
     ),
     Scheme("covering", "toy protection by covering locks, DONTNEED frees the tables it empties", "covering", "sync"),
 )

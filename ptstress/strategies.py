@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from ptstress.model.geometry import Geometry
-from ptstress.operation import PROTECTING, Op, exit_mm, gup_fast, mmap, read, write
+from ptstress.operation import PROTECTING, Op, gup_fast, mmap, read, write
 from ptstress.program import Program
-from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
+from ptstress.vocabulary import ACCESSES, OPERATIONS, WHOLE_MM, Verb
 
 Bits = tuple[int, ...]
 Range = tuple[int, int]
@@ -130,8 +130,8 @@ def _operation(
             return st.builds(gup_fast, where, st.booleans())
         return where.map(read if verb is Verb.READ else write)
     ranges = page_ranges(bits, window, invalid)
-    if verb is Verb.EXIT:
-        return st.just(exit_mm())
+    if verb in WHOLE_MM:
+        return st.just(Op(verb, 0, 0))
     if verb in (*PROTECTING, Verb.POPULATE):
         return st.tuples(ranges, st.booleans()).map(lambda drawn: Op(verb, *drawn[0], int(not drawn[1])))
     return ranges.map(lambda pair: Op(verb, *pair))

@@ -9,7 +9,7 @@ from ptstress.generator import BRANCHES, MMS, OPERATIONS_PER_BRANCH, TABLES, gen
 from ptstress.operation import Op, age, dontneed, exit_mm, mmap, mprotect, munmap, op_array, ops_of, populate, read, walk, write
 from ptstress.program import Program, parse
 from ptstress.strategies import TINY, operations, programs
-from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
+from ptstress.vocabulary import ACCESSES, OPERATIONS, WHOLE_MM, Verb
 
 M1 = 1 << 48
 EXAMPLE = "prefix: mmap(p0..p8); write(p3); t0: write(p3); dontneed(p0..p8) | t1: read(p3); suffix: walk(p0..p8)"
@@ -143,7 +143,7 @@ def test_programs_round_trip(data, bits):
 def test_any_operation_round_trips(verb, start, end, arg):
     with_mode = verb in (Verb.MMAP, Verb.GUP_FAST, Verb.POPULATE)
     op = Op(verb, start, start + 1 if verb in ACCESSES else end, arg if with_mode else 0)
-    op = exit_mm(op.mm) if verb is Verb.EXIT else op
+    op = Op(verb, *exit_mm(op.mm)[1:]) if verb in WHOLE_MM else op
     assert parse(f"t0: {op}").branches[0] == (op,)
 
 
@@ -164,5 +164,5 @@ def test_the_common_generator_makes_small_programs_that_share_tables(bits):
         assert region.end <= 1 << sum(bits)
         assert (region.end - region.start) >> bits[0] in TABLES
         local = [op.moved(-op.mm) for op in program.operations()]
-        assert all(region.start <= op.start < op.end <= region.end for op in local if op.verb is not Verb.EXIT)
+        assert all(region.start <= op.start < op.end <= region.end for op in local if op.verb not in WHOLE_MM)
         assert parse(program.text()) == program

@@ -31,6 +31,7 @@ cdef enum:
     VERB_EXIT = 13
     VERB_FREE = 14
     VERB_DISCARD = 15
+    VERB_SCAN = 16
     VERB_SYNC = 23       # not an operation: wait until another worker has done `end` operations
 
 # The status of an operation of which nobody knows what became of it (-ECANCELED, which no operation returns).
@@ -102,10 +103,15 @@ cdef enum:
     C_LAZYFREED = 100            # pages that a discard dropped
     C_LAZYFREE_KEPT = 101        # pages that a discard had unmapped and mapped again: dirty, or pinned
     C_BATCHED_FLUSHES = 102      # flushes that were deferred and made up for
+    C_SCANS = 104                # scans for tables to free
+    C_SCANNED = 105              # tables that they looked at
+    C_SCAN_EMPTY = 106           # ... and that looked empty without a lock
+    C_SCAN_BUSY = 107            # an mm whose locks somebody else had
+    C_VMAS_MARKED = 108          # VMAs marked for a scan
     C_BATCHED_DRAINS = 103       # times somebody else made up for them under a ptl
 
 # One operation to do, as streams and programs hold it. read, write, gup_fast: [start, start + 1). mmap, mprotect: `arg`
-# is 1 if writable; gup_fast: 1 to store; populate: 1 to write. exit: `start` is the first page of its mm. sync: wait until worker `start` has
+# is 1 if writable; gup_fast: 1 to store; populate: 1 to write. exit, scan: `start` is the first page of the mm. sync: wait until worker `start` has
 # done `end` operations. `worker` matters in serial runs.
 cdef struct op:
     uint64_t start
@@ -120,6 +126,7 @@ cdef struct op:
 # start, end: pages, [start, end).   value: what was written or read.
 # incarnation: of the frame that was used; 0 for the zero page and for failed accesses.
 # status: 0 or -errno.   aux: walk: present pages; mmap, mprotect: 1 if writable; gup_fast: 1 for a store;
+# scan: start and end are what it looked at.
 # populate: 1 for writing, and `value` is the number of pages that were brought in; age: young pages.
 # A walk or an age is followed by one line of verb VERB_NONE for every 512 pages, which holds one bit for each
 # page in its first 512 bits (t0 .. aux): see ptstress/layout.py.

@@ -8,7 +8,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.shm cimport (
     STATUS_UNKNOWN, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_GUARD_INSTALL, VERB_GUARD_REMOVE, VERB_MMAP,
-    VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_WALK, event)
+    VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_SCAN, VERB_WALK, event)
 from cy.check.record cimport BITS_PER_LINE
 from cy.check.data_exits cimport data_exit_add, data_exits_begin, data_shut_out_add
 from cy.check.data_table cimport data_group_get, data_page_get
@@ -187,6 +187,8 @@ cdef inline bint _has_rule(const event *e) noexcept nogil:
         return e.status == -EINVAL or e.status == STATUS_UNKNOWN or (e.status == 0 and <uint64_t>e.lines * BITS_PER_LINE >= e.end - e.start)
     if e.verb == VERB_DISCARD or e.verb == VERB_EXIT:
         return e.status == 0 or e.status == -EINVAL or e.status == STATUS_UNKNOWN
+    if e.verb == VERB_SCAN:
+        return e.status == 0 or e.status == STATUS_UNKNOWN
     if e.verb == VERB_MMAP or e.verb == VERB_MUNMAP or data_is_madvise(e) or e.verb == VERB_GUARD_INSTALL:
         return e.status == 0 or e.status == -EINVAL or e.status == -ENOMEM or e.status == STATUS_UNKNOWN
     if e.verb == VERB_MPROTECT:

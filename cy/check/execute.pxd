@@ -9,7 +9,7 @@ from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, pt_report
 from cy.base.shm cimport (
     C_STREAM_DONE, ORACLE_PROGRESS, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_GUP_FAST, VERB_MMAP,
-    VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_READ, VERB_WALK, VERB_WRITE, event, op)
+    VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_READ, VERB_SCAN, VERB_WALK, VERB_WRITE, event, op)
 from cy.check.machine cimport machine, machine_mm
 from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
 from cy.mm.deferred cimport frames_pinned, frames_poll
@@ -27,6 +27,7 @@ from cy.ops.mmap cimport do_mmap
 from cy.ops.mprotect cimport do_mprotect
 from cy.ops.munmap cimport do_munmap
 from cy.ops.populate cimport do_populate
+from cy.ops.scan cimport do_scan
 from cy.ops.walk cimport do_walk
 from cy.sync.rcu cimport rcu_backpressure, rcu_barrier, rcu_can_advance, rcu_poll
 
@@ -75,6 +76,11 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
         status = do_free(c, m, o.start, o.end)
     elif verb == VERB_DISCARD:
         status = do_discard(c, m, o.start, o.end)
+    elif verb == VERB_SCAN:
+        status = 0
+        e.start = m.first_page
+        e.end = m.first_page
+        do_scan(c, m, &e.start, &e.end)
     elif verb == VERB_WALK:
         status = do_walk(c, m, o.start, o.end, <uint64_t *>(e + 1), <uint64_t>lines * BITS_PER_LINE, &value)
         e.aux = <uint32_t>value

@@ -10,9 +10,10 @@ from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT, geo_task_size
 from cy.base.rng cimport rng_seed
 from cy.base.shm cimport event, shm_header, shm_worker
 from cy.mm.arena cimport arena_reset
+from cy.mm.mm_list cimport mm_list_init
 from cy.mm.mm_users cimport mm_first_init
 from cy.mm.table cimport table_entries
-from cy.mm.types cimport arena, arena_item, mm, page, protect_ops, ptdesc, reclaim_ops, vma
+from cy.mm.types cimport arena, arena_item, mm, mm_list, page, protect_ops, ptdesc, reclaim_ops, vma
 from cy.sync.rcu cimport rcu_cpu_init, rcu_domain, rcu_domain_init
 
 cdef struct machine:
@@ -27,6 +28,7 @@ cdef struct machine:
     cpu *cpus
     protect_ops protect
     reclaim_ops reclaim
+    mm_list list                # of mms to scan
     uint32_t nr_workers
     uint32_t delay_interval
     uint64_t seed
@@ -95,6 +97,7 @@ cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t fram
     first.tables = &x.tables
     first.vmas = &x.vmas
     first.rcu = x.rcu
+    first.list = &x.list
     first.pages = <page *>(base + l.pages)
     first.ptdescs = <ptdesc *>(base + l.ptdescs)
     first.entries = x.entries
@@ -132,6 +135,7 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
         mm_first_init(&x.mms[i], &first.ptdescs[x.first_pgd + i])
     for i in range(NR_RCU):
         rcu_domain_init(&x.rcu[i], i, x.cpus, x.nr_workers)
+    mm_list_init(&x.list)
     x.header.nr_reports = 0
     for i in range(x.nr_workers):
         _cpu_reset(x, &x.cpus[i], i)

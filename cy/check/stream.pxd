@@ -4,7 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.cpu cimport cpu
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.rng cimport rng_below
-from cy.base.shm cimport VERB_EXIT, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_POPULATE, VERB_READ, VERB_WRITE, op
+from cy.base.shm cimport VERB_EXIT, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_POPULATE, VERB_READ, VERB_SCAN, VERB_WRITE, op
 
 cdef enum:
     STREAM_NONE = 0
@@ -71,7 +71,7 @@ cdef inline void _mix_next(cpu *c, mix *x, op *o) noexcept nogil:
         pages = <uint64_t>rng_below(&c.rng, x.mms) << MM_SHIFT
         o.start += pages
         o.end += pages
-    if verb == VERB_EXIT:
+    if verb == VERB_EXIT or verb == VERB_SCAN:
         o.start = o.start >> MM_SHIFT << MM_SHIFT
         o.end = o.start
     # In turns: mprotect would find nothing to take away otherwise.

@@ -44,6 +44,7 @@ cdef inline void _split_at(cpu *c, mm *m, uint64_t addr, vma *tail) noexcept nog
     vm_area_init(m, tail, addr, vm_end(v), READ_ONCE32(&v.writable))
     WRITE_ONCE32(&tail.anon_vma, READ_ONCE32(&v.anon_vma))
     vma_start_write(c, m, v)
+    _take_over_mark(tail, v)
     vma_start_write(c, m, tail)
     vma_set_bounds(m, v, vm_start(v), addr)
     vma_set_insert(m, tail)
@@ -78,19 +79,25 @@ cdef inline vma *vma_merge(cpu *c, mm *m, uint64_t start, uint64_t end, uint32_t
     if READ_ONCE32(&target.anon_vma) == 0:
         WRITE_ONCE32(&target.anon_vma, anon_vma)
     if middle != NULL:
-        _give_up(c, m, middle, start, end)
+        _give_up(c, m, middle, target, start, end)
     if prev == NULL:
         vma_set_bounds(m, next, start, vm_end(next))
         return next
     if next != NULL:
         end = vm_end(next)
-        _give_up(c, m, next, vm_start(next), end)
+        _give_up(c, m, next, target, vm_start(next), end)
     vma_set_bounds(m, prev, vm_start(prev), end)
     return prev
 
-# `v` loses [start, end), which is one end of it or all.
-cdef inline void _give_up(cpu *c, mm *m, vma *v, uint64_t start, uint64_t end) noexcept nogil:
+# Tables of `v` that may be empty become those of `to`. Context: `v` is write-locked.
+cdef inline void _take_over_mark(vma *to, vma *v) noexcept nogil:
+    if READ_ONCE32(&v.marked):
+        WRITE_ONCE32(&to.marked, 1)
+
+# `to` takes [start, end), which is one end of `v` or all of it.
+cdef inline void _give_up(cpu *c, mm *m, vma *v, vma *to, uint64_t start, uint64_t end) noexcept nogil:
     vma_start_write(c, m, v)
+    _take_over_mark(to, v)
     if vm_end(v) != end:
         vma_set_bounds(m, v, end, vm_end(v))
     elif vm_start(v) != start:

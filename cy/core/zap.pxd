@@ -35,15 +35,19 @@ cdef enum:
     ZAP_FLUSH = 2       # the batch is full: flush before the lock is dropped
 
 # Zap [start, end), which lies in one VMA. Context: between begin and end of the cursor.
-# `reclaim`: the operation lets empty tables be freed (DONTNEED does, munmap frees them itself).
-cdef inline void zap_page_range(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end, bint reclaim) noexcept nogil:
+# `reclaim`: the operation lets empty tables be freed (DONTNEED does, munmap frees them itself). Returns True if a table that
+# was zapped is still there, as far as is known.
+cdef inline bint zap_page_range(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end, bint reclaim) noexcept nogil:
+    cdef bint left = False
     cur.addr = start
     cur.end = end
     while cur.ops.next(cur):
-        zap_pte_range(cur, tlb, reclaim and cur.mm.reclaim != NULL)
+        left |= zap_pte_range(cur, tlb, reclaim and cur.mm.reclaim != NULL)
+    return left
 
 # Context: the table at cur.addr is locked. Returns with it unlocked and cur.addr behind what was done.
-cdef inline void zap_pte_range(cursor *cur, mmu_gather *tlb, bint reclaim) noexcept nogil:
+# Returns True if the table is still there.
+cdef inline bint zap_pte_range(cursor *cur, mmu_gather *tlb, bint reclaim) noexcept nogil:
     cdef cpu *c = cur.cpu
     cdef mm *m = cur.mm
     cdef uint64_t table_end = cur.table_end
@@ -71,11 +75,13 @@ cdef inline void zap_pte_range(cursor *cur, mmu_gather *tlb, bint reclaim) noexc
             break
         cur.ops.sleep(cur)                                       # Z6
         if not cur.ops.lock(cur, 0):
-            return                                               # Z1
+            return False                                         # Z1
     if can_reclaim and not direct and m.reclaim.emptied != NULL:
         m.reclaim.emptied(cur)                                   # Z7
-    if cur.detached != NULL:
-        tables_free_tlb(cur, tlb)                                # Z8
+    if cur.detached == NULL:
+        return True
+    tables_free_tlb(cur, tlb)                                    # Z8
+    return False
 
 # Z3: one pass under the lock. Moves cur.addr.
 cdef inline int _zap_entries(cursor *cur, mmu_gather *tlb, uint64_t table_end) noexcept nogil:

@@ -1,7 +1,7 @@
 # Configuration of a machine: names and numbers from Python, checked.
 
 PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "covering": PROTECT_COVERING}
-RECLAIMS = {"sync": RECLAIM_SYNC}
+RECLAIMS = {"sync": RECLAIM_SYNC, "async": RECLAIM_ASYNC}
 BUG_BITS = {
     "M01-gup-pte": BUG_M01_GUP_PTE,
     "P01": BUG_P01,
@@ -20,6 +20,8 @@ BUG_BITS = {
     "P23": BUG_P23,
     "P24": BUG_P24,
     "P24-batch": BUG_P24_BATCH,
+    "M07-scan": BUG_M07_SCAN,
+    "M01-scan": BUG_M01_SCAN,
     "M07-table": BUG_M07_TABLE,
     "M10-frame": BUG_M10_FRAME,
     "M15-dirty": BUG_M15_DIRTY,
@@ -34,11 +36,11 @@ BUG_BITS = {
 VERBS = (
     VERB_READ, VERB_WRITE, VERB_WALK, VERB_MMAP, VERB_MUNMAP, VERB_DONTNEED, VERB_GUP_FAST, VERB_MPROTECT, VERB_POPULATE,
     VERB_AGE, VERB_EXIT,
-    VERB_FREE, VERB_DISCARD, VERB_SYNC,
+    VERB_FREE, VERB_DISCARD, VERB_SCAN, VERB_SYNC,
 )
 KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "gather_alloc_fail": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
-    "flush_ceiling": 33, "gp_batch": 32, "reuse": "lifo", "delay_interval": 0, "backlog_max": 512, "stall_ms": 1000,
+    "flush_ceiling": 33, "gp_batch": 32, "scan_batch": 0, "reuse": "lifo", "delay_interval": 0, "backlog_max": 512, "stall_ms": 1000,
     "tsan_plant": 0, "crash_plant": 0, "hang_plant": 0,
 }
 CONFIG_DEFAULTS = {
@@ -106,6 +108,7 @@ cdef int fill_mm(machine *x, dict config) except -1:
     m.knobs.flush_delay = knobs["flush_delay"]
     m.knobs.flush_ceiling = knobs["flush_ceiling"]
     m.knobs.gp_batch = 0 if PT_SCHED else knobs["gp_batch"]
+    m.knobs.scan_batch = knobs["scan_batch"]
     m.knobs.tsan_plant = knobs["tsan_plant"]
     m.knobs.crash_plant = knobs["crash_plant"]
     m.knobs.hang_plant = knobs["hang_plant"]

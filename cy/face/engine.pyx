@@ -14,7 +14,7 @@ from libc.stdint cimport int32_t, intptr_t, uint8_t, uint32_t, uint64_t, uintptr
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from cy.base.bugs cimport (
-    BUG_M01_GUP_PTE, BUG_M01_RECYCLED, BUG_M07_EXIT, BUG_M07_TABLE, BUG_M09_FREE, BUG_M10_DISCARD, BUG_M10_FRAME,
+    BUG_M01_GUP_PTE, BUG_M01_RECYCLED, BUG_M01_SCAN, BUG_M07_EXIT, BUG_M07_SCAN, BUG_M07_TABLE, BUG_M09_FREE, BUG_M10_DISCARD, BUG_M10_FRAME,
     BUG_M10_MPROTECT, BUG_M11_AGE, BUG_M11_MPROTECT, BUG_M15_DIRTY, BUG_M15_LOCK_ORDER, BUG_P01, BUG_P02, BUG_P05, BUG_P07, BUG_P13, BUG_P13_LOCAL, BUG_P16,
     BUG_P17, BUG_P18, BUG_P19, BUG_P20, BUG_P21, BUG_P23, BUG_P24, BUG_P24_BATCH)
 from cy.base.build cimport PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_RCU_XCHG, PT_SCHED, PT_TSAN
@@ -25,7 +25,7 @@ from cy.base.explorable cimport explorable
 from cy.base.geometry cimport MAX_MMS, PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_init
 from cy.base.hook cimport pt_current_slot, pt_hook, pt_set_current
 from cy.base.shm cimport (
-    C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT,
+    C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_SCAN,
     VERB_FREE, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_READ, VERB_SYNC, VERB_WALK, VERB_WRITE, event, op, report, shm_header,
     shm_worker)
 from cy.check.census cimport check_quiescent
@@ -43,7 +43,7 @@ from cy.mm.rss cimport mm_rss
 from cy.mm.types cimport mm, page, ptdesc, vma
 from cy.mm.vma cimport vma_at
 from cy.protect.registry cimport PROTECT_COVERING, PROTECT_MMAP_LOCK, PROTECT_VMA_LOCK, protect_fill
-from cy.reclaim.registry cimport RECLAIM_SYNC, reclaim_fill
+from cy.reclaim.registry cimport RECLAIM_ASYNC, RECLAIM_SYNC, reclaim_fill
 from cy.sync.rcu cimport rcu_membarrier_available
 
 cdef extern from "sys/mman.h" nogil:

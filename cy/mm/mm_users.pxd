@@ -40,6 +40,10 @@ cdef inline void mm_init(mm *m, ptdesc *pgd) noexcept nogil:
     mm_rss_reset(m)
     m.tlb_flush_pending = 0
     m.tlb_flush_batched = BATCH_START
+    m.on_list = 0
+    m.scanning = 0
+    m.scan_at = m.first_page << PAGE_SHIFT
+    m.scan_until = m.scan_at
 
 # The first birth. Context: no worker runs; the pgd is nobody's table.
 cdef inline void mm_first_init(mm *m, ptdesc *pgd) noexcept nogil:

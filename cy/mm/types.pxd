@@ -95,6 +95,8 @@ cdef struct vma:
     uint32_t vm_lock_seq
     uint32_t index
     uint32_t next           # link in a munmap
+    # Atomic: tables of it may be empty. Written and read: the VMA is stable; see cy/reclaim/async.pxd.
+    uint32_t marked
     uint64_t vm_mm          # mm *. Written before it is attached; read: vm_refcnt raised
     uint64_t pad0[8]
     # 0 detached, 1 attached, 1 + n readers; VMA_EXCLUDE_READERS added while a writer drains them.
@@ -129,7 +131,18 @@ cdef struct knobs:
     uint32_t gp_batch       # callbacks that a cpu queues before it drives a grace period
     uint32_t tsan_plant     # 1: a plain counter is raced on, to prove that the tsan lane is alive
     uint32_t crash_plant    # number of a verb: an operation of that kind kills the process; 0: none
+    uint32_t scan_batch     # tables that a scan looks at before it lets others have the locks; 0: no limit
     uint32_t hang_plant     # number of a verb: an operation of that kind never ends; 0: none
+
+# ---- mm_list.pxd ----------------------------------------------------------------------------
+
+cdef struct mm_list:
+    spinlock_t lock
+    # Written and read: lock held.
+    mm *head
+    mm *tail
+
+# ---- the address space itself ---------------------------------------------------------------
 
 cdef struct mm:
     geometry geo
@@ -171,7 +184,15 @@ cdef struct mm:
     uint32_t pad3
     cpu_counter rss_anon[64]            # atomic; each cpu counts on its own line, as percpu_counter does
     uint64_t planted                    # see knobs.tsan_plant
-    uint64_t pad1[6]
+    # The list of mms to scan, and this one's place on it. Written: the list's lock. Read: that, or marked.
+    mm_list *list
+    mm *list_next
+    uint32_t on_list
+    uint32_t scanning                   # a scan is at it
+    # Where the last scan stopped: it has still to look at [scan_at, scan_until). Written and read: by the scan.
+    uint64_t scan_at
+    uint64_t scan_until
+    uint64_t pad1
 
 # ---- cursor.pxd: what a protection policy fills in ------------------------------------------
 
@@ -180,6 +201,7 @@ cdef enum:
     INTENT_ZAP = 2
     INTENT_WALK = 3
     INTENT_UNMAP = 4        # the VMAs are detached and the caller holds mmap_lock: nothing to lock
+    INTENT_SCAN = 6         # as WALK, but who would have to wait is told so
     INTENT_PROTECT = 5      # the VMAs are write-locked, and mmap_lock is held for writing: nothing to lock
     DETACH_TRY = 1          # the table is locked and known to be empty; do not wait
     DETACH_SCAN = 2         # nothing is locked; lock, look whether it is empty, detach
@@ -213,7 +235,8 @@ cdef struct cursor:
 # Every function: may not be called with a table locked unless it says so. Errors are negative errno.
 cdef struct protect_ops:
     # Make VMA and upper tables stable for [start, end). Context: may sleep.
-    # FAULT: -EFAULT if no VMA covers start. ZAP, WALK: always 0; cur.vma is the first VMA or NULL.
+    # FAULT: -EFAULT if no VMA covers start. ZAP, WALK: always 0; cur.vma is the first VMA or NULL. SCAN: likewise, or
+    # -EAGAIN: somebody else has the locks, nothing is held.
     int (*begin)(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil
     # Map and lock the next pte_table that maps a part of [cur.addr, cur.end). Moves addr, sets table,
     # ptep, table_end. Returns 0 when there is none left.
@@ -232,6 +255,12 @@ cdef struct protect_ops:
     # Drop everything that begin took.
     void (*end)(cursor *cur) noexcept nogil
 
+# What a scan looked at.
+cdef struct scan_report:
+    uint64_t start          # addresses; nothing: both 0
+    uint64_t end
+    uint64_t left           # tables that may still be looked at
+
 # What the reclaim policies of a scheme fill in, each its own events; NULL: nobody is interested.
 cdef struct reclaim_ops:
     # A zap emptied the whole table in one hold of its lock. Context: table locked.
@@ -241,3 +270,9 @@ cdef struct reclaim_ops:
     # The table of `level` that mapped `addr` was unlinked and queued. The policy may unlink the one above it, and sets
     # cur.detached then. Context: between begin and end of the cursor, nothing locked.
     void (*unlinked)(cursor *cur, uint64_t addr, uint32_t level) noexcept nogil
+    # An operation left a table behind in v that may be empty, or pages that memory pressure may take. Context: the mm is
+    # in use, the VMA is stable; nothing locked that forbids LOCK_LIST.
+    void (*left_behind)(cpu *c, mm *m, vma *v) noexcept nogil
+    # Free empty tables of the mm, at most knobs.scan_batch. Returns True if something is left to do, and in the
+    # scan what was looked at. Context: a scan that mm_list_take gave the mm to; may sleep.
+    bint (*scan)(cpu *c, mm *m, scan_report *r) noexcept nogil

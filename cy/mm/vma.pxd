@@ -117,6 +117,7 @@ cdef inline void vm_area_init(mm *m, vma *v, uint64_t start, uint64_t end, uint3
     WRITE_ONCE(&v.vm_end, end)
     WRITE_ONCE32(&v.writable, writable)
     WRITE_ONCE32(&v.anon_vma, 0)
+    WRITE_ONCE32(&v.marked, 0)
     WRITE_ONCE32(&v.vm_refcnt, 0)
     WRITE_ONCE32(&v.vm_lock_seq, m.mm_lock_seq.sequence - 2)    # not locked
     WRITE_ONCE(&v.vm_mm, <uint64_t>m)

@@ -1,5 +1,5 @@
 # `discard`: what memory pressure does to lazyfree pages. A page of the range that was given to FREE and is clean since then
-# loses its frame; dirty and pinned ones stay. No table goes.
+# loses its frame; dirty and pinned ones stay. Then the reclaim policy may look for empty tables, as in any shrinker.
 #
 # A page is judged after its entry was cleared, so that no further store can reach the frame unseen:
 #   a store through the tables finds the entry none, or set D before, and the exchange returned it;
@@ -18,6 +18,7 @@ from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport PT_DIRTY, pte_pfn, pte_present, pte_special
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport C_LAZYFREED, C_LAZYFREE_KEPT
+from cy.core.scan cimport left_behind
 from cy.core.walk cimport walk_tables
 from cy.mm.batch cimport (
     set_tlb_ubc_flush_pending, try_to_unmap_flush, unmap_batch, unmap_batch_add, unmap_batch_init)
@@ -27,6 +28,7 @@ from cy.mm.pin cimport page_is_pinned
 from cy.mm.rss cimport mm_add_rss
 from cy.mm.tlb cimport flush_tlb_range
 from cy.mm.types cimport INTENT_WALK, cursor, mm, page
+from cy.ops.scan cimport do_scan
 
 # Pages [first, last); what lies in no VMA is passed over. Context: no lock; may sleep. Returns 0 or -EINVAL.
 cdef inline int do_discard(cpu *c, mm *m, uint64_t first, uint64_t last) noexcept nogil:
@@ -39,6 +41,7 @@ cdef inline int do_discard(cpu *c, mm *m, uint64_t first, uint64_t last) noexcep
     walk_tables(&cur, first << PAGE_SHIFT, last << PAGE_SHIFT, _discard_table, &batch)
     cursor_end(&cur)
     try_to_unmap_flush(&batch)
+    do_scan(c, m, &first, &last)
     return 0
 
 # Context: the table at cur.addr is locked.
@@ -73,6 +76,7 @@ cdef inline void _try_to_unmap_one(cursor *cur, unmap_batch *batch, uint64_t add
     if not page_is_pinned(p):           # [PT-041] who pinned it marks it dirty first and lets it go afterwards
         if not READ_ONCE32(&p.dirty):
             mm_add_rss(c, m, <uint64_t>-1)
+            left_behind(c, m, cur.vma)
             unmap_batch_add(batch, addr, pte_pfn(pte))
             count(c, C_LAZYFREED)
             return

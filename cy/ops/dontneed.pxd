@@ -3,6 +3,7 @@
 from libc.stdint cimport uint64_t
 from cy.base.cpu cimport cpu
 from cy.core.madvise cimport madvise_pages
+from cy.core.scan cimport left_behind
 from cy.core.zap cimport zap_page_range
 from cy.mm.gather cimport mmu_gather
 from cy.mm.types cimport cursor, mm
@@ -12,4 +13,5 @@ cdef inline int do_dontneed(cpu *c, mm *m, uint64_t first, uint64_t last) noexce
     return madvise_pages(c, m, first, last, _dontneed_vma)
 
 cdef inline void _dontneed_vma(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end) noexcept nogil:
-    zap_page_range(cur, tlb, start, end, True)
+    if zap_page_range(cur, tlb, start, end, True):
+        left_behind(cur.cpu, cur.mm, cur.vma)

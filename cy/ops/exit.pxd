@@ -18,6 +18,7 @@ from cy.core.free_pgtables cimport free_pgtables
 from cy.core.zap cimport zap_page_range
 from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
+from cy.mm.mm_list cimport mm_list_del
 from cy.mm.mm_users cimport mm_init, mm_reborn, mm_start_exit, mm_was_reborn, mmput_last
 from cy.mm.rss cimport mm_rss
 from cy.mm.table cimport pagetable_take, table_free_rcu, table_unlinked
@@ -62,6 +63,7 @@ cdef inline int exit_is_over(const void *arg) noexcept nogil:
 # From one life to the next. Context: the last user.
 cdef inline void _mm_end(cpu *c, mm *m) noexcept nogil:
     cdef ptdesc *pgd = m.pgd
+    mm_list_del(c, m)
     exit_mmap(c, m)
     if PT_CHECKS and (m.pgtables_bytes != 0 or mm_rss(m) != 0):
         pt_report(c, ORACLE_COUNTERS, 30, b"an mm ended with a bytes of tables and rss of b pages", m.first_page << PAGE_SHIFT,

@@ -14,6 +14,7 @@ from cy.base.entry cimport PT_ACCESSED, PT_DIRTY, pte_pfn, pte_present, pte_spec
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport C_LAZYFREE
 from cy.core.madvise cimport madvise_pages
+from cy.core.scan cimport left_behind
 from cy.mm.batch cimport flush_tlb_batched_pending
 from cy.mm.cursor cimport cursor_unlock
 from cy.mm.gather cimport mmu_gather, tlb_flush_range_add
@@ -35,6 +36,7 @@ cdef inline void _free_vma(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_
             cur.addr += <uint64_t>1 << PAGE_SHIFT
         delay_point(cur.cpu)
         cursor_unlock(cur)
+    left_behind(cur.cpu, cur.mm, cur.vma)
 
 # The entry at cur.addr. Context: its table's lock. None, the zero page: nothing to do.
 cdef inline void _free_entry(cursor *cur, mmu_gather *tlb) noexcept nogil:

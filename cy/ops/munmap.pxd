@@ -8,14 +8,15 @@ from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.bugs cimport BUG, BUG_P21
 from cy.base.cpu cimport cpu, delay_point
-from cy.base.geometry cimport PAGE_SHIFT
+from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_table_span
 from cy.core.free_pgtables cimport free_pgtables
+from cy.core.scan cimport left_behind
 from cy.core.vma_modify cimport vma_split_edges
 from cy.core.zap cimport zap_page_range
 from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
 from cy.mm.types cimport ARENA_NONE, INTENT_UNMAP, cursor, mm, vma
-from cy.mm.vma cimport vm_area_free, vm_end, vm_start, vma_at, vma_count, vma_index_after, vma_set_remove
+from cy.mm.vma cimport find_vma, vm_area_free, vm_end, vm_start, vma_at, vma_count, vma_index_after, vma_set_remove
 from cy.mm.vma_lock cimport (
     mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, mmap_write_unlock, vma_mark_detached, vma_start_write)
 
@@ -91,7 +92,16 @@ cdef inline void unmap_complete(cpu *c, mm *m, unmap_state *u) noexcept nogil:
     delay_point(c)
     free_pgtables(&tlb, u.start, u.end, u.floor, u.ceiling)
     tlb_finish_mmu(&tlb)
+    _tell_neighbours(c, m, u)
     while u.vmas != ARENA_NONE:
         v = &m.vma_objects[u.vmas]
         u.vmas = v.next
         vm_area_free(c, m, v)
+
+# VMAs that share a table with the range may have nothing in it. Context: mmap_lock.
+cdef inline void _tell_neighbours(cpu *c, mm *m, const unmap_state *u) noexcept nogil:
+    cdef uint64_t in_table = geo_table_span(&m.geo, PTE_LEVEL) - 1
+    if u.floor > u.start & ~in_table:
+        left_behind(c, m, find_vma(m, u.floor - 1))
+    if u.ceiling != 0 and u.ceiling <= (u.end - 1 | in_table):
+        left_behind(c, m, find_vma(m, u.ceiling))

@@ -1,16 +1,19 @@
 # Protection `mmap_lock`: every operation holds mmap_lock for reading. Kernels before 6.4.
 # Source: Documentation/mm/process_addrs.rst. Registered in cy/protect/registry.pxd.
-from libc.errno cimport EFAULT
+from libc.errno cimport EAGAIN, EFAULT
 from libc.stdint cimport uint32_t, uint64_t
-from cy.mm.types cimport HELD_MMAP, INTENT_FAULT, INTENT_PROTECT, INTENT_UNMAP, cursor, protect_ops
+from cy.mm.types cimport HELD_MMAP, INTENT_FAULT, INTENT_PROTECT, INTENT_SCAN, INTENT_UNMAP, cursor, protect_ops
 from cy.mm.vma cimport find_vma, vm_start
-from cy.mm.vma_lock cimport mmap_read_lock, mmap_read_unlock
+from cy.mm.vma_lock cimport mmap_read_lock, mmap_read_trylock, mmap_read_unlock
 from cy.protect.split cimport split_detach, split_install, split_lock, split_next, split_sleep
 
 cdef inline int mmap_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil:
     if intent == INTENT_UNMAP or intent == INTENT_PROTECT:
         return 0
-    mmap_read_lock(cur.cpu, cur.mm)
+    if intent != INTENT_SCAN:
+        mmap_read_lock(cur.cpu, cur.mm)
+    elif not mmap_read_trylock(cur.cpu, cur.mm):
+        return -EAGAIN
     cur.held |= HELD_MMAP
     cur.vma = find_vma(cur.mm, start)
     if intent == INTENT_FAULT and (cur.vma == NULL or vm_start(cur.vma) > start):

@@ -6,7 +6,7 @@
 # Source: mm/pgtable-generic.c, mm/pt_reclaim.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport smp_load_acquire, yield_point
-from cy.base.bugs cimport BUG, BUG_M15_LOCK_ORDER, BUG_P07, BUG_P20
+from cy.base.bugs cimport BUG, BUG_M01_SCAN, BUG_M15_LOCK_ORDER, BUG_P07, BUG_P20
 from cy.base.cpu cimport count, cpu, delay_point, pt_report
 from cy.base.entry cimport pmd_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
@@ -18,7 +18,7 @@ from cy.mm.cursor cimport cursor_set_table
 from cy.mm.map cimport (
     attached_by_pml, attached_by_pte, entry_offset, pmd_offset_next, pte_index, pte_lock, pte_offset_map,
     pte_offset_map_lock, pte_offset_map_rw_nolock, pte_unmap_unlock)
-from cy.mm.types cimport DETACH_TRY, HELD_RCU, HELD_TABLE, cursor, mm, ptdesc
+from cy.mm.types cimport DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_SCAN, cursor, mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PML, LOCK_PTL, might_sleep
 from cy.sync.spinlock cimport spin_lock, spin_trylock, spin_unlock
 
@@ -138,7 +138,7 @@ cdef inline int _detach_scan(cursor *cur) noexcept nogil:
     if table != NULL:
         pte_lock(c, m, table, pmdval)
         if attached_by_pml(c, cur.pmd_table):
-            if table_is_empty(c, m, table):
+            if (BUG(m.bugs, BUG_M01_SCAN) and cur.intent == INTENT_SCAN) or table_is_empty(c, m, table):
                 pmd_clear_table(c, m, cur.pmdp, table)
                 cur.detached = table
                 detached = 1

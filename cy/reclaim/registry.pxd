@@ -4,13 +4,17 @@
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 from cy.mm.types cimport mm, reclaim_ops
+from cy.reclaim.async cimport reclaim_async
 from cy.reclaim.sync cimport reclaim_sync
 
 cdef enum:
     RECLAIM_SYNC = 1
+    RECLAIM_ASYNC = 2
 
 cdef inline void reclaim_fill(mm *m, reclaim_ops *ops, uint32_t policies) noexcept nogil:
     memset(ops, 0, sizeof(reclaim_ops))
     m.reclaim = ops if policies else NULL
     if policies & RECLAIM_SYNC:
         reclaim_sync(ops)
+    if policies & RECLAIM_ASYNC:
+        reclaim_async(ops)

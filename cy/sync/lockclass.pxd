@@ -8,6 +8,7 @@
 #           LOCK_PTL            ptdesc.lock of a pte_table       [protect, core]
 #             LOCK_ARENA        arena.lock                       [mm/arena]
 #               LOCK_RCU        rcu_domain.gp_lock, trylock only [sync/rcu]
+#   LOCK_LIST                   mm_list.lock                     [mm/mm_list]
 #
 # The same table is in cy/LOCKING.md; a test compares them. Source: head comment of mm/rmap.c.
 from libc.stdint cimport uint32_t, uint64_t
@@ -23,6 +24,7 @@ cdef enum:
     LOCK_PTL = 5
     LOCK_ARENA = 6
     LOCK_RCU = 7
+    LOCK_LIST = 8
 
 # Context: before waiting for a lock of the class.
 cdef inline void lock_check_order(cpu *c, uint32_t lock_class) noexcept nogil:

@@ -156,6 +156,8 @@ class Case:
     def _static_status(self, op: Op) -> int | None:
         """The status of an operation that does nothing, whatever the others do; ``None`` if it does something."""
         valid = op.start <= op.end and op.end - (op.start - local_page(op.start)) <= self.limit
+        if op.verb is Verb.SCAN:
+            return 0                # tables only
         if op.verb is Verb.AGE:
             return 0 if valid else -EINVAL
         if op.verb in ACCESSES or (valid and op.start < op.end):

@@ -6,6 +6,7 @@ without huge pages, with every ``mmap`` at a fixed address.
 
 ``reclaim``: when pte_tables are freed other than with their last VMA; names with ``+`` between them:
     never   not at all (Linux before 6.14);
+    async   by a scan, if the VMA was marked since: by whatever may have left an empty table behind;
     sync    by one DONTNEED that covers the whole span of the table inside one VMA (6.14 and later).
 Upper tables are freed with the last VMA of their span only.
 
@@ -23,11 +24,11 @@ import numpy as np
 from ptstress.model.geometry import Geometry
 from ptstress.model.result import STAMP_BIT, Result
 from ptstress.model.tables import UNNAMED, ZERO, Page, Tables
-from ptstress.model.vma import VmaSet
+from ptstress.model.vma import Hole, VmaSet
 from ptstress.operation import Op
 from ptstress.vocabulary import OPERATIONS, Verb
 
-RECLAIM = ("never", "sync")
+RECLAIM = ("never", "sync", "async")
 
 _REPLAY_PART = 1 << 16
 _DONE = Result(0)
@@ -171,6 +172,7 @@ class AddressSpace:
         if hole is not None:
             self.tables.zap(hole.start, hole.end)
             self.tables.free_behind(hole)
+            self._tell_neighbours(hole)
         return _DONE
 
     def _exit(self, _start: int, _end: int, _arg: int) -> Result:
@@ -247,12 +249,39 @@ class AddressSpace:
         self.tables.zap(start, end)
         if "sync" in self.policies:
             self.tables.reclaim(start, end)
+        if self.tables.any_table(start, end):
+            self._left_behind(start)
+
+    def _left_behind(self, page: int) -> None:
+        """Tables of the VMA that holds ``page`` may be empty."""
+        vma = self.vmas.find(page)
+        if vma is not None and "async" in self.policies:
+            vma.marked = True
+
+    def _tell_neighbours(self, hole: Hole) -> None:
+        in_table = self.geometry.table_pages - 1
+        if hole.floor > hole.start & ~in_table:
+            self._left_behind(hole.floor - 1)
+        if hole.ceiling <= hole.end - 1 | in_table:
+            self._left_behind(hole.ceiling)
+
+    def scan(self) -> None:
+        """Free the empty tables of marked VMAs, those at their edges too."""
+        for vma in self.vmas.vmas:
+            if vma.marked:
+                vma.marked = False
+                self.tables.free_empty(vma.start, vma.end)
+
+    def _scan(self, _start: int, _end: int, _arg: int) -> Result:
+        self.scan()
+        return _DONE
 
     def _free(self, start: int, end: int, _arg: int) -> Result:
         return self._madvise(start, end, self._mark_lazy)
 
     def _mark_lazy(self, start: int, end: int) -> None:
         self.tables.mark_lazy(start, end)
+        self._left_behind(start)
         self._aged.update((page, False) for page in self.tables.present(start, end) if self.tables.get(page) != ZERO)
 
     def _madvise(self, start: int, end: int, behavior: Callable[[int, int], None]) -> Result:
@@ -276,6 +305,8 @@ class AddressSpace:
             return _INVALID
         for page in self.tables.lazy(start, end):
             self.tables.zap(page, page + 1)
+            self._left_behind(page)
+        self.scan()
         return _DONE
 
 

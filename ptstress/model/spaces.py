@@ -35,7 +35,11 @@ class AddressSpaces:
         if op.verb is Verb.EXIT and len(self.spaces) > 1 and local_page(op.start) == 0:
             self.spaces[op.mm] = self.spaces[op.mm].reborn()
             return Result(0)
-        return self.spaces[op.mm].apply(op.moved(-op.mm))
+        result = self.spaces[op.mm].apply(op.moved(-op.mm))
+        if op.verb in (Verb.SCAN, Verb.DISCARD) and result.status == 0:
+            for space in self.spaces:
+                space.scan()        # whichever mm it was told of
+        return result
 
     def learn(self, page: int, incarnation: int, value: int) -> None:
         """As ``AddressSpace.learn``, of a global page."""

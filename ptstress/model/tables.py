@@ -133,6 +133,16 @@ class Tables:
             del self._pte[number]
             self._drop_entry(number << self._pte_shift, 1)
 
+    def any_table(self, start: int, end: int) -> bool:
+        """Whether a pte_table maps a page of ``[start, end)``."""
+        return any(True for _ in self._numbers(self._pte, self._pte_shift, start, end))
+
+    def free_empty(self, start: int, end: int) -> None:
+        """Free the empty pte_tables that map a page of ``[start, end)``."""
+        for number in [n for n in self._numbers(self._pte, self._pte_shift, start, end) if not self._pte[n]]:
+            del self._pte[number]
+            self._drop_entry(number << self._pte_shift, 1)
+
     def free_behind(self, hole: Hole) -> None:
         """free_pgtables: free the tables of all levels in whose span no VMA is left."""
         for level, shift in enumerate(self._shifts):

@@ -10,15 +10,18 @@ from typing import NamedTuple
 
 
 class Vma:
-    """Pages ``[start, end)``. ``anon_vma``: 0: none yet; only equality of two numbers has a meaning."""
+    """Pages ``[start, end)``. ``anon_vma``: 0: none yet; only equality of two numbers has a meaning.
 
-    __slots__ = ("anon_vma", "end", "start", "writable")
+    ``marked``: tables of it may be empty."""
 
-    def __init__(self, start: int, end: int, writable: bool, anon_vma: int = 0) -> None:
+    __slots__ = ("anon_vma", "end", "marked", "start", "writable")
+
+    def __init__(self, start: int, end: int, writable: bool, anon_vma: int = 0, marked: bool = False) -> None:
         self.start = start
         self.end = end
         self.writable = writable
         self.anon_vma = anon_vma
+        self.marked = marked
 
     def row(self) -> tuple[int, int, bool, int]:
         """``(start, end, writable, anon_vma)``."""
@@ -49,7 +52,7 @@ class VmaSet:
     def copy(self) -> "VmaSet":
         """An independent copy."""
         other = VmaSet(self.limit)
-        other.vmas = [Vma(*vma.row()) for vma in self.vmas]
+        other.vmas = [Vma(*vma.row(), vma.marked) for vma in self.vmas]
         other._starts = self._starts.copy()
         other._next_anon_vma = self._next_anon_vma
         return other
@@ -77,9 +80,9 @@ class VmaSet:
         head, tail = self.vmas[first], self.vmas[last - 1]
         kept = []
         if head.start < start:
-            kept.append(Vma(head.start, start, head.writable, head.anon_vma))
+            kept.append(Vma(head.start, start, head.writable, head.anon_vma, head.marked))
         if tail.end > end:
-            kept.append(Vma(end, tail.end, tail.writable, tail.anon_vma))
+            kept.append(Vma(end, tail.end, tail.writable, tail.anon_vma, tail.marked))
         before = self.vmas[first - 1].end if first else 0
         behind = self.vmas[last].start if last < len(self.vmas) else self.limit
         self._splice(first, last, kept)
@@ -102,9 +105,9 @@ class VmaSet:
             # Both go with the new VMA, which has no anon_vma, but perhaps not with each other.
             right = _compatible(prev, succ)
         if left:
-            new.start, new.anon_vma = prev.start, prev.anon_vma
+            new.start, new.anon_vma, new.marked = prev.start, prev.anon_vma, prev.marked
         if right:
-            new.end, new.anon_vma = succ.end, new.anon_vma or succ.anon_vma
+            new.end, new.anon_vma, new.marked = succ.end, new.anon_vma or succ.anon_vma, new.marked or succ.marked
         self._splice(at - left, at + right, [new])
 
     def protect(self, vma: Vma, start: int, end: int, writable: bool, max_vmas: int | None) -> bool:
@@ -114,9 +117,9 @@ class VmaSet:
         changes nothing, if there would be more than ``max_vmas`` then.
         """
         at = bisect_left(self._starts, vma.start)
-        new = Vma(start, end, writable, vma.anon_vma)
-        head = [Vma(vma.start, start, vma.writable, vma.anon_vma)] if vma.start < start else []
-        tail = [Vma(end, vma.end, vma.writable, vma.anon_vma)] if end < vma.end else []
+        new = Vma(start, end, writable, vma.anon_vma, vma.marked)
+        head = [Vma(vma.start, start, vma.writable, vma.anon_vma, vma.marked)] if vma.start < start else []
+        tail = [Vma(end, vma.end, vma.writable, vma.anon_vma, vma.marked)] if end < vma.end else []
         prev = self.vmas[at - 1] if at and not head else None
         succ = self.vmas[at + 1] if at + 1 < len(self.vmas) and not tail else None
         left = prev is not None and _mergeable(prev, new)
@@ -124,9 +127,9 @@ class VmaSet:
         if not (left or right) and max_vmas is not None and len(self.vmas) + len(head) + len(tail) > max_vmas:
             return False
         if right:
-            new.end, new.anon_vma = succ.end, succ.anon_vma or new.anon_vma
+            new.end, new.anon_vma, new.marked = succ.end, succ.anon_vma or new.anon_vma, new.marked or succ.marked
         if left:
-            new.start, new.anon_vma = prev.start, prev.anon_vma or new.anon_vma
+            new.start, new.anon_vma, new.marked = prev.start, prev.anon_vma or new.anon_vma, new.marked or prev.marked
         self._splice(at - left, at + 1 + right, [*head, new, *tail])
         return True
 
