@@ -77,6 +77,7 @@ class Knobs(Strict):
     need_resched: Natural | str | None = None
     gather_batch: Natural | str | None = None
     gather_alloc_fail: Natural | None = None
+    scan_batch: Natural | None = None
     trylock_fail: Natural | None = None
     alloc_fail: Natural | None = None
     flush_delay: Natural | None = None
