@@ -20,7 +20,7 @@ from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.entry cimport PT_POISON, pmd_none, pte_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end, geo_index
 from cy.base.shm cimport C_RECHECK_LOST, ORACLE_LOCK_ORDER, ORACLE_UAF
-from cy.mm.table cimport table_check_live, table_entries, table_of
+from cy.mm.table cimport table_check_live, table_entries, table_number, table_number_of, table_of, table_row
 from cy.mm.types cimport mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PTL, lock_is_held
 from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
@@ -31,18 +31,17 @@ from cy.sync.spinlock cimport spin_lock, spin_unlock
 # Context: upper tables stable (VMA or mmap_lock), or hardware, or RCU as a hint.
 cdef inline uint64_t *entry_offset(cpu *c, mm *m, uint64_t addr, uint32_t level, ptdesc **table,
                                    uint32_t *missing) noexcept nogil:
-    cdef ptdesc *t = m.pgd
-    cdef uint32_t l = m.geo.levels - 1
+    cdef uint32_t number = table_number(m, m.pgd), l = m.geo.levels - 1
     cdef uint64_t *entryp
     while True:
-        entryp = table_entries(m, t) + geo_index(&m.geo, l, addr)
+        entryp = table_row(m, number) + geo_index(&m.geo, l, addr)
         if l == level:
-            table[0] = t
+            table[0] = &m.ptdescs[number]
             return entryp
         # [PT-005] pairs with: the release store that published the table (pmd_install, upper_install).
         # An address dependency orders it in the kernel; here a load-acquire.
-        t = table_of(c, m, smp_load_acquire(entryp))
-        if t == NULL:
+        number = table_number_of(c, m, smp_load_acquire(entryp))
+        if number == 0:
             missing[0] = l
             return NULL
         l -= 1

@@ -83,25 +83,36 @@ cdef inline uint64_t _pgtables_add(cpu *c, mm *m, uint64_t bytes) noexcept nogil
         return v
     return atomic_add(&m.pgtables_bytes, bytes)
 
-# The entries of a table by its number. A walk goes from entry to entry by it, without a load of the descriptor between.
-cdef inline uint64_t *table_entries(mm *m, ptdesc *t) noexcept nogil:
-    return m.entries + (<uint64_t>(t - m.ptdescs) << m.geo.max_bits)
+# The entries of a table by its number. A walk goes from entry to entry by it, and its loads wait for nothing else.
+cdef inline uint64_t *table_row(mm *m, uint32_t number) noexcept nogil:
+    return m.entries + (<uint64_t>number << m.geo.max_bits)
 
-# The table that a parent entry refers to, or NULL if it refers to none.
+cdef inline uint32_t table_number(const mm *m, const ptdesc *t) noexcept nogil:
+    return <uint32_t>(t - m.ptdescs)
+
+cdef inline uint64_t *table_entries(mm *m, ptdesc *t) noexcept nogil:
+    return table_row(m, table_number(m, t))
+
+# The number of the table that a parent entry refers to, or 0, which no entry holds, if it refers to none.
 # Context: RCU, or the table cannot go away. Oracle use-after-free: the table is in use (I01, I11).
-cdef inline ptdesc *table_of(cpu *c, mm *m, uint64_t entry) noexcept nogil:
+cdef inline uint32_t table_number_of(cpu *c, mm *m, uint64_t entry) noexcept nogil:
     cdef uint32_t i
     if not pmd_is_table(entry):
         if PT_CHECKS and not pmd_none(entry):
             pt_report(c, ORACLE_UAF, 1, b"an upper entry holds a, which is neither none nor a table", 0, entry, 0)
-        return NULL
+        return 0
     i = pte_pfn(entry)
     if PT_CHECKS:
         if i < m.tables.reserved or i >= m.tables.nr:
             pt_report(c, ORACLE_UAF, 1, b"an upper entry refers to table a of b", 0, i, m.tables.nr)
-            return NULL
+            return 0
         table_check_live(c, m, &m.ptdescs[i], entry)
-    return &m.ptdescs[i]
+    return i
+
+# The same table's descriptor, or NULL.
+cdef inline ptdesc *table_of(cpu *c, mm *m, uint64_t entry) noexcept nogil:
+    cdef uint32_t i = table_number_of(c, m, entry)
+    return &m.ptdescs[i] if i != 0 else NULL
 
 # Oracle use-after-free: the table that `entry` refers to is neither free nor another one by now (I01, I11).
 # Context: where a table is about to be used.

@@ -6,7 +6,7 @@
  * over this file's time for the same work, both measured in one process, in turns.
  *
  * Same: the structures and their padding, the algorithm, every atomic access and its order, run-time geometry,
- * counters, magazines, gather, the two RCU domains with callbacks and membarrier, backlog limits.
+ * counters, magazines, gather, TLB and paging-structure cache, the two RCU domains with callbacks and membarrier, backlog limits.
  * Not the same, which is what the ratio shows: calls are direct (no protect_ops, no reclaim_ops), one protection
  * (vma_lock) and one reclaim policy (sync, fast detach only) stand where the engine asks for them, no knobs, no bugs,
  * no checks; code for several mms, munmap and the slow detach is left out.
@@ -43,10 +43,10 @@
 
 enum { PAGE_SHIFT = 12, PTE_LEVEL = 0, PMD_LEVEL = 1, LEVELS = 4, P4D_LEVEL = 3 };
 enum { RCU_TABLES, RCU_HW, NR_RCU };
-enum { TLB_ENTRIES = 64, FLUSH_CEILING = 33, GP_BATCH = 32, FRAMES_PER_CALLBACK = 16, BACKLOG_MAX = 512 };
+enum { TLB_ENTRIES = 64, PWC_ENTRIES = 32, FLUSH_CEILING = 33, GP_BATCH = 32, FRAMES_PER_CALLBACK = 16, BACKLOG_MAX = 512 };
 enum { ITEM_FREE, ITEM_LIVE, ITEM_ZAPPED, NONE32 = -1 };
 enum { C_FAULTS, C_FLUSHES, C_FULL_FLUSHES, C_GRACE_PERIODS, C_CALLBACKS, C_GP_MAX, C_BACKLOG_MAX, C_ALLOCATED, C_FREED,
-	C_RECLAIMED, C_PEAK, C_FAST, C_LOST, C_CONTENDED, C_FALLBACK, NR_COUNTERS = 112 };
+	C_RECLAIMED, C_PEAK, C_PINNED_KEPT, C_BATCHED_DRAINS, C_RECYCLED, C_FAST, C_LOST, C_CONTENDED, C_FALLBACK, NR_COUNTERS = 112 };
 
 #define PT_PRESENT 1ull
 #define PT_RW 2ull
@@ -69,6 +69,7 @@ struct rcu_cpu {
 	uint64_t pad[9];
 };
 struct tlb_entry { uint64_t tag, val, gen, incarnation, fills, pad[3]; };
+struct pwc_entry { uint64_t tag, pmd, gen, fills; };
 struct frame_chain { uint32_t head, tail, nr; uint64_t gp; };
 struct cpu {
 	uint32_t id, verb, seq;
@@ -79,6 +80,7 @@ struct cpu {
 	uint64_t flush_gen, full_flushes, pad0[8];
 	struct rcu_cpu rcu[NR_RCU];
 	struct tlb_entry tlb[TLB_ENTRIES];
+	struct pwc_entry pwc[PWC_ENTRIES];
 	uint64_t counters[NR_COUNTERS];
 };
 struct domain {
@@ -96,7 +98,7 @@ struct arena {
 	uint32_t lock, head, nr_free;
 	struct magazine mags[64];
 };
-struct page { uint64_t stamp, incarnation, vpn, pad; };
+struct page { uint64_t stamp, incarnation, vpn; uint32_t lazyfree, dirty; uint64_t pins; };
 struct ptdesc {
 	struct rcu_head rcu;
 	uint64_t *entries;
@@ -107,8 +109,9 @@ struct ptdesc {
 struct vma {
 	struct rcu_head rcu;
 	uint64_t vm_start, vm_end;
-	uint32_t writable, anon_vma, vm_lock_seq, index;
-	uint64_t pad0[10];
+	uint32_t writable, anon_vma, vm_lock_seq, index, next;
+	void *vm_mm;
+	uint64_t pad0[8];
 	uint32_t vm_refcnt, pad1[15];
 };
 struct geometry { uint32_t levels, mask[5], shift[6], max_bits; uint64_t task_size; };
@@ -128,9 +131,10 @@ struct mm {
 	struct vma **slots;
 	uint64_t pad0[8];
 	uint64_t pgtables_bytes, tlb_flush_pending;
+	uint32_t tlb_flush_batched, pad3;
 	struct counter rss[64];
 };
-struct gather { struct mm *mm; struct cpu *cpu; uint64_t start, end; uint32_t tables; struct frame_chain frames; };
+struct gather { struct mm *mm; struct cpu *cpu; uint64_t start, end; int freed_tables; uint32_t tables; struct frame_chain frames; };
 
 static uint64_t thread_cpu_ns(void)
 {
@@ -382,13 +386,27 @@ static void arena_init(struct arena *a, uint32_t nr)
 
 /* ---- frames and tables ---- */
 
+static inline void chain_add(struct mm *m, struct frame_chain *chain, uint32_t pfn)
+{
+	m->frames->items[pfn].next = chain->head;
+	if (!chain->nr++)
+		chain->tail = pfn;
+	chain->head = pfn;
+}
+
 static void frames_segments(struct cpu *c, struct mm *m)
 {
 	if (c->frames_wait.nr && rcu_gp_reached(&m->rcu[RCU_HW], c->frames_wait.gp)) {
 		uint32_t pfn = c->frames_wait.head, next;
 		for (; c->frames_wait.nr; c->frames_wait.nr--) {
 			next = m->frames->items[pfn].next;
-			arena_free(c, m->frames, pfn);
+			/* A frame that gup_fast pinned waits for another grace period [PT-041]. */
+			if (smp_load_acquire(&m->pages[pfn].pins)) {
+				count(c, C_PINNED_KEPT);
+				chain_add(m, &c->frames_next, pfn);
+			} else {
+				arena_free(c, m->frames, pfn);
+			}
 			pfn = next;
 		}
 	}
@@ -427,6 +445,7 @@ static inline uint32_t frame_alloc(struct cpu *c, struct mm *m, uint64_t addr)
 	p = &m->pages[pfn];
 	incarnation = PT_FRESH | ((uint64_t)c->id << 40) | (++c->next_incarnation & 0xffffffffffull);
 	p->vpn = addr >> PAGE_SHIFT;
+	p->lazyfree = p->dirty = 0;		/* MADV_FREE and memory pressure look at them */
 	WRITE_ONCE(p->incarnation, incarnation);
 	p->stamp = incarnation;
 	return pfn;
@@ -554,31 +573,68 @@ static int install(struct cpu *c, struct mm *m, uint64_t addr)
 
 /* ---- TLB and hardware [PT-009] [PT-020] ---- */
 
-static inline void tlb_fill(struct cpu *c, uint64_t vpn, uint64_t val, uint64_t incarnation, uint64_t walk_gen)
+/* Returns whether no flush came since walk_gen was read. Generations of frames and fills are kept for oracles only. */
+static inline int tlb_fill(struct cpu *c, uint64_t vpn, uint64_t val, uint64_t walk_gen)
 {
 	struct tlb_entry *e = &c->tlb[vpn & (TLB_ENTRIES - 1)];
-	WRITE_ONCE(e->fills, e->fills + 1);
 	WRITE_ONCE(e->tag, 0);
 	barrier();
 	WRITE_ONCE(e->val, val);
-	WRITE_ONCE(e->incarnation, incarnation);
 	WRITE_ONCE(e->gen, READ_ONCE(c->full_flushes));
 	xchg(&e->tag, vpn + 1);
-	if (READ_ONCE(c->flush_gen) != walk_gen)
+	if (likely(READ_ONCE(c->flush_gen) == walk_gen))
+		return 1;
+	WRITE_ONCE(e->tag, 0);
+	return 0;
+}
+
+/* The paging-structure cache: the region of a pte_table -> the pmd entry that referred to it. */
+static inline uint64_t pwc_region(struct mm *m, uint64_t addr) { return addr >> m->geo.shift[PMD_LEVEL]; }
+static inline struct pwc_entry *pwc_slot(struct cpu *c, uint64_t region) { return &c->pwc[region & (PWC_ENTRIES - 1)]; }
+
+static inline uint64_t pwc_lookup(struct cpu *c, uint64_t region)
+{
+	struct pwc_entry *e = pwc_slot(c, region);
+	return READ_ONCE(e->tag) == region + 1 && READ_ONCE(e->gen) == READ_ONCE(c->full_flushes) ? READ_ONCE(e->pmd) : 0;
+}
+
+static inline struct pwc_entry *pwc_fill(struct cpu *c, uint64_t region, uint64_t pmd)
+{
+	struct pwc_entry *e = pwc_slot(c, region);
+	WRITE_ONCE(e->tag, 0);
+	barrier();
+	WRITE_ONCE(e->pmd, pmd);
+	WRITE_ONCE(e->gen, READ_ONCE(c->full_flushes));
+	WRITE_ONCE(e->tag, region + 1);		/* [PT-020] the barrier is the exchange of tlb_fill */
+	return e;
+}
+
+static inline void pwc_drop(struct cpu *c, uint64_t region)
+{
+	struct pwc_entry *e = pwc_slot(c, region);
+	if (READ_ONCE(e->tag) == region + 1)
 		WRITE_ONCE(e->tag, 0);
-	WRITE_ONCE(e->fills, e->fills + 1);
 }
 
 static inline uint64_t hw_walk(struct cpu *c, struct mm *m, uint64_t addr, int write)
 {
-	uint64_t gen = smp_load_acquire(&c->flush_gen), pte, new;
-	uint64_t *ptep;
+	uint64_t gen = smp_load_acquire(&c->flush_gen), region = pwc_region(m, addr), pmd, pte, new;
+	uint64_t *ptep, *pmdp;
 	struct ptdesc *table;
+	struct pwc_entry *filled = NULL;
 	uint32_t missing = 0;
+	int cached, kept;
 	for (;;) {
-		ptep = entry_offset(m, addr, PTE_LEVEL, &table, &missing);
-		if (!ptep)
+		pmd = pwc_lookup(c, region);
+		cached = pmd != 0;
+		if (!cached) {
+			pmdp = entry_offset(m, addr, PMD_LEVEL, &table, &missing);
+			pmd = pmdp ? smp_load_acquire(pmdp) : 0;
+		}
+		table = table_of(m, pmd);
+		if (!table)
 			return 0;
+		ptep = table_entries(m, table) + geo_index(&m->geo, PTE_LEVEL, addr);
 		pte = smp_load_acquire(ptep);
 		if (!(pte & PT_PRESENT) || (write && !(pte & PT_RW)))
 			return 0;
@@ -586,8 +642,40 @@ static inline uint64_t hw_walk(struct cpu *c, struct mm *m, uint64_t addr, int w
 		if (new == pte || __atomic_compare_exchange_n(ptep, &pte, new, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 			break;
 	}
-	tlb_fill(c, addr >> PAGE_SHIFT, new, READ_ONCE(m->pages[pte_pfn(new)].incarnation), gen);
+	if (!cached)
+		filled = pwc_fill(c, region, pmd);
+	kept = tlb_fill(c, addr >> PAGE_SHIFT, new, gen);
+	if (filled && !kept)
+		WRITE_ONCE(filled->tag, 0);
 	return new;
+}
+
+static inline void hw_transfer(struct mm *m, uint64_t val, int write, uint64_t *value, uint64_t *incarnation)
+{
+	struct page *p = &m->pages[pte_pfn(val)];
+	if (!pte_pfn(val)) {
+		*value = 0;
+		*incarnation = 0;
+		return;
+	}
+	*incarnation = READ_ONCE(p->incarnation);
+	if (write)
+		WRITE_ONCE(p->stamp, *value);
+	else
+		*value = READ_ONCE(p->stamp);
+}
+
+/* The TLB has no translation that will do. Context: in the hardware section, which ends here. */
+static __attribute__((noinline)) int hw_access_walk(struct cpu *c, struct mm *m, uint64_t addr, int write, uint64_t *value,
+						    uint64_t *incarnation)
+{
+	uint64_t val = hw_walk(c, m, addr, write);
+	if (val)
+		hw_transfer(m, val, write, value, incarnation);
+	else
+		pwc_drop(c, pwc_region(m, addr));	/* a page fault drops what it used */
+	rcu_read_unlock(c, &m->rcu[RCU_HW]);
+	return val != 0;
 }
 
 static inline int hw_access(struct cpu *c, struct mm *m, uint64_t addr, int write, uint64_t *value, uint64_t *incarnation)
@@ -597,26 +685,18 @@ static inline int hw_access(struct cpu *c, struct mm *m, uint64_t addr, int writ
 	rcu_read_lock(c, &m->rcu[RCU_HW]);
 	if (READ_ONCE(e->tag) == vpn + 1 && READ_ONCE(e->gen) == READ_ONCE(c->full_flushes))
 		val = READ_ONCE(e->val);
-	if (!val || (write && (val & (PT_RW | PT_DIRTY)) != (PT_RW | PT_DIRTY))) {
-		val = hw_walk(c, m, addr, write);
-		if (!val) {
-			rcu_read_unlock(c, &m->rcu[RCU_HW]);
-			return 0;
-		}
-	}
-	if (!pte_pfn(val)) {
-		*value = 0;
-		*incarnation = 0;
-	} else {
-		struct page *p = &m->pages[pte_pfn(val)];
-		*incarnation = READ_ONCE(p->incarnation);
-		if (write)
-			WRITE_ONCE(p->stamp, *value);
-		else
-			*value = READ_ONCE(p->stamp);
-	}
+	if (!likely(val && !(write && (val & (PT_RW | PT_DIRTY)) != (PT_RW | PT_DIRTY))))
+		return hw_access_walk(c, m, addr, write, value, incarnation);
+	hw_transfer(m, val, write, value, incarnation);
 	rcu_read_unlock(c, &m->rcu[RCU_HW]);
 	return 1;
+}
+
+/* The same after a fault, which says that the TLB has nothing. */
+static inline int hw_access_again(struct cpu *c, struct mm *m, uint64_t addr, int write, uint64_t *value, uint64_t *incarnation)
+{
+	rcu_read_lock(c, &m->rcu[RCU_HW]);
+	return hw_access_walk(c, m, addr, write, value, incarnation);
 }
 
 /* ---- VMA lock [PT-003] [PT-006] .. [PT-008] ---- */
@@ -651,7 +731,10 @@ static inline struct vma *lock_vma_under_rcu(struct cpu *c, struct mm *m, uint64
 		       !__atomic_compare_exchange_n(&v->vm_refcnt, &refcnt, refcnt + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 			;
 		if (refcnt && !(refcnt & 0x40000000)) {
-			if (READ_ONCE(v->vm_lock_seq) != smp_load_acquire(&m->mm_lock_seq) &&
+			/* VMA objects are type-stable: the one that is counted now may be of another mm. */
+			if (v->vm_mm != m)
+				count(c, C_RECYCLED);
+			else if (READ_ONCE(v->vm_lock_seq) != smp_load_acquire(&m->mm_lock_seq) &&
 			    READ_ONCE(v->vm_start) <= addr && addr < READ_ONCE(v->vm_end)) {
 				rcu_read_unlock(c, &m->rcu[RCU_TABLES]);
 				return v;
@@ -718,7 +801,7 @@ static __attribute__((noinline)) int fault_and_access(struct cpu *c, struct mm *
 		atomic_add_return(&v->vm_refcnt, (uint32_t)-1);
 		if (rc)
 			return rc;
-		if (hw_access(c, m, addr, write, value, incarnation))
+		if (hw_access_again(c, m, addr, write, value, incarnation))
 			return 0;
 	}
 	return -1;
@@ -743,15 +826,20 @@ static inline void gather_range(struct gather *tlb, uint64_t start, uint64_t end
 		tlb->end = end;
 }
 
-static void flush_tlb_range(struct cpu *c, struct mm *m, uint64_t start, uint64_t end)
+static void flush_tlb_mm(struct cpu *c, struct mm *m)
+{
+	count(c, C_FULL_FLUSHES);
+	for (uint32_t i = 0; i < m->nr_cpus; i++) {
+		atomic_add_return(&m->cpus[i].flush_gen, 1);
+		atomic_add_return(&m->cpus[i].full_flushes, 1);
+	}
+}
+
+static void flush_tlb_range(struct cpu *c, struct mm *m, uint64_t start, uint64_t end, int freed_tables)
 {
 	uint64_t first = start >> PAGE_SHIFT, last = end >> PAGE_SHIFT;
 	if (last - first > FLUSH_CEILING) {
-		count(c, C_FULL_FLUSHES);
-		for (uint32_t i = 0; i < m->nr_cpus; i++) {
-			atomic_add_return(&m->cpus[i].flush_gen, 1);
-			atomic_add_return(&m->cpus[i].full_flushes, 1);
-		}
+		flush_tlb_mm(c, m);
 		return;
 	}
 	count(c, C_FLUSHES);
@@ -764,7 +852,26 @@ static void flush_tlb_range(struct cpu *c, struct mm *m, uint64_t start, uint64_
 			if (READ_ONCE(e->tag) == tag)
 				__atomic_compare_exchange_n(&e->tag, &tag, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 		}
+		if (!freed_tables)
+			continue;
+		for (uint64_t r = pwc_region(m, start); r <= pwc_region(m, end - 1); r++) {
+			uint64_t tag = r + 1;
+			struct pwc_entry *e = pwc_slot(target, r);
+			if (READ_ONCE(e->tag) == tag)
+				__atomic_compare_exchange_n(&e->tag, &tag, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		}
 	}
+}
+
+/* What memory pressure unmapped and has not flushed yet is flushed before the entries are looked at [PT-040]. */
+static inline void flush_tlb_batched_pending(struct cpu *c, struct mm *m)
+{
+	uint32_t seen = smp_load_acquire(&m->tlb_flush_batched), pending = seen & 0xffff;
+	if (likely(pending == seen >> 16))
+		return;
+	count(c, C_BATCHED_DRAINS);
+	flush_tlb_mm(c, m);
+	__atomic_compare_exchange_n(&m->tlb_flush_batched, &seen, pending | pending << 16, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
 static void zap_table(struct cpu *c, struct mm *m, struct gather *tlb, uint64_t *pmdp, struct ptdesc *pmd_table,
@@ -773,6 +880,7 @@ static void zap_table(struct cpu *c, struct mm *m, struct gather *tlb, uint64_t 
 	uint64_t *ptep = table_entries(m, table) + geo_index(&m->geo, PTE_LEVEL, addr), pte;
 	int whole = end - addr == 1ull << m->geo.shift[1], detached = 0;
 	int64_t rss = 0;
+	flush_tlb_batched_pending(c, m);
 	for (; addr != end; addr += 1ull << PAGE_SHIFT, ptep++) {
 		if (pte_none(READ_ONCE(*ptep)))
 			continue;
@@ -782,10 +890,7 @@ static void zap_table(struct cpu *c, struct mm *m, struct gather *tlb, uint64_t 
 			continue;
 		rss++;
 		arena_zapped(c, m->frames, pte_pfn(pte));
-		m->frames->items[pte_pfn(pte)].next = tlb->frames.head;
-		if (!tlb->frames.nr++)
-			tlb->frames.tail = pte_pfn(pte);
-		tlb->frames.head = pte_pfn(pte);
+		chain_add(m, &tlb->frames, pte_pfn(pte));
 	}
 	if (rss)
 		atomic_add(&m->rss[c->id].n, (uint64_t)-rss);
@@ -802,6 +907,7 @@ static void zap_table(struct cpu *c, struct mm *m, struct gather *tlb, uint64_t 
 	rcu_read_unlock(c, &m->rcu[RCU_TABLES]);
 	if (detached) {
 		gather_range(tlb, table->addr, table->addr + (1ull << m->geo.shift[1]));
+		tlb->freed_tables = 1;
 		table->next = tlb->tables;
 		tlb->tables = table->index;
 		atomic_add(&m->pgtables_bytes, (uint64_t)-4096);
@@ -811,7 +917,7 @@ static void zap_table(struct cpu *c, struct mm *m, struct gather *tlb, uint64_t 
 static int do_dontneed(struct cpu *c, struct mm *m, uint64_t first, uint64_t last)
 {
 	uint64_t addr = first << PAGE_SHIFT, end = last << PAGE_SHIFT, pmdval, next;
-	struct gather tlb = { m, c, (uint64_t)-1, 0, NONE32, { 0 } };
+	struct gather tlb = { m, c, (uint64_t)-1, 0, 0, NONE32, { 0 } };
 	struct vma *v = lock_vma_under_rcu(c, m, addr);
 	struct ptdesc *pmd_table, *table;
 	uint32_t missing = 0;
@@ -834,9 +940,9 @@ static int do_dontneed(struct cpu *c, struct mm *m, uint64_t first, uint64_t las
 	}
 	atomic_add_return(&v->vm_refcnt, (uint32_t)-1);
 	if (READ_ONCE(m->tlb_flush_pending) > 1)
-		flush_tlb_range(c, m, 0, (uint64_t)-1);
+		flush_tlb_mm(c, m);
 	if (tlb.start < tlb.end)
-		flush_tlb_range(c, m, tlb.start, tlb.end);
+		flush_tlb_range(c, m, tlb.start, tlb.end, tlb.freed_tables);
 	if (tlb.frames.nr) {
 		if (!c->frames_next.nr)
 			c->frames_next.tail = tlb.frames.tail;
@@ -911,6 +1017,7 @@ struct twin *twin_make(uint32_t frames, uint32_t tables, uint64_t pages, int mem
 		m->slots[i]->vm_end = (uint64_t)(i + 1) * pages << PAGE_SHIFT;
 		m->slots[i]->writable = 1;
 		m->slots[i]->anon_vma = i + 1;
+		m->slots[i]->vm_mm = m;
 		m->slots[i]->vm_refcnt = 1;
 	}
 	m->mm_lock_seq = m->set_seq = 2;
