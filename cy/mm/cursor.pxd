@@ -17,6 +17,9 @@ from cy.mm.types cimport (
 from cy.sync.rcu cimport rcu_read_unlock
 from cy.sync.spinlock cimport spin_unlock
 
+cdef enum:
+    NOWHERE = 1                 # no address that a cursor stands at
+
 cdef inline int cursor_begin(cursor *cur, cpu *c, mm *m, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil:
     cur.mm = m
     cur.cpu = c
@@ -29,6 +32,7 @@ cdef inline int cursor_begin(cursor *cur, cpu *c, mm *m, uint64_t start, uint64_
     cur.table = NULL
     cur.detached = NULL
     cur.peeked = NULL
+    cur.found_addr = NOWHERE
     return cur.ops.begin(cur, start, end, intent)
 
 cdef inline void cursor_end(cursor *cur) noexcept nogil:
@@ -54,14 +58,26 @@ cdef inline void cursor_set_table(cursor *cur, ptdesc *table, uint64_t *pmdp, ui
     cur.table_end = geo_addr_end(&cur.mm.geo, PTE_LEVEL, cur.addr, cur.end)
     cur.held |= held
 
+# The pmd entry that covers cur.addr, and the table that holds it; NULL if an upper table is missing. The walk is done once for
+# an address: what it went through stays until the end of the cursor. Context: between begin and end.
+# Source: mm/memory.c __handle_mm_fault, which leaves it in vmf->pmd.
+cdef inline uint64_t *cursor_pmd(cursor *cur, ptdesc **pmd_table) noexcept nogil:
+    cdef uint32_t missing
+    if cur.found_addr != cur.addr:
+        cur.found_pmdp = entry_offset(cur.cpu, cur.mm, cur.addr, PMD_LEVEL, &cur.found_table, &missing)
+        if cur.found_pmdp == NULL:
+            return NULL
+        cur.found_addr = cur.addr
+    pmd_table[0] = cur.found_table
+    return cur.found_pmdp
+
 # The entry at cur.addr, read without a lock: a hint, to be checked again under the lock.
 # Returns False if no table maps the address. Context: between begin and end, no table locked.
 cdef inline bint cursor_peek(cursor *cur, uint64_t *pte) noexcept nogil:
     cdef ptdesc *pmd_table
     cdef ptdesc *table
-    cdef uint32_t missing
     cdef uint64_t pmdval
-    cdef uint64_t *pmdp = entry_offset(cur.cpu, cur.mm, cur.addr, PMD_LEVEL, &pmd_table, &missing)
+    cdef uint64_t *pmdp = cursor_pmd(cur, &pmd_table)
     if pmdp == NULL:
         return False
     table = pte_offset_map(cur.cpu, cur.mm, pmdp, &pmdval)

@@ -231,6 +231,10 @@ cdef struct cursor:
     uint64_t table_end      # end of what `table` maps of [addr, end)
     ptdesc *detached        # set by detach: the table that was unlinked
     ptdesc *peeked          # what cursor_peek saw at addr: nothing is known of it by now
+    # Found by cursor_pmd, and as good until end: the entry of the pmd_table for this address, as vmf->pmd.
+    uint64_t found_addr
+    uint64_t *found_pmdp
+    ptdesc *found_table
 
 # Every function: may not be called with a table locked unless it says so. Errors are negative errno.
 cdef struct protect_ops:

@@ -9,14 +9,14 @@ from cy.base.atomics cimport smp_load_acquire, yield_point
 from cy.base.bugs cimport BUG, BUG_M01_SCAN, BUG_M15_LOCK_ORDER, BUG_P07, BUG_P20
 from cy.base.cpu cimport count, cpu, delay_point, pt_report
 from cy.base.entry cimport pmd_none
-from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
+from cy.base.geometry cimport PTE_LEVEL, geo_addr_end
 from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport C_DETACH_NOT_EMPTY, C_MAP_FAILED, C_TRYLOCK_FAILED, ORACLE_PROGRESS
 from cy.core.populate cimport pmd_alloc, pte_alloc
 from cy.core.table_empty cimport pmd_clear_table, table_is_empty
-from cy.mm.cursor cimport cursor_set_table
+from cy.mm.cursor cimport cursor_pmd, cursor_set_table
 from cy.mm.map cimport (
-    attached_by_pml, attached_by_pte, entry_offset, pmd_offset_next, pte_index, pte_lock, pte_offset_map,
+    attached_by_pml, attached_by_pte, pmd_offset_next, pte_index, pte_lock, pte_offset_map,
     pte_offset_map_lock, pte_offset_map_rw_nolock, pte_unmap_unlock)
 from cy.mm.types cimport DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_SCAN, cursor, mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PML, LOCK_PTL, might_sleep
@@ -61,9 +61,8 @@ cdef inline int split_lock(cursor *cur, uint64_t expect) noexcept nogil:
     cdef mm *m = cur.mm
     cdef ptdesc *pmd_table
     cdef ptdesc *table
-    cdef uint32_t missing
     cdef uint64_t pmdval
-    cdef uint64_t *pmdp = entry_offset(c, m, cur.addr, PMD_LEVEL, &pmd_table, &missing)
+    cdef uint64_t *pmdp = cursor_pmd(cur, &pmd_table)
     if pmdp == NULL:
         return 0
     if BUG(m.bugs, BUG_P07) and expect == 0 and cur.peeked != NULL:

@@ -768,7 +768,8 @@ static int fault_locked(struct cpu *c, struct mm *m, struct vma *v, uint64_t add
 	pfn = frame_alloc(c, m, addr);
 	if (pfn == (uint32_t)NONE32)
 		return -1;
-	pmdp = entry_offset(m, addr, PMD_LEVEL, &pmd_table, &missing);
+	if (!pmdp)
+		pmdp = entry_offset(m, addr, PMD_LEVEL, &pmd_table, &missing);
 	table = pmdp ? pte_offset_map_lock(c, m, pmdp, &pmdval) : NULL;
 	if (table) {
 		ptep = table_entries(m, table) + geo_index(&m->geo, PTE_LEVEL, addr);
