@@ -23,6 +23,7 @@ FLAVOURS = (
     {"read": 3, "write": 3, "dontneed": 2, "failing": 2, "hole": 1, "munmap": 1, "mmap": 1, "nomap": 1},
     {"read": 3, "write": 4, "free": 3, "discard": 4},
     {"read": 2, "write": 4, "free": 2, "discard": 2, "dontneed": 1, "walk": 1, "gup_fast": 1},
+    {"read": 3, "write": 1, "failing": 3, "free": 2, "discard": 3, "walk": 3},
     {"read": 2, "write": 2, "gup_fast": 4, "dontneed": 2, "mmap": 1, "discard": 1},
     {"read": 2, "write": 5, "mprotect": 4, "faulting": 2},
     {"read": 1, "write": 4, "mprotect": 3, "dontneed": 2, "free": 1, "discard": 2},

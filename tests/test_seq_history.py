@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 from page_draws import final_rows, lived_history, random_history, rings_of, rows_of
-from page_events import FRESH, dontneed, event, mmap, munmap, read, walk, write
+from page_events import FRESH, discard, dontneed, event, free, mmap, munmap, read, walk, write
 from page_executions import HOLE, PAGE, possible
 from page_histories import small_history
 from page_histories import possible as possible_with_frees
@@ -73,6 +73,13 @@ def test_what_the_rules_take_as_possible_is_refuted():
             doubtful += 1
             assert not possible(*drawn(seed)), f"seed {seed}"
     assert doubtful > 40
+
+
+def test_memory_pressure_takes_what_a_failed_write_put_in_place_of_the_zero_page():
+    ops = [MAP, read(3, 4, 7), write(5, 6, 7, status=-ENOMEM), free(7, 8, 7), discard(9, 10, 7), walk(11, 12, 7, 8, [])]
+    assert check(ops, np.zeros((0, 3)), np.zeros((0, 3)))["nr_violations"] == 0
+    del ops[3]
+    assert check(ops, np.zeros((0, 3)), np.zeros((0, 3)))["nr_violations"] == 1
 
 
 def test_what_is_refuted_beside_frees_has_no_execution():

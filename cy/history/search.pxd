@@ -31,7 +31,7 @@
 # lets a frame be that is pinned.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.check.data_share cimport data_ctz
-from cy.check.data_types cimport DISCARD_OFTEN, GUARDED, MAP_HOLE, MAP_RW, MAPS, OPEN
+from cy.check.data_types cimport DISCARD_LAZY, DISCARD_OFTEN, GUARDED, MAP_HOLE, MAP_RW, MAPS, OPEN
 from cy.check.sort cimport span, span_sort
 from cy.history.configs cimport configs_add, configs_clear
 from cy.history.types cimport (
@@ -101,6 +101,8 @@ cdef inline bint _prepare(page_search *s, uint32_t maps, uint32_t guards, uint32
         if s.ops[i].what == SAW_PRESENT:
             s.unnamed = 1
             s.zeroes = 1
+        elif s.ops[i].kind & DISCARD_LAZY:
+            s.unnamed = 1       # it may take one, and leave nothing
         elif s.ops[i].what == SAW_ZERO:
             s.zeroes = 1
     span_sort(s.ends, s.nr_ops, s.ends_tmp)
@@ -269,7 +271,7 @@ cdef inline void _explore(page_search *s, const config *start, uint64_t bit, uin
                     x = c
                     x.entry = ENTRY_FRAME + s.candidates[k]
                     _reach(s, &c, &x, bit, now, last_reader, last_writer, False)
-            if c.entry == ENTRY_NONE and s.unnamed:
+            if s.unnamed:
                 x = c
                 x.entry = ENTRY_UNNAMED
                 _reach(s, &c, &x, bit, now, last_reader, last_writer, False)
