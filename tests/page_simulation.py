@@ -8,7 +8,8 @@ from errno import EFAULT, EINVAL, ENOMEM
 from random import Random
 
 import numpy as np
-from page_events import FRESH, age, discard, dontneed, event, free, mmap, mprotect, munmap, populate, walk
+from page_events import (
+    FRESH, age, discard, dontneed, event, free, guard_install, guard_remove, mmap, mprotect, munmap, populate, walk)
 
 from ptstress.vocabulary import EVENT_DTYPE, Verb
 
@@ -17,12 +18,13 @@ class Simulation:
     """An address space with TLBs, zap batches and one mmap_lock; every step of every worker can be the next."""
 
     ZERO = ("zero page",)
+    GUARD = ("guard",)
 
     def __init__(self, rng: Random, workers: int, pages: list[int], limit: int) -> None:
         self.rng, self.pages, self.limit = rng, sorted(pages), limit
         self.now = 1
         self.vmas: list[tuple[int, int, bool]] = []
-        self.entries: dict[int, object] = {}            # page -> ZERO or [incarnation, value, free and clean]
+        self.entries: dict[int, object] = {}            # page -> ZERO, GUARD or [incarnation, value, free and clean]
         self.tlbs: list[dict[int, object]] = [{} for _ in range(workers)]
         self.dirty: list[set[int]] = [set() for _ in range(workers)]    # pages whose TLB entry has D
         self.protected: set[int] = set()                # pages whose frame may not be written
@@ -46,7 +48,7 @@ class Simulation:
                 continue                                # one worker is preempted most of the time
             if next(running[w], self) is self:
                 del running[w]
-        final = {p: (0, 0) if e is self.ZERO else tuple(e[:2]) for p, e in self.entries.items()}
+        final = {p: (0, 0) if e is self.ZERO else tuple(e[:2]) for p, e in self.entries.items() if e is not self.GUARD}
         return [np.concatenate(ring) for ring in self.rings], final
 
     def _tick(self) -> int:
@@ -55,7 +57,7 @@ class Simulation:
 
     def _worker(self, w: int, count: int) -> Iterator[None]:
         ranges = (self._dontneed, self._walk, self._map, self._free, self._discard, self._protect, self._populate, self._age)
-        kinds = (*(self._access,) * 5, self._gup_fast, *ranges)
+        kinds = (*(self._access,) * 5, self._gup_fast, *ranges, self._guard_install, *(self._guard_remove,) * 2)
         for _ in range(count):
             begin = self._tick()
             yield
@@ -92,12 +94,20 @@ class Simulation:
             yield
         self.readers += 1
 
-    def _zap(self, pages: list[int]) -> Iterator[None]:
+    def _zap(self, pages: list[int], keeps_guards: bool = False) -> Iterator[None]:
         for page in pages:
             if self.rng.random() < 0.4:
                 yield
+            if keeps_guards and self._is_guarded(page):
+                continue
             self.entries.pop(page, None)
             self.protected.discard(page)
+
+    def _is_guarded(self, page: int) -> bool:
+        return self.entries.get(page) is self.GUARD
+
+    def _is_refused(self, page: int) -> bool:
+        return self._is_guarded(page)
 
     def _access(self, w: int) -> Iterator[None]:
         page, store, status = self.rng.choice(self.pages), self.rng.random() < 0.5, 0
@@ -105,7 +115,7 @@ class Simulation:
             held = self.tlbs[w].get(page)
             if held is None or (store and page not in self.dirty[w]):
                 held = self.entries.get(page)
-                if held is None or (store and (held is self.ZERO or page in self.protected)):
+                if held is None or held is self.GUARD or (store and (held is self.ZERO or page in self.protected)):
                     yield
                     while self.writer:
                         yield
@@ -132,7 +142,7 @@ class Simulation:
     def _gup_fast(self, w: int) -> Iterator[None]:
         """Past the TLB: the entry at one instant, then its frame, whatever became of it."""
         page, store = self.rng.choice(self.pages), self.rng.random() < 0.5
-        while (held := self.entries.get(page)) is None or (store and (held is self.ZERO or page in self.protected)):
+        while (held := self.entries.get(page)) in (None, self.GUARD) or (store and (held is self.ZERO or page in self.protected)):
             while self.writer:
                 yield
             if status := self._fault(page, store):
@@ -154,6 +164,8 @@ class Simulation:
             return -EFAULT
         if self.rng.random() < 0.05:
             return -ENOMEM
+        if self._is_refused(page):
+            return -EFAULT
         held = self.entries.get(page)
         if store:
             self.protected.discard(page)
@@ -167,13 +179,16 @@ class Simulation:
             self.entries[page] = self.ZERO
         return 0
 
+    def _is_whole(self, start: int, end: int) -> bool:
+        inside = sorted((max(v[0], start), min(v[1], end)) for v in self.vmas if v[0] < end and v[1] > start)
+        return sum(b - a for a, b in inside) == end - start
+
     def _dontneed(self, w: int) -> Iterator[None]:
         start, end = self._range()
         yield from self._lock()
-        inside = sorted((max(v[0], start), min(v[1], end)) for v in self.vmas if v[0] < end and v[1] > start)
-        whole = sum(b - a for a, b in inside) == end - start
+        whole = self._is_whole(start, end)
         pages = self._within(start, end)
-        yield from self._zap([p for p in pages if self._vma(p)])
+        yield from self._zap([p for p in pages if self._vma(p)], keeps_guards=True)
         self.readers -= 1
         yield
         self._flush(pages)
@@ -183,14 +198,13 @@ class Simulation:
     def _free(self, w: int) -> Iterator[None]:
         start, end = self._range()
         yield from self._lock()
-        inside = sorted((max(v[0], start), min(v[1], end)) for v in self.vmas if v[0] < end and v[1] > start)
-        whole = sum(b - a for a, b in inside) == end - start
+        whole = self._is_whole(start, end)
         pages = self._within(start, end)
         for page in pages:
             if self.rng.random() < 0.4:
                 yield
             held = self.entries.get(page)
-            if held is not None and held is not self.ZERO and self._vma(page):
+            if isinstance(held, list) and self._vma(page):
                 held[2] = True
         self.readers -= 1
         yield
@@ -206,7 +220,7 @@ class Simulation:
             if self.rng.random() < 0.4:
                 yield
             held = self.entries.get(page)
-            if held is not None and held is not self.ZERO and held[2] and id(held) not in self.pins and self._vma(page):
+            if isinstance(held, list) and held[2] and id(held) not in self.pins and self._vma(page):
                 del self.entries[page]
                 self.protected.discard(page)
                 dropped.append(page)
@@ -223,7 +237,7 @@ class Simulation:
         for page in self._within(start, end):
             if self.rng.random() < 0.4:
                 yield
-            if page in self.entries and self._vma(page):
+            if page in self.entries and not self._is_guarded(page) and self._vma(page):
                 present.append(page)
         self.readers -= 1
         yield
@@ -291,7 +305,8 @@ class Simulation:
                 status = -ENOMEM
             elif write and not vma[2]:
                 status = -EINVAL
-            while not status and ((held := self.entries.get(page)) is None or (write and (held is self.ZERO or page in self.protected))):
+            while not status and ((held := self.entries.get(page)) in (None, self.GUARD)
+                                  or (write and (held is self.ZERO or page in self.protected))):
                 status = self._fault(page, write)
                 yield
             if status:
@@ -307,3 +322,47 @@ class Simulation:
         row = yield from self._walk(w)
         present = [int(row["start"][0]) + int(i) for i in np.flatnonzero(np.unpackbits(row[1:].view(np.uint8), bitorder="little"))]
         return age(0, 0, int(row["start"][0]), int(row["end"][0]), [page for page in present if self.rng.random() < 0.7])
+
+    def _guard_install(self, w: int) -> Iterator[None]:
+        """Markers where nothing is; whatever is there is zapped first, and what came back meanwhile again."""
+        start, end = self._range()
+        yield from self._lock()
+        whole, cleared = self._is_whole(start, end), []
+        pages = [p for p in self._within(start, end) if self._vma(p)]
+        while (found := (yield from self._put_guards(pages))) is not None:
+            rest = [p for p in pages if p >= found]
+            yield from self._zap(rest, keeps_guards=True)
+            cleared += rest
+        self.readers -= 1
+        yield
+        self._flush_guarded(cleared)
+        yield
+        return guard_install(0, 0, start, end, status=0 if whole else -ENOMEM)
+
+    def _flush_guarded(self, pages: Iterable[int]) -> None:
+        self._flush(pages)
+
+    def _put_guards(self, pages: list[int]) -> Iterator[None]:
+        """The page at which something else was, or None."""
+        for page in pages:
+            if self.rng.random() < 0.4:
+                yield
+            if self.entries.setdefault(page, self.GUARD) is not self.GUARD:
+                return page
+        return None
+
+    def _take_guard(self, page: int) -> None:
+        del self.entries[page]
+
+    def _guard_remove(self, w: int) -> Iterator[None]:
+        start, end = self._range()
+        yield from self._lock()
+        for page in self._within(start, end):
+            if self.rng.random() < 0.4:
+                yield
+            if self._is_guarded(page):
+                self._take_guard(page)
+        whole = self._is_whole(start, end)
+        self.readers -= 1
+        yield
+        return guard_remove(0, 0, start, end, status=0 if whole else -ENOMEM)

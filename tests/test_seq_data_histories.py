@@ -36,6 +36,26 @@ def test_missing_flush_is_found(seed):
     assert check_bursts([simulation.burst(40) for _ in range(2)])["violations"]
 
 
+#: What is wrong: how to break a simulation in that way.
+BROKEN_GUARDS = {
+    "a guard_install does not flush": lambda s: setattr(s, "_flush_guarded", lambda pages: None),
+    "a zap drops guards": lambda s, zap=Simulation._zap: setattr(s, "_zap", lambda pages, keeps_guards=False: zap(s, pages)),
+    "a guard_install leaves its last page": lambda s, put=Simulation._put_guards: setattr(s, "_put_guards", lambda pages: put(s, pages[:-1])),
+    "a guard_remove takes no guard away": lambda s: setattr(s, "_take_guard", lambda page: None),
+    "a fault overwrites a guard": lambda s: setattr(s, "_is_refused", lambda page: s._is_guarded(page) and s._take_guard(page)),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_GUARDS)
+def test_broken_guard_is_found(what):
+    found = 0
+    for seed in range(8):
+        simulation = Simulation(Random(seed), 4, [1, 2, 3, 511, 512], 4096)
+        BROKEN_GUARDS[what](simulation)
+        found += bool(check_bursts([simulation.burst(60) for _ in range(2)])["violations"])
+    assert found >= 4
+
+
 RANGES = {"dontneed": dontneed, "free": free, "discard": discard}
 STATUS = {"failed": -ENOMEM, "refused": -EFAULT}
 

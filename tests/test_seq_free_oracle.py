@@ -85,5 +85,6 @@ def test_missing_flush_of_a_free_is_found():
         simulation._flush_freed = lambda pages: None
         # Nothing else flushes; in one of five runs nothing is mapped.
         simulation._map = simulation._dontneed = simulation._protect = simulation._populate = simulation._age = simulation._free
+        simulation._guard_install = simulation._guard_remove = simulation._access
         found.append({v["invariant"] for v in check_bursts([simulation.burst(100) for _ in range(3)])["violations"]})
     assert found.count({33}) >= 4 and found.count({33}) + found.count(set()) == 6
