@@ -16,8 +16,8 @@ from ptstress.vocabulary import TABLE_BYTES
 Page = tuple[int, int]
 #: The zero page: present, the same for all, never written.
 ZERO: Page = (0, 0)
-#: A frame that was made and not accessed yet: nobody has seen which one it is.
-UNNAMED: Page = (STAMP_BIT, STAMP_BIT)
+#: A frame that was made and not accessed yet: nobody has seen which one it is. No stamp is so large: incarnations wrap.
+UNNAMED: Page = (STAMP_BIT << 1, STAMP_BIT << 1)
 
 
 class Tables:
