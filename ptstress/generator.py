@@ -28,7 +28,7 @@ HOT_PAGES = 6
 WEIGHTS = (
     (Verb.READ, 2), (Verb.WRITE, 4), (Verb.WALK, 1), (Verb.DONTNEED, 4), (Verb.MUNMAP, 1), (Verb.MMAP, 1),
     (Verb.FREE, 2), (Verb.DISCARD, 2), (Verb.GUP_FAST, 2), (Verb.MPROTECT, 1), (Verb.POPULATE, 1),
-    (Verb.AGE, 1), (Verb.SCAN, 1),
+    (Verb.AGE, 1), (Verb.SCAN, 1), (Verb.GUARD_INSTALL, 1), (Verb.GUARD_REMOVE, 1),
 )
 
 

@@ -80,6 +80,9 @@ class Counter(IntEnum):
     HELD = 68
     VMA_RECYCLED = 80
     EXIT_BY_OTHER = 81
+    GUARD_FAULTS = 85
+    GUARD_ZAPS = 86
+    GUARDS_KEPT = 87
     GATHER_FALLBACK = 90
     SYNC_ONE = 91
     GUP_FAST = 92
@@ -123,7 +126,7 @@ NEAR_MISSES = (
     Counter.MAP_FAILED, Counter.RECHECK_LOST, Counter.TRYLOCK_FAILED, Counter.VMA_LOCK_FALLBACK,
     Counter.INSTALL_LOST, Counter.WP_LOST, Counter.FILL_DROPPED, Counter.HW_RETRY, Counter.LOCK_CONTENDED,
     Counter.ZAP_BREAK, Counter.SLOW_DETACH, Counter.DETACH_NOT_EMPTY, Counter.LAZYFREE_KEPT, Counter.BATCHED_DRAINS,
-    Counter.GATHER_FALLBACK, Counter.GUP_LOST, Counter.PINNED_KEPT, Counter.SCAN_BUSY,
+    Counter.GATHER_FALLBACK, Counter.GUP_LOST, Counter.PINNED_KEPT, Counter.SCAN_BUSY, Counter.GUARD_ZAPS,
 )
 _MAXIMA = (Counter.RCU_BACKLOG_MAX, Counter.RCU_GP_MAX_NS, Counter.RCU_STALL_NS, Counter.TABLE_BYTES_PEAK)
 

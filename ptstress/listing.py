@@ -30,6 +30,8 @@ _VERBS = (
     (Verb.MUNMAP, "unmap a range, free tables of all levels"),
     (Verb.DONTNEED, "discard a range; reclaim sync frees the pte_tables that it empties"),
     (Verb.POPULATE, "fault a range in, for reading or for writing"),
+    (Verb.GUARD_INSTALL, "put guard markers into a range, in place of its pages: each touch fails until they are taken out"),
+    (Verb.GUARD_REMOVE, "take the guard markers out of a range"),
     (Verb.AGE, "look which pages of a range were accessed since they were aged last"),
     (Verb.MPROTECT, "let a range be written, or not; splits and merges mappings"),
     (Verb.FREE, "give the pages of a range to reclaim, until they are written again"),

@@ -10,7 +10,8 @@ from ptstress.model import AddressSpaces, Follower, compare
 from ptstress.model.geometry import Geometry
 from ptstress.observe import observations
 from ptstress.operation import (
-    Op, age, discard, dontneed, exit_mm, free, gup_fast, mmap, mprotect, munmap, op_array, populate, read, scan, walk, write)
+    Op, age, discard, dontneed, exit_mm, free, guard_install, guard_remove, gup_fast, mmap, mprotect, munmap, op_array, populate,
+    read, scan, walk, write)
 from ptstress.strategies import page_ranges, pages
 
 
@@ -102,6 +103,16 @@ def address_space_machine(
         def dontneed(self, pages: tuple[int, int]) -> None:
             """Drop pages; tables go as the policy says."""
             self._do(dontneed(*pages))
+
+        @rule(pages=short_range)
+        def guard_install(self, pages: tuple[int, int]) -> None:
+            """Put guard markers in place of what is there."""
+            self._do(guard_install(*pages))
+
+        @rule(pages=any_range)
+        def guard_remove(self, pages: tuple[int, int]) -> None:
+            """Take guard markers out."""
+            self._do(guard_remove(*pages))
 
         @rule(pages=any_range)
         def free(self, pages: tuple[int, int]) -> None:

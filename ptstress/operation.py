@@ -92,6 +92,16 @@ def populate(start: int, end: int, write: bool = False) -> Op:
     return Op(Verb.POPULATE, start, end, STORE if write else LOAD)
 
 
+def guard_install(start: int, end: int) -> Op:
+    """``madvise(MADV_GUARD_INSTALL)`` of ``[start, end)``: each touch of it fails."""
+    return Op(Verb.GUARD_INSTALL, start, end)
+
+
+def guard_remove(start: int, end: int) -> Op:
+    """``madvise(MADV_GUARD_REMOVE)`` of ``[start, end)``."""
+    return Op(Verb.GUARD_REMOVE, start, end)
+
+
 def age(start: int, end: int) -> Op:
     """Look which pages of ``[start, end)`` were accessed since they were aged last."""
     return Op(Verb.AGE, start, end)

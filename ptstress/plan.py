@@ -178,7 +178,7 @@ class _Usage:
         self.trace = {"frames": 0, "tables": 0, "vmas": 0}
 
     def add_mix(self, mix: Mix) -> None:
-        if any(mix.weights.get(verb.label) for verb in (*ACCESSES, Verb.POPULATE)):
+        if any(mix.weights.get(verb.label) for verb in (*ACCESSES, Verb.POPULATE, Verb.GUARD_INSTALL)):
             places = mix.places or [(mix.start, mix.end)]
             self.spans += [(global_page(i, start), global_page(i, end)) for i in range(mix.mms) for start, end in places]
 

@@ -10,6 +10,7 @@ empty.
     statement   separated by ``;``, ``|`` or a new line, which mean the same
     read(p3) write(p3) gup_fast(p3)                     one page
     walk age munmap dontneed free discard mmap (p0..p8) pages from p0 up to, without, p8; or one page
+    guard_install(p0..p8) guard_remove(p0..p8)          the same: guard markers
     mmap(p0..p8, ro)                                    read-only; writable otherwise
     mprotect(p0..p8, ro) mprotect(p0..p8, rw)           read-only, writable
     populate(p0..p8) populate(p0..p8, write)            fault in, for reading or for writing

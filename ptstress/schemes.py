@@ -93,10 +93,12 @@ _SHOWN = (
     _Shown(
         lambda s: True,
         ("M07-table", "P23", "M10-frame", "M10-mprotect", "P21", "M09-free", "M07-exit"),
-        ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte"),
+        ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte",
+         "M01-guard", "MX-drop-markers"),
     ),
     _Shown(lambda s: "async" in s.policies, ("M01-scan",), ("M07-scan",)),
-    # Split locks: the order of a table's lock and its parent's is theirs.
+    # Split locks: which lock an entry has, and the order of a table's lock and its parent's, is theirs.
+    _Shown(lambda s: s.protection != "covering", (), ("P08",)),
     _Shown(lambda s: "sync" in s.policies and s.protection != "covering", ("M15-lock-order",), ("P02", "P07", "P20")),
     # An IPI frees a table that finds no batch only where empty tables stay.
     _Shown(lambda s: not s.policies, (), ("P24-batch",)),

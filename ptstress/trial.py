@@ -12,6 +12,8 @@ from ptstress.engine import load_engine
 from ptstress.errors import ResourceError, UsageError
 from ptstress.layout import SharedView, report_text, shared_bytes
 from ptstress.model import AddressSpaces, Explanation, Follower, Observation, explain
+from ptstress.model.compare import PAGE_GUARD
+from ptstress.model.explain_case import GUARD
 from ptstress.observe import observations
 from ptstress.operation import op_array
 from ptstress.program import Program
@@ -98,9 +100,10 @@ class SmallMachine:
         return judged(explain(space, program.branches, seen, self.final_pages(), known=False))
 
     def final_pages(self) -> dict[int, tuple[int, int]]:
-        """Present pages: page -> (incarnation, value)."""
+        """Present pages and guard markers, as ``explain`` takes them."""
         rows: np.ndarray = self.machine.snapshot()["pages"]
-        return {int(r["page"]): (int(r["incarnation"]), int(r["value"])) for r in rows if r["state"]}
+        guards = {int(r["page"]): GUARD[:2] for r in rows if r["state"] == PAGE_GUARD}
+        return {int(r["page"]): (int(r["incarnation"]), int(r["value"])) for r in rows} | guards
 
     def _recorded(self, worker: int, count: int) -> Sequence[Observation]:
         """The last ``count`` operations of a worker; a prefix that it did comes before."""

@@ -41,12 +41,14 @@ STATUS_UNKNOWN = -125
 #: Verbs that are operations on the address space.
 OPERATIONS = (
     Verb.READ, Verb.WRITE, Verb.WALK, Verb.MMAP, Verb.MUNMAP, Verb.DONTNEED, Verb.GUP_FAST, Verb.MPROTECT,
-    Verb.POPULATE, Verb.AGE, Verb.EXIT, Verb.FREE, Verb.DISCARD, Verb.SCAN,
+    Verb.POPULATE, Verb.GUARD_INSTALL, Verb.GUARD_REMOVE, Verb.AGE, Verb.EXIT, Verb.FREE, Verb.DISCARD, Verb.SCAN,
 )
 #: Those that load from one page or store to it.
 ACCESSES = (Verb.READ, Verb.WRITE, Verb.GUP_FAST)
 #: Those that name no pages.
 WHOLE_MM = (Verb.EXIT, Verb.SCAN)
+#: Those that put guard markers into their pages, or take them out.
+GUARDS = (Verb.GUARD_INSTALL, Verb.GUARD_REMOVE)
 #: Those that tell one bit of each of their pages.
 BITS = (Verb.WALK, Verb.AGE)
 NR_VERBS = 24

@@ -7,7 +7,8 @@ from ptstress.vocabulary import ACCESSES, OPERATIONS, Verb
 
 WEIGHTS = {
     Verb.READ: 6, Verb.WRITE: 8, Verb.WALK: 1, Verb.MMAP: 3, Verb.MUNMAP: 1, Verb.DONTNEED: 3, Verb.GUP_FAST: 2, Verb.EXIT: 0,
-    Verb.MPROTECT: 3, Verb.POPULATE: 2, Verb.AGE: 2, Verb.FREE: 3, Verb.DISCARD: 3, Verb.SCAN: 2,
+    Verb.MPROTECT: 3, Verb.POPULATE: 2, Verb.AGE: 2, Verb.GUARD_INSTALL: 1, Verb.GUARD_REMOVE: 1, Verb.FREE: 3, Verb.DISCARD: 3,
+    Verb.SCAN: 2,
 }
 
 

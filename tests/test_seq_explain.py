@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptstress.model import AddressSpace, Observation, explain
+from ptstress.model import AddressSpace, AddressSpaces, Observation, explain
+from ptstress.model.explain_case import GUARD
 from ptstress.program import parse
 from ptstress.strategies import programs
 from toy_machine import BUSTED, Toy
@@ -17,6 +18,7 @@ BITS = (2, 1, 1)
 A0, A1, A2 = (1 << 63 | i for i in (1, 101, 102))
 V0, V1, V2 = 1, 201, 202
 ZERO = Observation(0, 0, 0)
+GUARDED = GUARD[:2]
 DONE = Observation(0)
 
 
@@ -40,7 +42,7 @@ def seen(*pages, of):
 def verdict(text, results, final=None, **options):
     """Explain ``results``, a list for each branch, of the program ``text``."""
     program = parse(text)
-    space = AddressSpace(BITS)
+    space = AddressSpaces(BITS, mms=program.mms())
     for op in program.prefix:
         assert space.apply(op).status == 0
     return explain(space, program.branches, results, final, **options).verdict
@@ -99,6 +101,24 @@ EXPLAINED = {
     "... or where writing is not allowed": (
         "prefix: mmap(p0..p4); mmap(p3, ro); t0: populate(p2..p4, write) | t1: age(p0..p4)",
         [[populated(1, EINVAL)], [DONE]], {2: (A1, A1)}),
+    "a write goes through the entry that a munmap has not cleared yet": (
+        "prefix: mmap(p0..p4); write(p1); t0: munmap(p0..p4) | t1: write(p2); write(p1)",
+        [[DONE], [failed(EFAULT), data(V1, A0)]], {}),
+    "a populate beside the munmap of another mm": (
+        "prefix: mmap(p0..p4); mmap(m1:p0..p4); t0: populate(p0..p2) | t1: walk(p0..p2); munmap(m1:p0..p4); walk(p0..p2)",
+        [[populated(2)], [seen(0, of=2), DONE, seen(0, of=2)]], {0: (0, 0), 1: (0, 0)}),
+    "a guarded page fails until it is unguarded": (
+        "prefix: mmap(p0..p4); write(p1); t0: guard_install(p0..p2); read(p1); guard_remove(p1); read(p1) | t1: read(p0)",
+        [[DONE, failed(EFAULT), DONE, ZERO], [failed(EFAULT)]], {0: GUARDED, 1: (0, 0)}),
+    "a page comes while its range is being guarded": (
+        "prefix: mmap(p0..p4); t0: guard_install(p0..p4); dontneed(p0..p4) | t1: write(p2); walk(p0..p4); read(p2)",
+        [[DONE, DONE], [data(V1, A1), seen(2, of=4), failed(EFAULT)]], {2: GUARDED}),
+    "a populate stops at a guard": (
+        "prefix: mmap(p0..p4); guard_install(p2); t0: populate(p0..p4, write) | t1: guard_remove(p0..p4); populate(p2..p4)",
+        [[populated(2, EFAULT)], [DONE, populated(2)]], {0: (A1, A1), 1: (A2, A2), 2: (0, 0), 3: (0, 0)}),
+    "a guard_install passes over a gap": (
+        "prefix: mmap(p0..p2); mmap(p3..p4); t0: guard_install(p0..p4); read(p3) | t1: read(p2)",
+        [[failed(ENOMEM), failed(EFAULT)], [failed(EFAULT)]], {3: GUARDED}),
     "a dontneed empties the pages between which they are populated": (
         "prefix: mmap(p0..p4); t0: populate(p0..p2) | t1: dontneed(p0..p2)", [[populated(2)], [DONE]], {0: (0, 0)}),
     "a write fails and leaves the page that it brought": (
@@ -176,6 +196,14 @@ IMPOSSIBLE = {
         [[populated(1), ZERO], [DONE]], {1: (0, 0)}),
     "zero behind a populate": (
         "prefix: mmap(p0..p4); t0: populate(p1, write); read(p1) | t1: read(p2)", [[populated(1), ZERO], [ZERO]], None),
+    "a read of a guarded page": (
+        "prefix: mmap(p0..p4); t0: guard_install(p0..p2); read(p1) | t1: read(p1)", [[DONE, ZERO], [ZERO]], None),
+    "a guard that goes by itself": (
+        "prefix: mmap(p0..p4); t0: guard_install(p0..p2); read(p1) | t1: dontneed(p0..p4)",
+        [[DONE, failed(EFAULT)], [DONE]], {}),
+    "a failure that no guard explains": (
+        "prefix: mmap(p0..p4); t0: guard_remove(p0..p4); read(p1) | t1: guard_install(p2)",
+        [[DONE, failed(EFAULT)], [DONE]], {2: GUARDED}),
     "a populate that skips a page": (
         "prefix: mmap(p0..p4); t0: populate(p0..p2); walk(p0..p4) | t1: read(p0)",
         [[populated(2), seen(0, of=4)], [ZERO]], None),
@@ -295,6 +323,9 @@ def test_whatever_the_toy_machine_does_is_explained(program, known):
         ("no-free-flush", "prefix: mmap(p0..p4); t0: write(p1); write(p1); free(p1); write(p1); read(p1) | t1: discard(p1); discard(p1)"),
         ("early-look", "prefix: mmap(p0..p4); write(p1); t0: free(p1); write(p1); read(p1) | t1: discard(p1); discard(p1)"),
         ("no-protect-flush", "prefix: mmap(p0..p4); write(p1); t0: mprotect(p0..p4, ro); write(p2) | t1: write(p1); write(p1); write(p1)"),
+        ("no-guard-recheck", "prefix: mmap(p0..p4); t0: guard_install(p0); read(p0) | t1: write(p0)"),
+        ("drops-guards", "prefix: mmap(p0..p4); t0: guard_install(p0..p2); read(p1) | t1: dontneed(p0..p4)"),
+        ("skips-guard", "prefix: mmap(p0..p4); t0: guard_install(p0..p2); read(p1) | t1: read(p2)"),
         ("populate-skips", "prefix: mmap(p0..p4); t0: populate(p0..p2); walk(p0..p4) | t1: read(p0)"),
         ("no-upgrade-flush", "prefix: mmap(p0..p4); read(p1); t0: write(p1); write(p2) | t1: read(p1); read(p2); read(p1)"),
     ],

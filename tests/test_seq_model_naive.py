@@ -23,6 +23,7 @@ class Naive:
         self.allows = {}
         self.present = {}
         self.lazy = set()
+        self.guards = set()
         self.protected = set()      # present pages without their write bit
         self.tables = set()
 
@@ -30,16 +31,19 @@ class Naive:
         size = 1 << self.geometry.shifts[level]
         return range(page // size * size, page // size * size + size)
 
+    def make_tables(self, page):
+        self.tables |= {(level, self.span(level, page)[0]) for level in range(self.geometry.table_levels)}
+
     def bring_in(self, page, writes):
         if self.present.get(page, -1) < writes:
             self.present[page] = bool(writes)
-            self.tables |= {(level, self.span(level, page)[0]) for level in range(self.geometry.table_levels)}
+            self.make_tables(page)
         if writes:
             self.protected.discard(page)
 
     def apply(self, op, vmas_before):
         if op.accesses:
-            if self.allows.get(op.start, -1) >= op.writes:
+            if self.allows.get(op.start, -1) >= op.writes and op.start not in self.guards:
                 self.bring_in(op.start, op.writes)
                 if op.writes:
                     self.lazy.discard(op.start)
@@ -48,7 +52,8 @@ class Naive:
                 self.protected |= {page} if self.allows[page] and not op.arg and page in self.present else set()
                 self.allows[page] = op.arg
         elif op.verb is Verb.POPULATE:
-            for page in takewhile(lambda page: self.allows.get(page, -1) >= op.arg, range(op.start, op.end)):
+            allowed = takewhile(lambda page: self.allows.get(page, -1) >= op.arg, range(op.start, op.end))
+            for page in takewhile(lambda page: page not in self.guards, allowed):
                 if op.arg:
                     self.lazy.discard(page)
                 self.bring_in(page, op.arg)
@@ -61,18 +66,28 @@ class Naive:
             dropped = set(range(op.start, op.end))
             if op.verb is Verb.DISCARD:
                 dropped &= self.lazy
+            if op.verb is Verb.GUARD_REMOVE:
+                self.guards -= dropped
+                return
+            if op.verb is Verb.GUARD_INSTALL:
+                dropped &= self.allows.keys()
+                self.guards |= dropped
+                for page in dropped:
+                    self.make_tables(page)
             self.lazy -= dropped
             for page in dropped:
                 self.present.pop(page, None)
                 self.protected.discard(page)
             if op.verb is Verb.DISCARD:
                 self.drop_empty()
+            if op.verb in (Verb.DISCARD, Verb.GUARD_INSTALL):
                 return
             if op.verb is Verb.DONTNEED:
                 self.drop_covered(op, vmas_before)
                 return
             for page in range(op.start, op.end):
                 self.allows.pop(page, None)
+                self.guards.discard(page)
             self.tables = {(level, p) for level, p in self.tables if any(q in self.allows for q in self.span(level, p))}
             if op.verb is Verb.MMAP:
                 self.allows.update(dict.fromkeys(range(op.start, op.end), op.arg))
@@ -80,12 +95,14 @@ class Naive:
     def drop_empty(self):
         # Whatever emptied it has told so.
         if "async" in self.reclaim:
-            self.tables -= {(0, p) for lev, p in self.tables if lev == 0 and not set(self.span(0, p)) & self.present.keys()}
+            used = self.present.keys() | self.guards
+            self.tables -= {(0, p) for lev, p in self.tables if lev == 0 and not set(self.span(0, p)) & used}
 
     def drop_covered(self, op, vmas_before):
         for start, end, _, _ in vmas_before if "sync" in self.reclaim.split("+") else ():
             covered = range(max(start, op.start), min(end, op.end))
-            self.tables -= {(0, p) for lev, p in self.tables if lev == 0 and set(self.span(0, p)) <= set(covered)}
+            spans = {p: set(self.span(0, p)) for lev, p in self.tables if lev == 0}
+            self.tables -= {(0, p) for p, span in spans.items() if span <= set(covered) and not span & self.guards}
 
 
 def tables(space):
@@ -96,11 +113,12 @@ def check_equal(space, naive):
     """Pages, tables of every level and how full they are, counters, VMAs."""
     assert tables(space) == naive.tables
     assert {page: bool(entry[0]) for page, entry in space.tables.pages()} == naive.present
+    assert set(space.tables.guards()) == naive.guards
     assert space.rss == sum(naive.present.values())
     assert space.table_bytes == 4096 * sum(level < 3 for level, _ in naive.tables)
     used = {(level, page): n for level, page, n in space.tables.rows()}
     for level, page in naive.tables:
-        below = naive.present if level == 0 else {p for lev, p in naive.tables if lev == level - 1}
+        below = naive.present.keys() | naive.guards if level == 0 else {p for lev, p in naive.tables if lev == level - 1}
         assert used[level, page] == sum(p in naive.span(level, page) for p in below)
     vmas = [vma.row() for vma in space.vmas.vmas]
     assert {p: w for s, e, w, _ in vmas for p in range(s, e)} == naive.allows
@@ -121,17 +139,19 @@ def test_the_model_equals_the_naive_rules(data, reclaim):
 
 @pytest.mark.parametrize("bits", TINY, ids=str)
 def test_the_model_equals_the_naive_rules_in_long_runs(bits):
-    freed, discarded = Counter(), 0
+    freed, discarded, guarded = Counter(), 0, 0
     space, naive = AddressSpace(bits, "sync"), Naive(bits, "sync")
-    for op in random_ops(len(bits), bits, 600):
+    for op in random_ops(len(bits), bits, 1200):
         before, had, rss = [vma.row() for vma in space.vmas.vmas], tables(space), space.rss
         space.apply(op)
         naive.apply(op, before)
         check_equal(space, naive)
         freed[op.verb] += len(had - tables(space))
+        guarded += len(naive.guards)
         discarded += rss - space.rss if op.verb is Verb.DISCARD else 0
     # The run was worth it.
     assert freed[Verb.DONTNEED] > 10
     assert freed[Verb.MUNMAP] + freed[Verb.MMAP] > 10
     assert discarded > 0
+    assert guarded > 100
     assert freed[Verb.FREE] == freed[Verb.DISCARD] == 0

@@ -11,6 +11,7 @@ from errno import EFAULT, EINVAL, ENOMEM
 from random import Random
 
 from ptstress.model import AddressSpace, Observation
+from ptstress.model.explain_case import GUARD
 from ptstress.operation import Op
 from ptstress.vocabulary import Verb
 
@@ -28,6 +29,9 @@ BUSTED = {
     "early-look": "a discard looks whether a page is dirty before it takes its lock",
     "no-protect-flush": "an mprotect that takes the permission to write leaves it in TLBs",
     "populate-skips": "a populate leaves its last page",
+    "no-guard-recheck": "a fault does not look again whether the page was guarded",
+    "drops-guards": "a dontneed takes guard markers out",
+    "skips-guard": "a guard_install leaves its last page",
     "no-upgrade-flush": "a write to the zero page leaves the zero page in TLBs",
 }
 
@@ -51,6 +55,7 @@ class Toy:
         lazy = set(space.tables.lazy(0, space.geometry.pages))
         self.frames = {p: Frame(i, v, p in lazy) for p, (i, v) in space.tables.pages()}
         self.writable = {p for p, frame in self.frames.items() if frame.incarnation and self.allows[p]}
+        self.guards = set(space.tables.guards())
         self.rng = rng
         self.busted = busted
         self.stamps = 1 << 20
@@ -77,8 +82,9 @@ class Toy:
         return seen
 
     def final(self) -> dict[int, tuple[int, int]]:
-        """Present pages: page -> (incarnation, value)."""
-        return {page: (frame.incarnation, frame.value) for page, frame in self.frames.items()}
+        """Present pages, page -> (incarnation, value), and guard markers."""
+        present = {page: (frame.incarnation, frame.value) for page, frame in self.frames.items()}
+        return present | dict.fromkeys(self.guards, GUARD[:2])
 
     def _branch(self, cpu: int, ops: Sequence[Op], seen: list[Observation]) -> Steps:
         for op in ops:
@@ -150,16 +156,23 @@ class Toy:
         yield
         yield from self._down_read()
         allows = early if self.busted == "stale-vma" else self.allows.get(page)
-        permitted = allows is not None and (allows or not writes)
+        permitted = allows is not None and (allows or not writes) and page not in self.guards
         if permitted:
             before = self.frames.get(page)
             yield
             yield from self._lock(page)
-            if self.frames.get(page) is before or self.busted == "no-recheck":
+            if self._is_still(page, before) or self.busted == "no-recheck":
                 yield from self._install(page, before, writes)
             self.locked.discard(page)
         self.readers -= 1
         return permitted
+
+    def _is_still(self, page: int, before: Frame | None) -> bool:
+        """Whether the page is as it was before its lock was taken, when it was not guarded."""
+        if self.busted == "no-guard-recheck" and page in self.guards:
+            self.guards.discard(page)
+            return True
+        return self.frames.get(page) is before and page not in self.guards
 
     def _install(self, page: int, before: Frame | None, writes: bool) -> Steps:
         if before is None and not writes:
@@ -194,6 +207,8 @@ class Toy:
         yield from self._down_read()
         pages = [page for page in range(op.start, op.end) if page in self.allows]
         status = 0 if len(pages) == op.end - op.start else -ENOMEM
+        if self.busted == "drops-guards":
+            self.guards.difference_update(pages)
         zapped = pages[:-1] if self.busted == "skip-last" else pages * (2 if self.busted == "late-clear" else 1)
         yield from self._zap(zapped)
         self.readers -= 1
@@ -246,6 +261,7 @@ class Toy:
             self.readers += 1
             self.writer = False
         yield from self._zap(pages)
+        self.guards.difference_update(pages)
         self._flush(pages)
         if downgraded:
             self.readers -= 1
@@ -257,6 +273,7 @@ class Toy:
         yield from self._down_write()
         pages = range(op.start, op.end)
         yield from self._zap([page for page in pages if page in self.allows])
+        self.guards.difference_update(pages)
         self.allows.update(dict.fromkeys(pages, bool(op.arg)))
         yield
         self._flush(pages)
@@ -285,14 +302,17 @@ class Toy:
                 break
             if self.busted != "populate-skips" or page + 1 < op.end:
                 yield from self._bring_in(page, bool(op.arg))
+                if page not in self.frames:
+                    status = -EFAULT
+                    break
             done += 1
             yield
         self.readers -= 1
         out.append(Observation(status, value=done))
 
     def _bring_in(self, page: int, writes: bool) -> Steps:
-        """Until it is there under its lock; for writing it counts as written then."""
-        while True:
+        """Until it is there under its lock, or guarded; for writing it counts as written then."""
+        while page not in self.guards:
             before = self.frames.get(page)
             yield
             yield from self._lock(page)
@@ -300,9 +320,39 @@ class Toy:
                 self.frames[page].dirty |= writes
                 self.locked.discard(page)
                 return
-            if self.frames.get(page) is before:
+            if self._is_still(page, before):
                 yield from self._install(page, before, writes)
             self.locked.discard(page)
+
+    def _guard_install(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
+        yield from self._down_read()
+        pages = [page for page in range(op.start, op.end) if page in self.allows]
+        guarded = pages[:-1] if self.busted == "skips-guard" else pages
+        left = list(guarded)
+        while left:
+            yield from self._lock(left[0])
+            is_there = left[0] in self.frames
+            if not is_there:
+                self.guards.add(left[0])
+            self.locked.discard(left.pop(0))
+            yield
+            if is_there:
+                yield from self._zap(guarded)
+                left = list(guarded)
+        self._flush(pages)
+        self.readers -= 1
+        out.append(Observation(0 if len(pages) == op.end - op.start else -ENOMEM))
+
+    def _guard_remove(self, _cpu: int, op: Op, out: list[Observation]) -> Steps:
+        yield from self._down_read()
+        pages = [page for page in range(op.start, op.end) if page in self.allows]
+        for page in pages:
+            yield from self._lock(page)
+            self.guards.discard(page)
+            self.locked.discard(page)
+            yield
+        self.readers -= 1
+        out.append(Observation(0 if len(pages) == op.end - op.start else -ENOMEM))
 
     def _age(self, _cpu: int, _op: Op, out: list[Observation]) -> Steps:
         yield

@@ -13,6 +13,8 @@ cdef enum:
     BUG_M15_LOCK_ORDER = 10  # fast detach waits for the pml with the ptl held
     BUG_M01_RECYCLED = 11    # vma_start_read does not look whose VMA it has counted itself on
     BUG_M07_EXIT = 12        # exit tears the mm down while operations are still in it
+    BUG_MX_DROP_MARKERS = 13 # DONTNEED drops guard markers
+    BUG_M01_GUARD = 14 # a fault that has the lock asks whether the entry is not present, not whether it is none
     BUG_M10_MPROTECT = 15  # mprotect returns without a flush
     BUG_M11_MPROTECT = 16  # mprotect takes the write bit by load and store, so that a D of that moment is lost
     BUG_M11_AGE = 17     # age clears A by load and store, likewise
@@ -20,6 +22,7 @@ cdef enum:
     BUG_P02 = 32         # a table's lock dies at the unlink, not after the grace period
     BUG_P05 = 35         # a table is freed without waiting for walkers that hold no lock (2ba99c5e0881)
     BUG_P07 = 37         # a fault locks the table that it saw before its RCU section ended (CVE-2024-42233)
+    BUG_P08 = 38         # guard_install and guard_remove take the mm's lock instead of the table's (the kind of CVE-2024-45024)
     BUG_P16 = 46         # a table is published before it is zeroed (362a61ad6119)
     BUG_P20 = 50         # a walk tests one reading of an entry and maps another one (688272809fcc)
     BUG_P24 = 54         # the flush for a freed table leaves paging-structure caches (d86564a2f085)

@@ -2,7 +2,7 @@
 #
 # A leaf entry holds the number of a data frame, a table entry the number of a table; number 0 is the
 # zero page and, for tables, the pgd, so a table entry never holds 0.
-# Source: arch/x86/include/asm/pgtable_types.h, pgtable.h, pgtable_64.h.
+# Source: arch/x86/include/asm/pgtable_types.h, pgtable.h, pgtable_64.h; include/linux/swapops.h for markers.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.build cimport PT_CHECKS
 
@@ -17,6 +17,8 @@ cdef extern from *:
     #define PT_ACCESSED ((uint64_t)1 << 5)
     #define PT_DIRTY    ((uint64_t)1 << 6)
     #define PT_SPECIAL  ((uint64_t)1 << 9)
+    /* A guard marker, all of the entry: not present, not none, no frame. The kernel's is a swap entry. */
+    #define PT_GUARD    ((uint64_t)1 << 10)
     #define PT_PFN_SHIFT 12
     /* Written over every word of a freed table or frame. Not present, so it never looks mapped, and
      * not none, so a reader cannot mistake it for an empty entry. */
@@ -29,6 +31,7 @@ cdef extern from *:
     uint64_t PT_ACCESSED
     uint64_t PT_DIRTY
     uint64_t PT_SPECIAL
+    uint64_t PT_GUARD
     uint64_t PT_POISON
     uint64_t PT_TABLE_FLAGS
     enum:
@@ -46,6 +49,10 @@ cdef inline bint pte_write(pte_t pte) noexcept nogil:
 
 cdef inline bint pte_special(pte_t pte) noexcept nogil:
     return (pte & PT_SPECIAL) != 0
+
+# Such an entry is neither none nor present: a touch of it fails. Hardware sets nothing in it.
+cdef inline bint is_guard_pte_marker(pte_t pte) noexcept nogil:
+    return pte == PT_GUARD
 
 cdef inline uint32_t pte_pfn(pte_t pte) noexcept nogil:
     return <uint32_t>(pte >> PT_PFN_SHIFT)

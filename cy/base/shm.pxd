@@ -90,6 +90,9 @@ cdef enum:
     C_TABLE_BYTES_PEAK = 65      # of one mm
     C_STREAM_DONE = 66           # operations of the stream done, VERB_SYNC not counted
     C_HELD_NR = 67               # locks held (builds with checks): a hang shows who holds what
+    C_GUARD_FAULTS = 85          # touches of a guard marker
+    C_GUARD_ZAPS = 86            # times guard_install found a page mapped, and unmapped the range first
+    C_GUARDS_KEPT = 87           # guard markers that a DONTNEED passed over
     C_GATHER_FALLBACK = 90       # tables that found no batch: flushed for and freed alone
     C_SYNC_ONE = 91              # IPIs to all cpus that were waited for
     C_GUP_FAST = 92              # pages pinned without a lock

@@ -13,7 +13,7 @@ from libc.string cimport memset
 from cy.base.cpu cimport (
     PWC_ENTRIES, RCU_HW, RCU_IRQ, RCU_TABLES, TLB_ENTRIES, cpu, pt_report, pwc_entry, rcu_sections, tlb_entry)
 from cy.base.entry cimport (
-    PT_DIRTY, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special, pte_write)
+    PT_DIRTY, is_guard_pte_marker, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special, pte_write)
 from cy.base.geometry cimport (
     MM_SHIFT, PAGE_SHIFT, P4D_LEVEL, PMD_LEVEL, PTE_LEVEL, geo_entry_span, geo_fanout, geo_index, geo_table_span)
 from cy.base.shm cimport ORACLE_CENSUS, ORACLE_COUNTERS, ORACLE_PROGRESS, ORACLE_STALE_TLB
@@ -118,7 +118,7 @@ cdef inline ptdesc *_check_upper(cpu *c, machine *x, mm *m, census *n, uint64_t 
         n.counted += 1
     return t
 
-# A leaf entry: I14, I29, I41, I43.
+# A leaf entry: I14, I29, I41, I43. A guard marker has no frame, but lies in a VMA like any.
 cdef inline void _check_leaf(cpu *c, machine *x, mm *m, census *n, uint64_t pte, uint64_t addr) noexcept nogil:
     cdef uint32_t pfn = pte_pfn(pte), i
     i = vma_index_after(&m.set, addr)
@@ -126,6 +126,8 @@ cdef inline void _check_leaf(cpu *c, machine *x, mm *m, census *n, uint64_t pte,
         pt_report(c, ORACLE_CENSUS, 14, b"entry a lies in no VMA", addr, pte, 0)
     elif pte_write(pte) and not vma_at(&m.set, i).writable:
         pt_report(c, ORACLE_CENSUS, 43, b"entry a is writable, its VMA is not", addr, pte, 0)
+    if is_guard_pte_marker(pte):
+        return
     if pte_special(pte):
         if pfn != 0 or pte_write(pte) or (pte & PT_DIRTY) != 0:
             pt_report(c, ORACLE_CENSUS, 41, b"the zero page is mapped writable or dirty: a", addr, pte, 0)

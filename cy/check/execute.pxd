@@ -8,8 +8,9 @@ from cy.base.clock cimport sched_yield
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, pt_report
 from cy.base.shm cimport (
-    C_STREAM_DONE, ORACLE_PROGRESS, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_GUP_FAST, VERB_MMAP,
-    VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_READ, VERB_SCAN, VERB_WALK, VERB_WRITE, event, op)
+    C_STREAM_DONE, ORACLE_PROGRESS, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_GUARD_INSTALL,
+    VERB_GUARD_REMOVE, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_READ, VERB_SCAN, VERB_WALK,
+    VERB_WRITE, event, op)
 from cy.check.machine cimport machine, machine_mm
 from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
 from cy.mm.deferred cimport frames_pinned, frames_poll
@@ -22,6 +23,7 @@ from cy.ops.discard cimport do_discard
 from cy.ops.dontneed cimport do_dontneed
 from cy.ops.exit cimport do_exit, mmput
 from cy.ops.free cimport do_free
+from cy.ops.guard cimport do_guard_install, do_guard_remove
 from cy.ops.gup_fast cimport do_gup_fast
 from cy.ops.mmap cimport do_mmap
 from cy.ops.mprotect cimport do_mprotect
@@ -72,6 +74,10 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
         status = do_gup_fast(c, m, o.start, e.aux != 0, &value, &incarnation)
     elif verb == VERB_DONTNEED:
         status = do_dontneed(c, m, o.start, o.end)
+    elif verb == VERB_GUARD_INSTALL:
+        status = do_guard_install(c, m, o.start, o.end)
+    elif verb == VERB_GUARD_REMOVE:
+        status = do_guard_remove(c, m, o.start, o.end)
     elif verb == VERB_FREE:
         status = do_free(c, m, o.start, o.end)
     elif verb == VERB_DISCARD:

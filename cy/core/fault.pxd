@@ -8,12 +8,13 @@ from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
     READ_ONCE32, WRITE_ONCE32, cmpxchg, smp_store_release, xchg)
+from cy.base.bugs cimport BUG, BUG_M01_GUARD
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
-    PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, mk_pte, pte_none, pte_pfn, pte_present,
-    pte_special, pte_write)
+    PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, is_guard_pte_marker, mk_pte, pte_none, pte_pfn,
+    pte_present, pte_special, pte_write)
 from cy.base.geometry cimport PAGE_SHIFT
-from cy.base.shm cimport C_FAULTS, C_RECHECK_LOST, C_WP_LOST
+from cy.base.shm cimport C_FAULTS, C_GUARD_FAULTS, C_RECHECK_LOST, C_WP_LOST
 from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_peek, cursor_unlock
 from cy.mm.deferred cimport frame_free
 from cy.mm.frame cimport frame_alloc
@@ -38,7 +39,7 @@ cdef extern from *:
     uint64_t PT_ZERO_PTE
     uint64_t PT_ANON_PTE
 
-# Context: no lock held; may sleep. 0: execute the access again; -EFAULT; -ENOMEM.
+# Context: no lock held; may sleep. 0: execute the access again; -EFAULT, also for a guard marker; -ENOMEM.
 cdef inline int handle_mm_fault(cpu *c, mm *m, uint64_t addr, bint write) noexcept nogil:
     cdef cursor cur
     cdef int rc
@@ -64,13 +65,16 @@ cdef inline int _handle_pte_fault(cursor *cur, bint write) noexcept nogil:
     delay_point(cur.cpu)
     if pte_none(pte):
         return do_anonymous_page(cur, write)
+    if is_guard_pte_marker(pte):        # handle_pte_marker: without a lock, it was one at some instant of the access
+        count(cur.cpu, C_GUARD_FAULTS)
+        return -EFAULT
     if write and pte_special(pte):
         return do_wp_page(cur, pte)
     return _set_access_flags(cur, pte, write)
 
 # Bring the page at cur.addr in, for reading or for writing. Context: between begin and end of the cursor, whose VMA
 # allows it; mmap_lock held for reading; no table locked. Returns 0 when the page was present, and writable if
-# `write`, at some instant; or -ENOMEM.
+# `write`, at some instant; -EFAULT for a guard marker; or -ENOMEM.
 cdef inline int faultin_page(cursor *cur, bint write) noexcept nogil:
     cdef int rc = 0
     while rc == FAULT_RETRY:
@@ -97,7 +101,7 @@ cdef inline bint _follow_page(cursor *cur, bint write) noexcept nogil:
 # Fill a hole. The table exists or did exist a moment ago.
 cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
     cdef uint32_t pfn = 0
-    cdef uint64_t pte = PT_ZERO_PTE
+    cdef uint64_t pte = PT_ZERO_PTE, now
     cdef int rc
     if write:
         rc = vmf_anon_prepare(cur)
@@ -109,7 +113,8 @@ cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
         pte = mk_pte(pfn, PT_ANON_PTE)
     delay_point(cur.cpu)
     if cur.ops.lock(cur, 0):
-        if pte_none(ptep_get(cur.cpu, cur.mm, cur.table, cur.ptep)):
+        now = ptep_get(cur.cpu, cur.mm, cur.table, cur.ptep)
+        if pte_none(now) or (BUG(cur.mm.bugs, BUG_M01_GUARD) and not pte_present(now)):
             if write:
                 mm_add_rss(cur.cpu, cur.mm, 1)
             # [PT-009] pairs with: the hardware walk. The frame's contents come before the entry.

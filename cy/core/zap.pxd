@@ -2,7 +2,8 @@
 #
 # Guarantee: every entry of the range is visited once, ascending; an entry that was present at its visit
 # is cleared, its TLB entries are flushed before the gather finishes, and its frame is queued. Entries
-# installed before their visit are dropped, later ones survive. A table is detached only if it is empty.
+# installed before their visit are dropped, later ones survive. A table is detached only if it is empty. Guard markers stay
+# unless the caller drops them, and a table in which one was passed over is not detached, even if it goes meanwhile.
 #
 # Steps Z1..Z8 of zap_pte_range, as mm/memory.c and mm/pt_reclaim.c of 6.18 have them:
 #   Z1 map and lock; no table: the caller looks at the pmd again     Z5 flush if forced, drop the lock
@@ -10,15 +11,15 @@
 #   Z3 clear entries; stop early on need_resched or a full batch     Z6 not at the end: again from Z1
 #   Z4 whole table, one hold of the lock: fast detach                Z7 whole table, several holds: slow
 #   Z8 queue the detached table
-# Not modelled: huge entries, markers.
+# Not modelled: huge entries, markers other than guards.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from cy.base.atomics cimport plain_load32, xchg
-from cy.base.bugs cimport BUG, BUG_P01, BUG_P13
+from cy.base.atomics cimport WRITE_ONCE, plain_load32, xchg
+from cy.base.bugs cimport BUG, BUG_MX_DROP_MARKERS, BUG_P01, BUG_P13
 from cy.base.cpu cimport count, cpu, delay_point
-from cy.base.entry cimport pte_none, pte_pfn, pte_special
+from cy.base.entry cimport is_guard_pte_marker, pte_none, pte_pfn, pte_special
 from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_table_span
 from cy.base.rng cimport rng_one_in
-from cy.base.shm cimport C_ZAP_BREAK
+from cy.base.shm cimport C_GUARDS_KEPT, C_ZAP_BREAK
 from cy.mm.batch cimport flush_tlb_batched_pending
 from cy.mm.cursor cimport cursor_unlock
 from cy.mm.gather cimport (
@@ -28,6 +29,11 @@ from cy.mm.rss cimport mm_add_rss
 from cy.mm.table cimport mm_dec_nr_tables
 from cy.mm.types cimport cursor, mm
 
+# What an operation lets a zap do besides.
+cdef enum:
+    ZAP_RECLAIM = 1         # free the tables that it empties: DONTNEED; munmap frees them itself
+    ZAP_DROP_MARKERS = 2    # clear guard markers too: what ends the mapping
+
 # Why a pass over a table ended.
 cdef enum:
     ZAP_DONE = 0        # at the end of the range
@@ -35,31 +41,31 @@ cdef enum:
     ZAP_FLUSH = 2       # the batch is full: flush before the lock is dropped
 
 # Zap [start, end), which lies in one VMA. Context: between begin and end of the cursor.
-# `reclaim`: the operation lets empty tables be freed (DONTNEED does, munmap frees them itself). Returns True if a table that
-# was zapped is still there, as far as is known.
-cdef inline bint zap_page_range(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end, bint reclaim) noexcept nogil:
+# `flags`: ZAP_*. Returns True if a table that was zapped is still there, as far as is known.
+cdef inline bint zap_page_range(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end, uint32_t flags) noexcept nogil:
     cdef bint left = False
     cur.addr = start
     cur.end = end
     while cur.ops.next(cur):
-        left |= zap_pte_range(cur, tlb, reclaim and cur.mm.reclaim != NULL)
+        left |= zap_pte_range(cur, tlb, flags)
     return left
 
 # Context: the table at cur.addr is locked. Returns with it unlocked and cur.addr behind what was done.
 # Returns True if the table is still there.
-cdef inline bint zap_pte_range(cursor *cur, mmu_gather *tlb, bint reclaim) noexcept nogil:
+cdef inline bint zap_pte_range(cursor *cur, mmu_gather *tlb, uint32_t flags) noexcept nogil:
     cdef cpu *c = cur.cpu
     cdef mm *m = cur.mm
     cdef uint64_t table_end = cur.table_end
-    cdef bint can_reclaim = reclaim and table_end - cur.addr == geo_table_span(&m.geo, PTE_LEVEL)
-    cdef bint direct = True
+    cdef bint can_reclaim = flags & ZAP_RECLAIM and m.reclaim != NULL and table_end - cur.addr == geo_table_span(&m.geo, PTE_LEVEL)
+    cdef bint direct = True, any_skipped = False
     cdef int why
     cur.detached = NULL
     while True:
         # Reclaim may have cleared entries that TLBs still translate; we find them none and flush nothing.
         if not BUG(m.bugs, BUG_P13):
             flush_tlb_batched_pending(c, m)                      # Z2
-        why = _zap_entries(cur, tlb, table_end)
+        why = _zap_entries(cur, tlb, table_end, flags, &any_skipped)
+        can_reclaim = can_reclaim and not any_skipped
         if why != ZAP_DONE:
             count(c, C_ZAP_BREAK)
             # From here on the table may be filled again behind us.
@@ -83,8 +89,8 @@ cdef inline bint zap_pte_range(cursor *cur, mmu_gather *tlb, bint reclaim) noexc
     tables_free_tlb(cur, tlb)                                    # Z8
     return False
 
-# Z3: one pass under the lock. Moves cur.addr.
-cdef inline int _zap_entries(cursor *cur, mmu_gather *tlb, uint64_t table_end) noexcept nogil:
+# Z3: one pass under the lock. Moves cur.addr; sets *any_skipped if it leaves a marker behind.
+cdef inline int _zap_entries(cursor *cur, mmu_gather *tlb, uint64_t table_end, uint32_t flags, bint *any_skipped) noexcept nogil:
     cdef cpu *c = cur.cpu
     cdef mm *m = cur.mm
     cdef uint64_t start = cur.addr, addr = cur.addr, pte
@@ -95,7 +101,14 @@ cdef inline int _zap_entries(cursor *cur, mmu_gather *tlb, uint64_t table_end) n
         if rng_one_in(&c.rng, m.knobs.need_resched) and addr != start:
             why = ZAP_RESCHED
             break
-        if not pte_none(ptep_get(c, m, cur.table, ptep)):
+        pte = ptep_get(c, m, cur.table, ptep)
+        if is_guard_pte_marker(pte):
+            if flags & ZAP_DROP_MARKERS or BUG(m.bugs, BUG_MX_DROP_MARKERS):
+                WRITE_ONCE(ptep, 0)          # no TLB has it
+            else:
+                any_skipped[0] = True
+                count(c, C_GUARDS_KEPT)
+        elif not pte_none(pte):
             # ptep_get_and_clear: an exchange, because hardware may set A or D at this moment.
             # [PT-021] pairs with: the flush that follows; a later walk finds the entry none.
             pte = xchg(ptep, 0)

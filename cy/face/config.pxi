@@ -3,11 +3,14 @@
 PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "covering": PROTECT_COVERING}
 RECLAIMS = {"sync": RECLAIM_SYNC, "async": RECLAIM_ASYNC}
 BUG_BITS = {
+    "MX-drop-markers": BUG_MX_DROP_MARKERS,
+    "M01-guard": BUG_M01_GUARD,
     "M01-gup-pte": BUG_M01_GUP_PTE,
     "P01": BUG_P01,
     "P02": BUG_P02,
     "P05": BUG_P05,
     "P07": BUG_P07,
+    "P08": BUG_P08,
     "M15-lock-order": BUG_M15_LOCK_ORDER,
     "M01-recycled": BUG_M01_RECYCLED,
     "M07-exit": BUG_M07_EXIT,
@@ -35,8 +38,7 @@ BUG_BITS = {
 }
 VERBS = (
     VERB_READ, VERB_WRITE, VERB_WALK, VERB_MMAP, VERB_MUNMAP, VERB_DONTNEED, VERB_GUP_FAST, VERB_MPROTECT, VERB_POPULATE,
-    VERB_AGE, VERB_EXIT,
-    VERB_FREE, VERB_DISCARD, VERB_SCAN, VERB_SYNC,
+    VERB_GUARD_INSTALL, VERB_GUARD_REMOVE, VERB_AGE, VERB_EXIT, VERB_FREE, VERB_DISCARD, VERB_SCAN, VERB_SYNC,
 )
 KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "gather_alloc_fail": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,

@@ -14,9 +14,10 @@ from libc.stdint cimport int32_t, intptr_t, uint8_t, uint32_t, uint64_t, uintptr
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from cy.base.bugs cimport (
-    BUG_M01_GUP_PTE, BUG_M01_RECYCLED, BUG_M01_SCAN, BUG_M07_EXIT, BUG_M07_SCAN, BUG_M07_TABLE, BUG_M09_FREE, BUG_M10_DISCARD, BUG_M10_FRAME,
-    BUG_M10_MPROTECT, BUG_M11_AGE, BUG_M11_MPROTECT, BUG_M15_DIRTY, BUG_M15_LOCK_ORDER, BUG_P01, BUG_P02, BUG_P05, BUG_P07, BUG_P13, BUG_P13_LOCAL, BUG_P16,
-    BUG_P17, BUG_P18, BUG_P19, BUG_P20, BUG_P21, BUG_P23, BUG_P24, BUG_P24_BATCH)
+    BUG_M01_GUARD, BUG_M01_GUP_PTE, BUG_M01_RECYCLED, BUG_M01_SCAN, BUG_M07_EXIT, BUG_M07_SCAN, BUG_M07_TABLE, BUG_M09_FREE,
+    BUG_M10_DISCARD, BUG_M10_FRAME, BUG_M10_MPROTECT, BUG_M11_AGE, BUG_M11_MPROTECT, BUG_M15_DIRTY, BUG_M15_LOCK_ORDER,
+    BUG_MX_DROP_MARKERS, BUG_P01, BUG_P02, BUG_P05, BUG_P07, BUG_P08, BUG_P13, BUG_P13_LOCAL, BUG_P16, BUG_P17, BUG_P18, BUG_P19,
+    BUG_P20, BUG_P21, BUG_P23, BUG_P24, BUG_P24_BATCH)
 from cy.base.build cimport PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_RCU_XCHG, PT_SCHED, PT_TSAN
 from cy.base.clock cimport now_ns, pt_clock_begin, pt_clock_end
 from cy.base.coordination cimport pt_rel
@@ -25,9 +26,9 @@ from cy.base.explorable cimport explorable
 from cy.base.geometry cimport MAX_MMS, PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_init
 from cy.base.hook cimport pt_current_slot, pt_hook, pt_set_current
 from cy.base.shm cimport (
-    C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_SCAN,
-    VERB_FREE, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_READ, VERB_SYNC, VERB_WALK, VERB_WRITE, event, op, report, shm_header,
-    shm_worker)
+    C_PARKED, C_STREAM_DONE, MAX_CPUS, MAX_REPORTS, NR_COUNTERS, NR_VERBS, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT,
+    VERB_FREE, VERB_GUARD_INSTALL, VERB_GUARD_REMOVE, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE,
+    VERB_READ, VERB_SCAN, VERB_SYNC, VERB_WALK, VERB_WRITE, event, op, report, shm_header, shm_worker)
 from cy.check.census cimport check_quiescent
 from cy.check.data_types cimport MAP_RO, MAP_RW
 from cy.check.execute cimport drain, execute
@@ -38,7 +39,7 @@ from cy.check.measure cimport (
 from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, mix, stream
 from cy.check.worker cimport (
     JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, worker)
-from cy.base.entry cimport pmd_is_table, pte_none, pte_pfn, pte_present, pte_special
+from cy.base.entry cimport is_guard_pte_marker, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special
 from cy.mm.rss cimport mm_rss
 from cy.mm.types cimport mm, page, ptdesc, vma
 from cy.mm.vma cimport vma_at

@@ -303,6 +303,8 @@ cdef class Space:
             if t.level != PTE_LEVEL:
                 if pmd_is_table(entry) and pte_pfn(entry) < m.tables.nr:
                     self._snapshot_table(&m.ptdescs[pte_pfn(entry)], pages, tables)
+            elif is_guard_pte_marker(entry):
+                pages.append(((t.addr >> PAGE_SHIFT) + i, 3, 0, 0))
             elif pte_special(entry):
                 pages.append(((t.addr >> PAGE_SHIFT) + i, 1, 0, 0))
             else:

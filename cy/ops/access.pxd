@@ -15,7 +15,7 @@ from cy.mm.types cimport mm
 cdef enum:
     MAX_RETRIES = 1000000       # more changes under one access are no bad luck (I47)
 
-# Context: no lock, no RCU. Returns 0, -EFAULT (no VMA, or not writable) or -ENOMEM.
+# Context: no lock, no RCU. Returns 0, -EFAULT (no VMA, not writable, a guard marker) or -ENOMEM.
 # *value: to store, or what was loaded. *incarnation: the frame's; 0 for the zero page.
 cdef inline int do_access(cpu *c, mm *m, uint64_t vpn, bint write, uint64_t *value, uint64_t *incarnation) noexcept nogil:
     if vpn >= m.end_page:

@@ -15,7 +15,7 @@ from cy.base.cpu cimport RCU_HW, RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport C_EXIT_BY_OTHER, ORACLE_COUNTERS
 from cy.core.free_pgtables cimport free_pgtables
-from cy.core.zap cimport zap_page_range
+from cy.core.zap cimport ZAP_DROP_MARKERS, zap_page_range
 from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
 from cy.mm.mm_list cimport mm_list_del
@@ -84,7 +84,7 @@ cdef inline void exit_mmap(cpu *c, mm *m) noexcept nogil:
     for i in range(vma_count(m)):
         start, end = vm_start(vma_at(&m.set, i)), vm_end(vma_at(&m.set, i))
         cursor_begin(&cur, c, m, start, end, INTENT_UNMAP)
-        zap_page_range(&cur, &tlb, start, end, False)
+        zap_page_range(&cur, &tlb, start, end, ZAP_DROP_MARKERS)
         cursor_end(&cur)
     mmap_read_unlock(c, m)
     delay_point(c)

@@ -19,13 +19,13 @@ from cy.mm.batch cimport flush_tlb_batched_pending
 from cy.mm.cursor cimport cursor_unlock
 from cy.mm.gather cimport mmu_gather, tlb_flush_range_add
 from cy.mm.map cimport ptep_get
-from cy.mm.types cimport cursor, mm, page
+from cy.mm.types cimport INTENT_ZAP, cursor, mm, page
 
 # Pages [first, last). Context and returns: madvise_pages.
 cdef inline int do_free(cpu *c, mm *m, uint64_t first, uint64_t last) noexcept nogil:
-    return madvise_pages(c, m, first, last, _free_vma)
+    return madvise_pages(c, m, first, last, INTENT_ZAP, _free_vma)
 
-cdef inline void _free_vma(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end) noexcept nogil:
+cdef inline int _free_vma(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end) noexcept nogil:
     cur.addr = start
     cur.end = end
     while cur.ops.next(cur):
@@ -37,8 +37,9 @@ cdef inline void _free_vma(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_
         delay_point(cur.cpu)
         cursor_unlock(cur)
     left_behind(cur.cpu, cur.mm, cur.vma)
+    return 0
 
-# The entry at cur.addr. Context: its table's lock. None, the zero page: nothing to do.
+# The entry at cur.addr. Context: its table's lock. None, a marker, the zero page: nothing to do.
 cdef inline void _free_entry(cursor *cur, mmu_gather *tlb) noexcept nogil:
     cdef uint64_t pte = ptep_get(cur.cpu, cur.mm, cur.table, cur.ptep)
     cdef page *p

@@ -33,7 +33,7 @@ cdef enum:
     FOLLOW_FAULT = 1            # nothing there that allows the access: fault, then look again
     ZERO_PFN = 0                # the zero page, which needs no pin
 
-# Context: no lock, no RCU; may sleep. Returns 0, -EFAULT (no VMA, or not writable) or -ENOMEM.
+# Context: no lock, no RCU; may sleep. Returns 0, -EFAULT (no VMA, not writable, a guard marker) or -ENOMEM.
 # *value: to store, or what was loaded. *incarnation: the frame's; 0 for the zero page, which is only ever loaded from.
 cdef inline int do_gup_fast(cpu *c, mm *m, uint64_t vpn, bint write, uint64_t *value, uint64_t *incarnation) noexcept nogil:
     cdef uint64_t addr = vpn << PAGE_SHIFT

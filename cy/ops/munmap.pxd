@@ -12,7 +12,7 @@ from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_table_span
 from cy.core.free_pgtables cimport free_pgtables
 from cy.core.scan cimport left_behind
 from cy.core.vma_modify cimport vma_split_edges
-from cy.core.zap cimport zap_page_range
+from cy.core.zap cimport ZAP_DROP_MARKERS, zap_page_range
 from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
 from cy.mm.types cimport ARENA_NONE, INTENT_UNMAP, cursor, mm, vma
@@ -87,7 +87,7 @@ cdef inline void unmap_complete(cpu *c, mm *m, unmap_state *u) noexcept nogil:
     cdef vma *v
     tlb_gather_mmu(&tlb, c, m)
     cursor_begin(&cur, c, m, u.start, u.end, INTENT_UNMAP)
-    zap_page_range(&cur, &tlb, u.start, u.end, False)
+    zap_page_range(&cur, &tlb, u.start, u.end, ZAP_DROP_MARKERS)
     cursor_end(&cur)
     delay_point(c)
     free_pgtables(&tlb, u.start, u.end, u.floor, u.ceiling)

@@ -15,8 +15,8 @@ from cy.mm.types cimport INTENT_WALK, cursor, mm, vma
 from cy.mm.vma cimport find_vma, vm_end, vm_start
 
 # Pages [first, last). Context: no lock; may sleep. *done: how many of the first pages were present at an instant of the
-# call, and writable if `write`. Returns 0; for the page behind them -ENOMEM (no VMA, or no memory) or -EINVAL (it may not
-# be written); -EINVAL for a reversed range.
+# call, and writable if `write`. Returns 0; for the page behind them -ENOMEM (no VMA, or no memory), -EINVAL (it may not
+# be written) or -EFAULT (a guard marker); -EINVAL for a reversed range.
 cdef inline int do_populate(cpu *c, mm *m, uint64_t first, uint64_t last, bint write, uint64_t *done) noexcept nogil:
     cdef cursor cur
     cdef vma *v

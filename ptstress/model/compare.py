@@ -13,7 +13,7 @@ from ptstress.operation import Op
 from ptstress.pages import mm_of, page_text
 from ptstress.vocabulary import LEVEL_NAMES, Verb
 
-PAGE_ZERO, PAGE_ANON = 1, 2
+PAGE_ZERO, PAGE_ANON, PAGE_GUARD = 1, 2, 3
 
 
 class Follower:
@@ -78,6 +78,7 @@ def _compare_pages(parts: list[tuple[int, AddressSpace]], rows: np.ndarray) -> s
     expected = {
         first + p: (PAGE_ANON if i else PAGE_ZERO, i, v) for first, part in parts for p, (i, v) in part.tables.pages()
     }
+    expected |= {first + p: (PAGE_GUARD, 0, 0) for first, part in parts for p in part.tables.guards()}
     for page in sorted(found.keys() | expected.keys()):
         if found.get(page) != expected.get(page) and not _is_unnamed(found.get(page), expected.get(page)):
             return f"{page_text(page)}: {_page_text(found.get(page))}, expected {_page_text(expected.get(page))}"
@@ -92,6 +93,8 @@ def _is_unnamed(found: tuple[int, int, int] | None, expected: tuple[int, int, in
 def _page_text(page: tuple[int, int, int] | None) -> str:
     if page is None:
         return "none"
+    if page[0] == PAGE_GUARD:
+        return "guard marker"
     return "zero page" if page[0] == PAGE_ZERO else f"incarnation {page[1]:#x} value {page[2]:#x}"
 
 

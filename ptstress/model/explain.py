@@ -15,7 +15,7 @@ unmapped it; failing allocations unless ``may_fail``.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ptstress.model.explain_case import FRESH, UNBOUND, Case, Task
+from ptstress.model.explain_case import FRESH, GUARD, UNBOUND, Case, Task
 from ptstress.model.explain_moves import Moves
 from ptstress.model.explain_state import State, Step
 from ptstress.model.result import Observation, is_incarnation, is_value
@@ -52,7 +52,7 @@ def explain(
 
     ``known``: incarnations and values in ``space`` are the engine's (learned by a ``Follower``); otherwise
     only which pages are present and which are the zero page. ``final``: present pages at the end, page ->
-    (incarnation, value); ``None``: not known. ``may_fail``: accesses, mmap and munmap may fail with
+    (incarnation, value), and guard markers, as ``GUARD[:2]``; ``None``: not known. ``may_fail``: accesses, mmap and munmap may fail with
     -ENOMEM, without effect.
     """
     missing = [f"t{b} has {len(seen[b])} results of {len(ops)}" for b, ops in enumerate(branches) if len(seen[b]) != len(ops)]
@@ -112,7 +112,7 @@ class _Search:
             return True
         for page, frame, expected in zip(self.case.pages, state.cells, self.case.final, strict=True):
             if not self._is_final(state, frame, expected):
-                found = "none" if expected is None else f"incarnation {expected[0]:#x} value {expected[1]:#x}"
+                found = "none" if expected is None else "a guard marker" if expected == GUARD[:2] else f"incarnation {expected[0]:#x} value {expected[1]:#x}"
                 self.mismatch = f"every result fits, but not that {page_text(page)} is {found} at the end"
                 return False
         return True

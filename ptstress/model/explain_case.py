@@ -6,7 +6,7 @@ segment is a longest run of pages that every range operation but a walk treats a
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from errno import EINVAL, ENOMEM, ESRCH
+from errno import EFAULT, EINVAL, ENOMEM, ESRCH
 from itertools import repeat
 from typing import NamedTuple
 
@@ -27,8 +27,16 @@ ZERO_PAGE = 0        # incarnation of the zero page
 UNBOUND = -1         # incarnation not known yet: the first access tells
 FRESH = -1           # value of a frame never written: its incarnation
 UNKNOWN = -2         # value of a frame written by an operation without a record
+GUARD: Frame = (-3, 0, 0)       # in place of a frame: a guard marker, which is not present
 
-_ZAPS = (Verb.DONTNEED, Verb.MUNMAP, Verb.MMAP, Verb.DISCARD)
+_ZAPS = (Verb.DONTNEED, Verb.MUNMAP, Verb.MMAP, Verb.DISCARD, Verb.GUARD_INSTALL)
+#: After these a page that could not be touched may be.
+_ALLOWING = (*PROTECTING, Verb.GUARD_REMOVE)
+
+
+def is_present(frame: Frame | None) -> bool:
+    """Whether a cell holds a frame."""
+    return frame is not None and frame != GUARD
 
 
 class Task(NamedTuple):
@@ -75,7 +83,8 @@ class Case:
             for b, ops in enumerate(branches)
         ]
         self.all_branches = (1 << len(branches)) - 1
-        self.start_cells = tuple(self._frame(present.get(page), known) for page in self.pages)
+        guarded = {first + page for first, part in self._parts.items() for page in part.tables.guards()}
+        self.start_cells = tuple(GUARD if page in guarded else self._frame(present.get(page), known) for page in self.pages)
         self.start_segments = tuple(self._allows(page) for page in self._edges[:-1])
         self.start_labels = {entry[0] for entry in present.values() if entry != UNNAMED} if known else set()
         self.seen_by: dict[int, list[tuple[int, int]]] = {}
@@ -87,7 +96,8 @@ class Case:
         self.last_walk = self._last_by_cell((Verb.WALK,))
         self.last_populate = self._last_by_cell((Verb.POPULATE,))
         self.last_zap = self._last_by_cell(_ZAPS)
-        self.last_map = self._last_by_cell(PROTECTING)
+        self.last_map = self._last_by_cell(_ALLOWING)
+        self.last_guard = self._last_by_cell((Verb.GUARD_INSTALL,))
         self.last_discard = self._last_by_cell((Verb.DISCARD,))
         lazy = {first + page for first, part in self._parts.items() for page in part.tables.lazy(0, self.limit)}
         self.start_lazy = frozenset(cell for cell, page in enumerate(self.pages) if page in lazy)
@@ -113,7 +123,8 @@ class Case:
         if op.verb is Verb.EXIT and o.status == 0 and len(self._parts) > 1:
             # What an exit does to the pages of its mm: it unmaps them all.
             op = Op(Verb.MUNMAP, op.start, op.start + self.limit)
-        end = op.start + o.value if op.verb is Verb.POPULATE else op.end
+        # A populate concerns what it brought in, and the marker that it met.
+        end = op.start + o.value + (o.status == -EFAULT) if op.verb is Verb.POPULATE else op.end
         lo, hi = bisect_left(self.pages, op.start), bisect_left(self.pages, end)
         cells = tuple(range(lo, max(lo, hi)))
         expected = self._static_status(op) if o.status != -ESRCH else -ESRCH
@@ -196,7 +207,7 @@ class Case:
     def _final(self, final: Mapping[int, tuple[int, int]] | None) -> tuple[tuple[int, int] | None, ...] | None:
         if final is None:
             return None
-        stray = sorted(final.keys() - set(self.pages))
+        stray = sorted(page for page in final.keys() - set(self.pages) if final[page] != GUARD[:2])
         if stray:
             self._contradict(f"{page_text(stray[0])} is present at the end, but nobody touched it")
         return tuple(final.get(page) for page in self.pages)

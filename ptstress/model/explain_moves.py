@@ -13,6 +13,9 @@
     mprotect      changes what the VMAs of its pages allow, up to a hole, and returns: faults wait until then. A write
                   that was in flight may go through afterwards
 
+What a populate and the guard verbs do stands in ``explain_populate`` and ``explain_guard``, what waits for what in
+``explain_locks``.
+
 A frame that was cleared may still be used by a branch that had it in its TLB until the operation that
 cleared it returns, and by the access that is in flight then; but not once the branch used another
 translation of the page, or faulted there.
@@ -27,11 +30,14 @@ still see. Eager steps are done at once; only the others are tried in every orde
 from collections.abc import Iterator
 from errno import EFAULT, ENOMEM
 
-from ptstress.model.explain_case import FRESH, READ_WRITE, READABLE, UNBOUND, UNMAPPED, ZERO_PAGE, Case, Frame, Task
+from ptstress.model.explain_case import (
+    FRESH, GUARD, READ_WRITE, READABLE, UNBOUND, UNMAPPED, ZERO_PAGE, Case, Frame, Task, is_present)
+from ptstress.model.explain_guard import eager_guard_step, guard_steps
+from ptstress.model.explain_locks import is_excluded, is_hidden, is_mapping
 from ptstress.model.explain_populate import populate_steps
-from ptstress.model.explain_state import RETURNED, Dead, Move, State, has_visited, last_phase, overlap, replaced
+from ptstress.model.explain_state import RETURNED, Dead, Move, State, has_visited, last_phase, replaced
 from ptstress.model.result import is_incarnation, is_value
-from ptstress.vocabulary import Verb
+from ptstress.vocabulary import GUARDS, Verb
 
 
 class Moves:
@@ -84,6 +90,8 @@ class Moves:
         if state.phase[b] == last_phase(task):
             used = any(d.killer == b for d in state.dead)
             return None if used else (self._complete(state, b), (b, task.index, "returns", -1))
+        if verb in (Verb.POPULATE, *GUARDS):
+            return eager_guard_step(self.case, state, b, task)
         cell = self._next_cell(state, b, task)
         if verb is Verb.FREE:
             waited = self.case.remains(self.case.last_discard, cell, state.pos)
@@ -94,7 +102,7 @@ class Moves:
         # The last step of an mmap also sets the VMA.
         sets_vma = verb is Verb.MMAP and state.phase[b] == len(task.cells) - 1
         observed = self._is_observed(state, b, cell)
-        return None if observed or sets_vma or verb is Verb.POPULATE else self._zap(state, b, task)
+        return None if observed or sets_vma else self._zap(state, b, task)
 
     def _is_observed(self, state: State, b: int, cell: int) -> bool:
         """Whether another branch will still look at ``cell``."""
@@ -108,7 +116,7 @@ class Moves:
         cell, bit = task.cells[done], task.bits[done]
         # While a munmap clears, its pages are in no VMA; a walk may pass over them.
         hole = state.segments[self.case.segment_of[cell]] == UNMAPPED
-        if bit != (state.cells[cell] is not None) and not (hole and not bit):
+        if bit != is_present(state.cells[cell]) and not (hole and not bit):
             return None
         return state._replace(phase=replaced(state.phase, b, done + 1)), (b, task.index, "sees" if bit else "misses", cell)
 
@@ -118,8 +126,8 @@ class Moves:
         if status == -EFAULT:
             allows = state.segments[case.segment_of[cell]]
             insufficient = allows == UNMAPPED or (task.op.writes and allows != READ_WRITE)
-            if insufficient and not self._mmap_hides(state, b, task.op.start):
-                # It may have faulted before, and will again only if the pages are mapped again.
+            if (insufficient or state.cells[cell] == GUARD) and not is_hidden(case, state, b, task):
+                # It may have faulted before, and will again only if the pages are mapped again, or unguarded.
                 eager = not case.remains(case.last_map, cell, state.pos, b)
                 yield (self._complete(state, b), (b, task.index, "faults in vain", cell)), eager
         elif status == -ENOMEM and case.may_fail:
@@ -129,7 +137,7 @@ class Moves:
             # end can see.
             at_end = case.final is not None and case.final[cell] == (0, 0)
             visible = at_end or case.remains(case.last_walk, cell, state.pos) or self._is_observed(state, b, cell)
-            stays = state.cells[cell] is not None and not case.remains(case.last_zap, cell, state.pos, b)
+            stays = is_present(state.cells[cell]) and not case.remains(case.last_zap, cell, state.pos, b)
             for after, used, words in self._uses(state, b, task):
                 eager = used != UNBOUND and (used != ZERO_PAGE or stays or not visible)
                 yield (self._complete(after, b), (b, task.index, words, cell)), eager
@@ -144,9 +152,9 @@ class Moves:
                 for after, _, words in self._uses(state, b, task):
                     yield self._complete(after, b), (b, task.index, words, task.cells[0])
             yield from self._fault(state, b, task)
-        elif verb is Verb.POPULATE and state.phase[b] < last_phase(task):
-            if state.phase[b] or not any(t.op.verb is Verb.MMAP for _, t in self._in_progress(state, b)):
-                yield from populate_steps(self.case, state, b, task)
+        elif verb in (Verb.POPULATE, *GUARDS) and state.phase[b] < last_phase(task):
+            if state.phase[b] or not is_mapping(self.case, state, b, task):
+                yield from self._steps_under_mmap_lock(state, b, task)
         elif verb is not Verb.WALK:
             if state.phase[b] == 0 and verb is not Verb.DISCARD:
                 yield from self._begin(state, b, task)
@@ -154,6 +162,11 @@ class Moves:
                 yield from self._visit(state, b, task)
             else:
                 yield self._complete(self._flush(state, b), b), (b, task.index, "flushes and returns", -1)
+
+    def _steps_under_mmap_lock(self, state: State, b: int, task: Task) -> Iterator[Move]:
+        if task.op.verb is Verb.POPULATE:
+            return populate_steps(self.case, state, b, task)
+        return guard_steps(self.case, state, b, task, self._clear)
 
     def _uses(self, state: State, b: int, task: Task) -> Iterator[tuple[State, int, str]]:
         """Ways to access a frame as observed: the mapped one, and cleared ones. With its incarnation before."""
@@ -225,7 +238,7 @@ class Moves:
     def _fault(self, state: State, b: int, task: Task) -> Iterator[Move]:
         case, cell = self.case, task.cells[0]
         frame, allows = state.cells[cell], state.segments[case.segment_of[cell]]
-        if self._mmap_hides(state, b, task.op.start):
+        if is_hidden(case, state, b, task):
             return
         if not task.op.writes:
             needed = task.seen[:3] == (0, 0, 0) or self._is_observed(state, b, cell)
@@ -248,15 +261,15 @@ class Moves:
         first, last = task.segments
         verb = task.op.verb
         if verb is Verb.MPROTECT:
-            if not self._is_excluded(state, b, task):
+            if not is_excluded(self.case, state, b, task):
                 yield from self._protect(state, b, task)
             return
         if verb in (Verb.DONTNEED, Verb.FREE):
             status = -ENOMEM if UNMAPPED in state.segments[first:last] else 0
-            if status == task.seen.status and not self._is_hidden(state, b, task):
+            if status == task.seen.status and not is_hidden(self.case, state, b, task):
                 yield from self._visit(state, b, task)
             return
-        if task.seen.status or self._is_excluded(state, b, task):
+        if task.seen.status or is_excluded(self.case, state, b, task):
             return
         if verb is Verb.MUNMAP:
             bare = (UNMAPPED,) * (last - first)
@@ -282,7 +295,7 @@ class Moves:
         cell = self._next_cell(state, b, task)
         frame = state.cells[cell]
         mapped = state.segments[self.case.segment_of[cell]] != UNMAPPED
-        if mapped and frame is not None and frame[0] != ZERO_PAGE:
+        if mapped and is_present(frame) and frame[0] != ZERO_PAGE:
             state = state._replace(lazy=state.lazy | {cell})
         return self._pass(state, b), (b, task.index, "marks", cell)
 
@@ -304,7 +317,8 @@ class Moves:
             yield self._complete(state, b), (b, task.index, "changes the VMAs and returns", -1)
 
     def _may_write(self, state: State, b: int, cell: int) -> bool:
-        return state.segments[self.case.segment_of[cell]] == READ_WRITE or (cell, b) in state.late
+        """By what is mapped at ``cell``: what a munmap has not cleared yet is as its VMA left it."""
+        return state.segments[self.case.segment_of[cell]] != READABLE or (cell, b) in state.late
 
     def _zap(self, state: State, b: int, task: Task) -> Move:
         """The next page of a range operation; with the last one of an mmap its VMA appears."""
@@ -325,8 +339,9 @@ class Moves:
 
     def _clear(self, state: State, b: int, task: Task, cell: int) -> State:
         frame = state.cells[cell]
-        if frame is None:
-            return state
+        if not is_present(frame):
+            kept = frame is None or task.op.verb not in (Verb.MMAP, Verb.MUNMAP)
+            return state if kept else state._replace(cells=replaced(state.cells, cell, None))
         users = 0
         for c, at in enumerate(state.pos):
             cached = frame[2] >> c & 1 or self._in_flight(state, c, cell, b, task)
@@ -373,28 +388,6 @@ class Moves:
         late = frozenset(l for l in state.late if l[1] != b) if state.late else state.late
         return state._replace(pos=pos, phase=replaced(state.phase, b, 0), dead=dead, late=late)
 
-    # ---- who waits for whom
-
-    def _in_progress(self, state: State, b: int) -> Iterator[tuple[int, Task]]:
-        """Range operations of other branches that have begun and not yet cleared all their pages."""
-        for c, tasks in enumerate(self.case.branches):
-            if c != b and state.phase[c] and state.phase[c] < last_phase(tasks[state.pos[c]]):
-                yield c, tasks[state.pos[c]]
-
-    def _mmap_hides(self, state: State, b: int, page: int) -> bool:
-        """An mmap over ``page`` is under way: a fault waits for it."""
-        return any(t.op.verb is Verb.MMAP and t.op.start <= page < t.op.end for _, t in self._in_progress(state, b))
-
-    def _is_hidden(self, state: State, b: int, task: Task) -> bool:
-        return any(t.op.verb is Verb.MMAP and overlap(t, task) for _, t in self._in_progress(state, b))
-
-    def _is_excluded(self, state: State, b: int, task: Task) -> bool:
-        """mmap_lock and the locks of the VMAs: one mmap or munmap at a time, none beside a populate, or a dontneed or free of its pages."""
-        return any(
-            t.op.verb in (Verb.MMAP, Verb.MUNMAP, Verb.POPULATE) or (t.op.verb in (Verb.DONTNEED, Verb.FREE) and overlap(t, task))
-            for _, t in self._in_progress(state, b)
-        )
-
     @staticmethod
     def _next_cell(state: State, b: int, task: Task) -> int:
-        return task.cells[state.phase[b] - (task.op.verb in (Verb.MUNMAP, Verb.POPULATE))]
+        return task.cells[state.phase[b] - (task.op.verb is Verb.MUNMAP)]

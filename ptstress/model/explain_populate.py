@@ -1,13 +1,13 @@
 """The atomic steps of a populate beside others, for ``explain_moves``.
 
     populate      takes mmap_lock; for one page after the other: faults in what is missing, as often as it is taken away
-                  again, and sees that it is there; returns
+                  again, and sees that it is there; returns. At a guard marker it fails
 """
 
 from collections.abc import Iterator
-from errno import EINVAL, ENOMEM
+from errno import EFAULT, EINVAL, ENOMEM
 
-from ptstress.model.explain_case import FRESH, READ_WRITE, READABLE, UNBOUND, UNMAPPED, ZERO_PAGE, Case, Task
+from ptstress.model.explain_case import FRESH, GUARD, READ_WRITE, READABLE, UNBOUND, UNMAPPED, ZERO_PAGE, Case, Task
 from ptstress.model.explain_state import Move, State, replaced
 
 
@@ -23,10 +23,14 @@ def populate_steps(case: Case, state: State, b: int, task: Task) -> Iterator[Mov
     frame, allows = state.cells[cell], state.segments[case.segment_of[cell]]
     if allows == UNMAPPED or (task.op.arg and allows != READ_WRITE):
         return
-    if frame is None or (task.op.arg and frame[0] == ZERO_PAGE):
+    fails = task.seen.status == -EFAULT and at == len(task.cells)
+    if frame == GUARD:
+        if fails:
+            yield advanced, (b, task.index, "fails at", cell)
+    elif frame is None or (task.op.arg and frame[0] == ZERO_PAGE):
         new = (UNBOUND, FRESH, 0) if task.op.arg else (ZERO_PAGE, 0, 0)
         yield state._replace(cells=replaced(state.cells, cell, new)), (b, task.index, "faults in", cell)
-    else:
+    elif not fails:
         # For writing it counts as written.
         lazy = state.lazy - {cell} if task.op.arg else state.lazy
         yield advanced._replace(lazy=lazy), (b, task.index, "finds", cell)
@@ -40,4 +44,6 @@ def _status(case: Case, state: State, task: Task) -> int | None:
     allows = state.segments[case.segment(page)]
     if allows == UNMAPPED or (case.may_fail and task.seen.status == -ENOMEM):
         return -ENOMEM
-    return -EINVAL if task.op.arg and allows == READABLE else None
+    if task.op.arg and allows == READABLE:
+        return -EINVAL
+    return -EFAULT if task.seen.status == -EFAULT else None

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ptstress.model.explain_case import Frame, Task
-from ptstress.vocabulary import Verb
+from ptstress.vocabulary import GUARDS, Verb
 
 RETURNED = -1
 
@@ -48,7 +48,7 @@ def has_visited(state: State, b: int, task: Task, cell: int) -> bool:
 
 def last_phase(task: Task) -> int:
     """Atomic steps of a range operation before it returns."""
-    return len(task.cells) + (task.op.verb in (Verb.MUNMAP, Verb.POPULATE))
+    return len(task.cells) + (task.op.verb in (Verb.MUNMAP, Verb.POPULATE, *GUARDS))
 
 
 def overlap(a: Task, b: Task) -> bool:

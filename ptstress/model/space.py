@@ -7,7 +7,8 @@ without huge pages, with every ``mmap`` at a fixed address.
 ``reclaim``: when pte_tables are freed other than with their last VMA; names with ``+`` between them:
     never   not at all (Linux before 6.14);
     async   by a scan, if the VMA was marked since: by whatever may have left an empty table behind;
-    sync    by one DONTNEED that covers the whole span of the table inside one VMA (6.14 and later).
+    sync    by one DONTNEED that covers the whole span of the table inside one VMA and leaves no guard marker there (6.14 and
+            later).
 Upper tables are freed with the last VMA of their span only.
 
 A ``discard`` drops exactly the pages that a ``free`` marked and no write, or populate for writing, has touched since.
@@ -116,7 +117,7 @@ class AddressSpace:
         entry = self.tables.get(page)
         if entry is None:
             # Permission is checked before any table is allocated.
-            if self.vmas.find(page) is None:
+            if self.vmas.find(page) is None or self.tables.is_guarded(page):
                 return _FAULT
             self._install(page, ZERO)
             entry = ZERO
@@ -125,7 +126,7 @@ class AddressSpace:
 
     def _write(self, page: int, _end: int, _arg: int) -> Result:
         vma = self.vmas.find(page)
-        if vma is None or not vma.writable:
+        if vma is None or not vma.writable or self.tables.is_guarded(page):
             return _FAULT
         entry = self.tables.get(page)
         fresh = entry is None or entry in (ZERO, UNNAMED)
@@ -171,6 +172,7 @@ class AddressSpace:
         hole = self.vmas.remove(start, end)
         if hole is not None:
             self.tables.zap(hole.start, hole.end)
+            self.tables.unguard(hole.start, hole.end)
             self.tables.free_behind(hole)
             self._tell_neighbours(hole)
         return _DONE
@@ -205,6 +207,8 @@ class AddressSpace:
                 return Result(-ENOMEM, page - start)
             if arg & 1 and not vma.writable:
                 return Result(-EINVAL, page - start)
+            if self.tables.is_guarded(page):
+                return Result(-EFAULT, page - start)
             if arg & 1 and (entry is None or entry == ZERO):
                 self.vmas.prepare_anon(vma)
                 self._install(page, UNNAMED)
@@ -283,6 +287,21 @@ class AddressSpace:
         self.tables.mark_lazy(start, end)
         self._left_behind(start)
         self._aged.update((page, False) for page in self.tables.present(start, end) if self.tables.get(page) != ZERO)
+
+    def _guard_install(self, start: int, end: int, _arg: int) -> Result:
+        return self._madvise(start, end, self._zap_and_guard)
+
+    def _zap_and_guard(self, start: int, end: int) -> None:
+        self.vmas.prepare_anon(self.vmas.find(start))
+        self.tables.zap(start, end)
+        self.tables.guard(start, end)
+
+    def _guard_remove(self, start: int, end: int, _arg: int) -> Result:
+        return self._madvise(start, end, self._unguard)
+
+    def _unguard(self, start: int, end: int) -> None:
+        self.tables.unguard(start, end)
+        self._left_behind(start)
 
     def _madvise(self, start: int, end: int, behavior: Callable[[int, int], None]) -> Result:
         """``behavior`` for the part of each VMA that lies in the range."""

@@ -31,6 +31,8 @@ class Tables:
         self._pte: dict[int, dict[int, Page]] = {}
         # Pages given to FREE and not written since, by table.
         self._lazy: dict[int, set[int]] = {}
+        # Pages that hold a guard marker, by table. They are not present.
+        self._guards: dict[int, set[int]] = {}
         # Tables above level 0, by level - 1: number -> entries in use.
         self._upper: list[dict[int, int]] = [{} for _ in self._shifts[1:]]
 
@@ -40,6 +42,7 @@ class Tables:
         other.rss = self.rss
         other._pte = {number: table.copy() for number, table in self._pte.items()}
         other._lazy = {number: pages.copy() for number, pages in self._lazy.items()}
+        other._guards = {number: pages.copy() for number, pages in self._guards.items()}
         other._upper = [level.copy() for level in self._upper]
         return other
 
@@ -55,7 +58,7 @@ class Tables:
     def rows(self) -> Iterator[tuple[int, int, int]]:
         """``(level, first page, entries in use)`` of each table."""
         for number, table in self._pte.items():
-            yield 0, number << self._pte_shift, len(table)
+            yield 0, number << self._pte_shift, len(table) + len(self._guards.get(number, ()))
         for level, tables in enumerate(self._upper, start=1):
             for number, used in tables.items():
                 yield level, number << self._shifts[level], used
@@ -81,11 +84,7 @@ class Tables:
 
     def set(self, page: int, entry: Page) -> None:
         """Map ``page``; its tables are made, from the top down, if they are missing."""
-        number = page >> self._pte_shift
-        table = self._pte.get(number)
-        if table is None:
-            self._make_upper(page, 1)
-            table = self._pte[number] = {}
+        table = self._make_table(page)
         self.rss += (entry[0] != 0) - (table.get(page, ZERO)[0] != 0)
         table[page] = entry
         self.unmark_lazy(page)
@@ -110,8 +109,30 @@ class Tables:
         numbers = self._numbers(self._lazy, self._pte_shift, start, end)
         return [page for number in numbers for page in self._lazy[number] if start <= page < end]
 
+    def guards(self) -> Iterator[int]:
+        """Every page with a guard marker."""
+        for pages in self._guards.values():
+            yield from pages
+
+    def is_guarded(self, page: int) -> bool:
+        """Whether ``page`` holds a guard marker."""
+        return page in self._guards.get(page >> self._pte_shift, ())
+
+    def guard(self, start: int, end: int) -> None:
+        """Put guard markers into ``[start, end)``, where nothing is present; missing tables are made."""
+        for page in range(start, end):
+            self._make_table(page)
+            self._guards.setdefault(page >> self._pte_shift, set()).add(page)
+
+    def unguard(self, start: int, end: int) -> None:
+        """Take the guard markers from ``[start, end)``. Tables stay."""
+        for number in list(self._numbers(self._guards, self._pte_shift, start, end)):
+            self._guards[number] = {page for page in self._guards[number] if not start <= page < end}
+            if not self._guards[number]:
+                del self._guards[number]
+
     def zap(self, start: int, end: int) -> None:
-        """Clear all entries of ``[start, end)``. Tables stay."""
+        """Unmap what is present in ``[start, end)``. Tables and guard markers stay."""
         for page in self.lazy(start, end):
             self._lazy[page >> self._pte_shift].discard(page)
         for number in self._numbers(self._pte, self._pte_shift, start, end):
@@ -127,11 +148,12 @@ class Tables:
                     self.rss -= table.pop(page)[0] != 0
 
     def reclaim(self, start: int, end: int) -> None:
-        """Free the pte_tables whose whole span is in ``[start, end)``; all their entries are none."""
+        """Free the pte_tables whose whole span is in ``[start, end)``, where nothing is present, but those with a guard marker."""
         inner_start, inner_end = _inner(start, end, self._pte_shift)
         for number in list(self._numbers(self._pte, self._pte_shift, inner_start, inner_end)):
-            del self._pte[number]
-            self._drop_entry(number << self._pte_shift, 1)
+            if number not in self._guards:
+                del self._pte[number]
+                self._drop_entry(number << self._pte_shift, 1)
 
     def any_table(self, start: int, end: int) -> bool:
         """Whether a pte_table maps a page of ``[start, end)``."""
@@ -139,9 +161,10 @@ class Tables:
 
     def free_empty(self, start: int, end: int) -> None:
         """Free the empty pte_tables that map a page of ``[start, end)``."""
-        for number in [n for n in self._numbers(self._pte, self._pte_shift, start, end) if not self._pte[n]]:
-            del self._pte[number]
-            self._drop_entry(number << self._pte_shift, 1)
+        for number in list(self._numbers(self._pte, self._pte_shift, start, end)):
+            if not self._pte[number] and number not in self._guards:
+                del self._pte[number]
+                self._drop_entry(number << self._pte_shift, 1)
 
     def free_behind(self, hole: Hole) -> None:
         """free_pgtables: free the tables of all levels in whose span no VMA is left."""
@@ -152,6 +175,15 @@ class Tables:
             for number in list(self._numbers(tables, shift, max(inner_start, lowest), min(inner_end, hole.end))):
                 del tables[number]
                 self._drop_entry(number << shift, level + 1)
+
+    def _make_table(self, page: int) -> dict[int, Page]:
+        """The pte_table of ``page``, made with those above it if it is missing."""
+        number = page >> self._pte_shift
+        table = self._pte.get(number)
+        if table is None:
+            self._make_upper(page, 1)
+            table = self._pte[number] = {}
+        return table
 
     def _make_upper(self, page: int, level: int) -> None:
         """Make the tables of ``level`` and above for ``page``; count an entry in the one of ``level``."""
