@@ -142,7 +142,7 @@ def test_budget_that_is_spent_is_no_pass():
 @pytest.mark.parametrize("form", ["binary", "json"])
 def test_history_survives_a_file(form, tmp_path):
     before = history(
-        LEGAL, maps=np.array([(2000, 2010, 2)], np.uint64), pages=np.array([(2000, 0, 0), (2001, FRESH | 9, 77)], np.uint64),
+        LEGAL, maps=np.array([(2000, 2010, 2), (2010, 2020, 20), (2020, 2030, 28)], np.uint64), pages=np.array([(2000, 0, 0), (2001, FRESH | 9, 77)], np.uint64),
         final=np.array([(7, 0, 0)], np.uint64), task_pages=1 << 20, geometry=(9, 9, 9, 9), made_by="a test")
     path = tmp_path / "h"
     path.write_bytes(encode_history(before) if form == "binary" else to_json(before))
@@ -370,7 +370,19 @@ def test_json_needs_nothing_but_its_operations():
         {"worker": 1, "verb": "write", "start": 7, "t0": 3, "t1": 4, "status": 0, "value": 5, "incarnation": 1},
         {"worker": 0, "verb": "dontneed", "start": 0, "end": 8, "t0": 3, "t1": 9, "status": None},
         {"worker": 1, "verb": "read", "start": 7, "t0": 5, "t1": 6, "status": 0},
+        {"worker": 1, "verb": "guard_install", "start": 6, "end": 8, "t0": 10, "t1": 11, "status": 0},
+        {"worker": 1, "verb": "read", "start": 7, "t0": 12, "t1": 13, "status": -14},
+        {"worker": 1, "verb": "guard_remove", "start": 6, "end": 8, "t0": 14, "t1": 15, "status": 0},
     ]
     h = from_json(json.dumps({"schema": "ptstress.history/1", "operations": operations}).encode(), "here")
     assert check_history(h).verdict == "ok"
     assert decode_history(encode_history(h), "there").rings[1].tolist() == h.rings[1].tolist()
+
+
+def test_guard_of_the_start_is_in_the_files(capsys, tmp_path):
+    operations = [{"worker": 0, "verb": "read", "start": 7, "t0": 3, "t1": 4, "status": 0}]
+    for guarded, code in [(False, 0), (None, 0), (True, 2)]:
+        start = {"maps": [{"start": 0, "end": 8, "writable": True, "guarded": guarded}]}
+        path = tmp_path / "h.json"
+        path.write_text(json.dumps({"schema": "ptstress.history/1", "operations": operations, "start": start}))
+        assert run(capsys, str(path))[0] == code

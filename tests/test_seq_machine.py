@@ -8,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from ptstress.machines import address_space_machine
 from ptstress.model import AddressSpace, Follower, compare
 from ptstress.observe import observations
-from ptstress.operation import dontneed, mmap, op_array, read, write
+from ptstress.operation import dontneed, guard_install, mmap, op_array, read, write
 from ptstress.schemes import SCHEMES
 from ptstress.strategies import geometries, knobs, sequences
 from ptstress.trial import RARE, SmallMachine
@@ -104,3 +104,15 @@ def test_the_comparison_notices_each_kind_of_difference():
     shared = snapshot["vmas"].copy()
     shared["anon_vma"] = 1
     assert compare(follower.space, {**snapshot, "vmas": shared}).startswith("anon_vmas: ")
+
+
+def test_state_tells_where_guards_lie():
+    small = SmallMachine("sched", "linux-6.18", (2, 1, 1), mms=2)
+    ops = [mmap(0, 8), mmap(8, 12, False), write(1), guard_install(2, 4), guard_install(7, 10), mmap(3, 5).moved(1), guard_install(4, 5).moved(1)]
+    machine = small.emptied()
+    assert [seen.status for seen in observations(machine.serial(op_array(ops))[0])] == [0] * len(ops)
+    maps, pages = machine.state()
+    there = 1 << 48
+    assert maps.tolist() == [
+        [0, 2, 4], [2, 4, 20], [4, 7, 4], [7, 8, 20], [8, 10, 18], [10, 12, 2], [there + 3, there + 4, 4], [there + 4, there + 5, 20]]
+    assert pages[:, 0].tolist() == [1]

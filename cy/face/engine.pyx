@@ -30,7 +30,7 @@ from cy.base.shm cimport (
     VERB_FREE, VERB_GUARD_INSTALL, VERB_GUARD_REMOVE, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE,
     VERB_READ, VERB_SCAN, VERB_SYNC, VERB_WALK, VERB_WRITE, event, op, report, shm_header, shm_worker)
 from cy.check.census cimport check_quiescent
-from cy.check.data_types cimport MAP_RO, MAP_RW
+from cy.check.data_types cimport MAP_GUARDED, MAP_RO, MAP_RW
 from cy.check.execute cimport drain, execute
 from cy.check.judge cimport judge, judge_all, judge_destroy, judge_forget_overlaps, judge_init, judge_reset, judge_share
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_table_bytes, machine_wire

@@ -262,8 +262,8 @@ cdef class Space:
     def state(self) -> tuple:
         """What the history of the quiescent machine goes on with: (maps, pages), uint64 rows of three.
 
-        maps: start, end, 2 if read-only or 4 if writable; pages: page, incarnation (0: the zero page), value. Page
-        numbers are global; both ascend.
+        maps: start, end, 2 if read-only or 4 if writable, plus 16 if guards lie on its pages; pages: page, incarnation (0: the
+        zero page), value. Page numbers are global; both ascend.
         """
         return state_of(self.x)
 
