@@ -61,7 +61,7 @@ cdef inline void _mix_next(cpu *c, mix *x, op *o) noexcept nogil:
     if unit >= pages:
         o.start = start
         o.end = end
-    elif x.aligned[verb]:
+    elif unit != 1 and x.aligned[verb]:     # a division, which accesses need not wait for
         o.start = start + <uint64_t>unit * rng_below(&c.rng, <uint32_t>(pages // unit))
         o.end = o.start + unit
     else:
