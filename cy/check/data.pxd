@@ -49,8 +49,8 @@
 #
 # An operation of which nobody knows what became of it (STATUS_UNKNOWN) only excuses others.
 #
-# Costs: near-linear in the history, except that a page rebuilds the list of its group's discards if
-# these do not cover the whole group. Memory: one burst, plus the pages in use.
+# Costs: near-linear in the history, except that where ranges do more than discard, each stretch of pages that the same ones
+# cover makes a list of them. Memory: one burst, plus the pages in use.
 #
 # Conservative about FREE: where changes are only counted, and for walks (F) and certain zeroes (D), every `discard` counts as
 # one that may end what is there; that a free returned 0 over a hole is looked for only if no mapping changed in the burst.
