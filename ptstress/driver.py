@@ -29,6 +29,8 @@ from ptstress.memory import resident_kb
 from ptstress.vocabulary import Verb
 
 POLL_S = 0.02
+# A child that was asked to stop checks its last burst, then gives that up, then is killed: a Ctrl-C is answered within a second.
+CHECK_GRACE_S = 0.35
 STOP_GRACE_S = 0.7
 # A child that made a report ends at once; one that then stands still is taken to be deadlocked.
 REPORT_GRACE_S = 5.0
@@ -199,6 +201,8 @@ class _Child:
             if stopper.requests and not stop_at:
                 stop_at = now
                 self.view.request_stop()
+            if stop_at and now - stop_at > CHECK_GRACE_S:
+                self.view.request_stop(at_once=True)
             if stopper.requests > 1 or (stop_at and now - stop_at > STOP_GRACE_S):
                 return "killed"
             progress = self.view.progress()

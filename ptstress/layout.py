@@ -163,9 +163,9 @@ class SharedView:
         """A number of the header."""
         return int(self.header[name][0])
 
-    def request_stop(self) -> None:
-        """Ask the child to end its run."""
-        self.header["stop"][0] = 1
+    def request_stop(self, at_once: bool = False) -> None:
+        """Ask the child to end its run; ``at_once``: without the rest of a check, whose burst then counts as not checked."""
+        self.header["stop"][0] = 2 if at_once else 1
 
     def total(self, counter: Counter) -> int:
         """A counter over all workers: the sum, or the largest for those that are maxima."""

@@ -163,11 +163,15 @@ cdef struct shm_worker:
     uint64_t nr_events      # lines written to the ring in this burst; store-release
     uint64_t pad[15]
 
+cdef enum:
+    STOP_REQUESTED = 1      # end the run
+    STOP_AT_ONCE = 2        # and do not finish the check of its last burst
+
 cdef struct shm_header:
     uint64_t magic
     uint64_t nr_workers
     uint64_t ring_events    # lines of each ring
-    uint64_t stop           # set by the parent: end the run
+    uint64_t stop           # set by the parent: STOP_*, or 0
     uint64_t burst          # number of the burst that runs or ran last
     uint64_t phase          # 0 idle, 1 racing, 2 checking, 3 done
     uint64_t table_bytes    # of the mm, sampled at the end of a burst

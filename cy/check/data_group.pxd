@@ -1,5 +1,7 @@
 # The groups of 512 pages that a burst touched, one after the other: what their pages share, then the pages.
 from libc.stdint cimport uint32_t, uint64_t
+from cy.base.coordination cimport pt_acq
+from cy.base.shm cimport STOP_AT_ONCE
 from cy.check.data_page cimport data_page_check
 from cy.check.data_scan cimport data_touch, walk_word
 from cy.check.data_share cimport data_covers, data_ctz, data_share
@@ -25,6 +27,8 @@ cdef inline void data_groups_check(data_oracle *o) noexcept nogil:
     cdef uint32_t g
     for i in range(o.nr_tgroups):
         g = o.tgroups[i]
+        if o.stop != NULL and pt_acq(o.stop) == STOP_AT_ONCE:
+            o.out_of_memory = 1
         if not o.out_of_memory:
             _group_check(o, &o.groups[g])
         o.groups[g].nr = 0

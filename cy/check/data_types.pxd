@@ -212,9 +212,10 @@ cdef struct data_oracle:
     cpu *reporter
     observe_t observe
     void *ctx
+    uint64_t *stop              # or NULL: STOP_AT_ONCE there gives up the burst that is being checked
     uint32_t shard
     uint32_t nr_shards
-    uint32_t out_of_memory
+    uint32_t out_of_memory      # or out of time: a burst was not checked, so what is carried is not true
     # Carried from burst to burst.
     data_table ptable
     data_page *pages

@@ -71,6 +71,7 @@ cdef inline void judge_share(void *ctx, uint32_t i, uint32_t nr_threads, cpu *c)
     for w in range(x.nr_workers):
         rings[w] = x.rings + w * x.ring_events
         counts[w] = x.shared[w].nr_events
+    j.shares[i].oracle.stop = &x.header.stop
     data_oracle_burst(&j.shares[i].oracle, c, rings, counts, x.nr_workers, observe_page, x)
     overlaps_count(rings, counts, x.nr_workers, x.mms[0].geo.bits[PTE_LEVEL], i, j.nr_shares, j.shares[i].overlaps)
 
