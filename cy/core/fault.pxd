@@ -56,7 +56,7 @@ cdef inline int handle_mm_fault(cpu *c, mm *m, uint64_t addr, bint write) noexce
 
 cdef inline int _handle_pte_fault(cursor *cur, bint write) noexcept nogil:
     cdef uint64_t pte = 0
-    if write and not READ_ONCE32(&cur.vma.writable):
+    if write and not cur.vma_writable:
         return -EFAULT
     if not cursor_peek(cur, &pte):
         if cur.ops.install(cur) != 0:
@@ -73,11 +73,11 @@ cdef inline int _handle_pte_fault(cursor *cur, bint write) noexcept nogil:
     return _set_access_flags(cur, pte, write)
 
 # Bring the page at cur.addr in, for reading or for writing. Context: between begin and end of the cursor, whose VMA
-# allows it; mmap_lock held for reading; no table locked. Returns 0 when the page was present, and writable if
-# `write`, at some instant; -EFAULT for a guard marker; or -ENOMEM.
+# allows it; begun for a walk; no table locked. Returns 0 when the page was present, and writable if `write`, at some
+# instant, or when the VMA turned out to have changed (vma_stale); -EFAULT for a guard marker; or -ENOMEM.
 cdef inline int faultin_page(cursor *cur, bint write) noexcept nogil:
     cdef int rc = 0
-    while rc == FAULT_RETRY:
+    while rc == FAULT_RETRY and not cur.vma_stale:
         if _follow_page(cur, write):
             return 0
         cur.ops.sleep(cur)          # a policy that holds on to tables must let go before a fault
@@ -165,6 +165,9 @@ cdef inline int _set_access_flags(cursor *cur, uint64_t pte, bint write) noexcep
 # not stable, and waiting for mmap_lock there would deadlock with a writer that waits for this VMA.
 cdef inline int vmf_anon_prepare(cursor *cur) noexcept nogil:
     if READ_ONCE32(&cur.vma.anon_vma) != 0:
+        return 0
+    if cur.ops.anon_vma_prepare != NULL:
+        cur.ops.anon_vma_prepare(cur)
         return 0
     if cur.held & HELD_MMAP:
         _anon_vma_prepare(cur.cpu, cur.mm, cur.vma)

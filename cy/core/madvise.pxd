@@ -10,13 +10,12 @@ from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.cpu cimport cpu
 from cy.base.geometry cimport PAGE_SHIFT
-from cy.mm.cursor cimport cursor_begin, cursor_end
+from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_enter_vma, cursor_next_vma
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
-from cy.mm.types cimport HELD_VMA, INTENT_WALK, cursor, mm, vma
-from cy.mm.vma cimport find_vma, vm_end, vm_start
+from cy.mm.types cimport HELD_VMA, INTENT_WALK, cursor, mm
 
 # What to do with [start, end), which lies in cur.vma. Context: between begin and end of the cursor, no table locked. Returns 0,
-# or a negative errno, which ends the operation.
+# or a negative errno, which ends the operation. Leaves cur.addr behind what was done: at `end`, unless the VMA has changed.
 ctypedef int (*madvise_behavior)(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end) noexcept nogil
 
 # Pages [first, last). Context: no lock; may sleep.
@@ -33,7 +32,7 @@ cdef inline int madvise_pages(cpu *c, mm *m, uint64_t first, uint64_t last, uint
         return 0
     cursor_begin(&cur, c, m, start, end, intent)
     tlb_gather_mmu(&tlb, c, m)
-    rc = _madvise_walk_vmas(&cur, &tlb, start, end, behavior)
+    rc = _madvise_walk_vmas(&cur, &tlb, end, behavior)
     if m.drop_lock_before_flush and cur.held & HELD_VMA:
         cursor_end(&cur)
         tlb_finish_mmu(&tlb)
@@ -51,26 +50,19 @@ cdef inline int madvise_pages_lightly(cpu *c, mm *m, uint64_t first, uint64_t la
     if first == last:
         return 0
     cursor_begin(&cur, c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, INTENT_WALK)
-    rc = _madvise_walk_vmas(&cur, NULL, first << PAGE_SHIFT, last << PAGE_SHIFT, behavior)
+    rc = _madvise_walk_vmas(&cur, NULL, last << PAGE_SHIFT, behavior)
     cursor_end(&cur)
     return rc
 
-cdef inline int _madvise_walk_vmas(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end,
-                                   madvise_behavior behavior) noexcept nogil:
-    cdef uint64_t at = start
+cdef inline int _madvise_walk_vmas(cursor *cur, mmu_gather *tlb, uint64_t end, madvise_behavior behavior) noexcept nogil:
+    cdef uint64_t at = cur.addr
     cdef int rc = 0, err
-    cdef vma *v = cur.vma
-    while at < end:
-        if v == NULL or vm_start(v) >= end:
-            return -ENOMEM
-        if vm_start(v) > at:
+    while cursor_enter_vma(cur, end):
+        if cur.addr != at:
             rc = -ENOMEM
-            at = vm_start(v)
-        cur.vma = v
-        err = behavior(cur, tlb, at, vm_end(v) if vm_end(v) < end else end)
+        err = behavior(cur, tlb, cur.addr, cur.end)
         if err != 0:
             return err
-        at = vm_end(v)
-        if at < end:
-            v = find_vma(cur.mm, at)     # only under mmap_lock: a VMA lock covers the whole range
-    return rc
+        at = cur.addr
+        cursor_next_vma(cur, end)            # only under mmap_lock, if at all: a VMA lock covers the whole range
+    return rc if at == end else -ENOMEM

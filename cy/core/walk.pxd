@@ -9,10 +9,9 @@ from cy.base.bugs cimport BUG, BUG_M11_AGE
 from cy.base.cpu cimport delay_point
 from cy.base.entry cimport PT_ACCESSED, pte_present
 from cy.base.geometry cimport PAGE_SHIFT
-from cy.mm.cursor cimport cursor_unlock
+from cy.mm.cursor cimport cursor_enter_vma, cursor_next_vma, cursor_unlock
 from cy.mm.map cimport ptep_get
-from cy.mm.types cimport cursor, vma
-from cy.mm.vma cimport find_vma, vm_end, vm_start
+from cy.mm.types cimport cursor
 
 # What to do with the entries of [cur.addr, cur.table_end). Context: their table is locked; moves nothing of the cursor.
 ctypedef void (*table_visit)(cursor *cur, void *ctx) noexcept nogil
@@ -24,20 +23,16 @@ cdef struct walk_report:
     uint64_t nr_bits
     uint64_t nr
 
-# Visit the tables of [start, end). Context: between begin and end of the cursor, mmap_lock held for reading. Only VMAs
-# are entered: what lies between them may be under teardown by a munmap that has downgraded its lock.
-cdef inline void walk_tables(cursor *cur, uint64_t start, uint64_t end, table_visit visit, void *ctx) noexcept nogil:
-    cdef vma *v = cur.vma
-    while v != NULL and vm_start(v) < end:
-        cur.vma = v
-        cur.addr = vm_start(v) if vm_start(v) > start else start
-        cur.end = vm_end(v) if vm_end(v) < end else end
+# Visit the tables of [cur.addr, end). Context: the cursor has begun for it, nothing was done since. Only VMAs are
+# entered: what lies between them may be under teardown by a munmap that has downgraded its lock.
+cdef inline void walk_tables(cursor *cur, uint64_t end, table_visit visit, void *ctx) noexcept nogil:
+    while cursor_enter_vma(cur, end):
         while cur.ops.next(cur):
             visit(cur, ctx)
             cur.addr = cur.table_end
             cursor_unlock(cur)
             delay_point(cur.cpu)
-        v = find_vma(cur.mm, vm_end(v))
+        cursor_next_vma(cur, end)
 
 # Sets bit i of `bits` if page first + i is present, for i < nr_bits; returns how many pages are present.
 # Context: walk_tables.
@@ -56,7 +51,7 @@ cdef inline uint64_t _collect(cursor *cur, uint64_t start, uint64_t end, table_v
     r.bits = bits
     r.nr_bits = nr_bits
     r.nr = 0
-    walk_tables(cur, start, end, visit, &r)
+    walk_tables(cur, end, visit, &r)
     return r.nr
 
 cdef inline void _report_table(cursor *cur, void *ctx) noexcept nogil:

@@ -1,7 +1,7 @@
 # Cursor: how operations reach tables. The protection policy owns the locks behind it.
 #
-# Guarantee: between begin and end the VMA at cur.addr is stable and no table above the pte_table goes
-# away; while a table is locked (next or lock returned 1, until cursor_unlock) it is attached and
+# Guarantee: between begin and end the VMA at cur.addr stays as the cursor says, or next and lock find out (vma_stale); no
+# operation relies on an upper table by itself; while a table is locked (next or lock returned 1, until cursor_unlock) it is attached and
 # nobody else stores into it but hardware A and D bits. At most one indirect call per table, none per
 # entry. An operation never takes a table lock itself.
 #
@@ -9,12 +9,14 @@
 #
 # The functions are described in cy/mm/types.pxd (struct protect_ops).
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.cpu cimport RCU_TABLES, cpu
+from cy.base.atomics cimport READ_ONCE, READ_ONCE32, smp_load_acquire
+from cy.base.cpu cimport RCU_TABLES, cpu, delay_point
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
-from cy.mm.map cimport entry_offset, pte_index, pte_offset_map, pte_unmap, ptep_get_lockless
+from cy.mm.map cimport entry_offset, pte_index, pte_unmap, ptep_get_lockless
+from cy.mm.table cimport table_of
 from cy.mm.types cimport (
-    HELD_RCU, HELD_TABLE, cursor, mm, ptdesc)
-from cy.sync.rcu cimport rcu_read_unlock
+    HELD_RCU, HELD_TABLE, cursor, mm, ptdesc, vma)
+from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
 from cy.sync.spinlock cimport spin_unlock
 
 cdef enum:
@@ -25,6 +27,7 @@ cdef inline int cursor_begin(cursor *cur, cpu *c, mm *m, uint64_t start, uint64_
     cur.cpu = c
     cur.ops = m.protect
     cur.vma = NULL
+    cur.vma_stale = False
     cur.addr = start
     cur.end = end
     cur.intent = intent
@@ -37,6 +40,29 @@ cdef inline int cursor_begin(cursor *cur, cpu *c, mm *m, uint64_t start, uint64_
 
 cdef inline void cursor_end(cursor *cur) noexcept nogil:
     cur.ops.end(cur)
+
+# A policy found `v`, or NULL, under a lock that keeps it as it is.
+cdef inline void cursor_set_vma(cursor *cur, vma *v) noexcept nogil:
+    cur.vma = v
+    if v != NULL:
+        cur.vma_start = READ_ONCE(&v.vm_start)
+        cur.vma_end = READ_ONCE(&v.vm_end)
+        cur.vma_writable = READ_ONCE32(&v.writable)
+
+# Go on to the part of [cur.addr, end) that the VMA at or behind cur.addr covers: sets addr and end of the cursor.
+# False: there is none left. Context: the VMA is the one that begin or next_vma found for cur.addr.
+cdef inline bint cursor_enter_vma(cursor *cur, uint64_t end) noexcept nogil:
+    if cur.addr >= end or cur.vma == NULL or cur.vma_start >= end:
+        return False
+    if cur.addr < cur.vma_start:
+        cur.addr = cur.vma_start
+    cur.end = cur.vma_end if cur.vma_end < end else end
+    return True
+
+# Done with what cursor_enter_vma gave, or given up on it because the VMA has changed: [cur.addr, end) is left.
+cdef inline void cursor_next_vma(cursor *cur, uint64_t end) noexcept nogil:
+    if cur.addr < end:
+        cur.ops.next_vma(cur)
 
 # Leave the locked table. A policy whose lock covers several tables keeps it.
 cdef inline void cursor_unlock(cursor *cur) noexcept nogil:
@@ -75,15 +101,15 @@ cdef inline uint64_t *cursor_pmd(cursor *cur, ptdesc **pmd_table) noexcept nogil
 # Returns False if no table maps the address. Context: between begin and end, no table locked.
 cdef inline bint cursor_peek(cursor *cur, uint64_t *pte) noexcept nogil:
     cdef ptdesc *pmd_table
-    cdef ptdesc *table
-    cdef uint64_t pmdval
-    cdef uint64_t *pmdp = cursor_pmd(cur, &pmd_table)
-    if pmdp == NULL:
-        return False
-    table = pte_offset_map(cur.cpu, cur.mm, pmdp, &pmdval)
-    if table == NULL:
-        return False
-    pte[0] = ptep_get_lockless(cur.cpu, cur.mm, table, pte_index(cur.mm, table, cur.addr))
+    cdef ptdesc *table = NULL
+    cdef uint64_t *pmdp
+    rcu_read_lock(cur.cpu, &cur.mm.rcu[RCU_TABLES])
+    pmdp = cursor_pmd(cur, &pmd_table)
+    if pmdp != NULL:
+        table = table_of(cur.cpu, cur.mm, smp_load_acquire(pmdp))     # [PT-005] pairs with: pmd_install.
+        delay_point(cur.cpu)
+        if table != NULL:
+            pte[0] = ptep_get_lockless(cur.cpu, cur.mm, table, pte_index(cur.mm, table, cur.addr))
     pte_unmap(cur.cpu, cur.mm)
     cur.peeked = table
-    return True
+    return table != NULL

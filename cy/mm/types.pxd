@@ -217,7 +217,11 @@ cdef enum:
 cdef struct cursor:
     mm *mm
     cpu *cpu
-    vma *vma                # covers addr, from begin to end; NULL if the range holds none
+    vma *vma                # covers addr, or the first behind it; NULL: none. What is known of it stands in the next four
+    uint64_t vma_start
+    uint64_t vma_end
+    uint32_t vma_writable
+    uint32_t vma_stale      # it has changed since: next and lock give up until next_vma was called
     const protect_ops *ops
     uint64_t addr           # next address to look at
     uint64_t end
@@ -242,8 +246,10 @@ cdef struct protect_ops:
     # FAULT: -EFAULT if no VMA covers start. ZAP, WALK: always 0; cur.vma is the first VMA or NULL. SCAN: likewise, or
     # -EAGAIN: somebody else has the locks, nothing is held.
     int (*begin)(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil
+    # Go on to the first VMA that ends behind cur.addr. Context: begun for ZAP or WALK.
+    void (*next_vma)(cursor *cur) noexcept nogil
     # Map and lock the next pte_table that maps a part of [cur.addr, cur.end). Moves addr, sets table,
-    # ptep, table_end. Returns 0 when there is none left.
+    # ptep, table_end. Returns 0 when there is none left: addr is at end then, unless the VMA has changed.
     int (*next)(cursor *cur) noexcept nogil
     # Map and lock the table at cur.addr. `expect` 0: proof that it is attached by its parent entry.
     # Otherwise: the caller saw the entry `expect`, which was not none; proof by that. Returns 0 if
@@ -254,6 +260,8 @@ cdef struct protect_ops:
     # Unlink the table at cur.addr if it is empty; see DETACH_*. Returns 1 and sets cur.detached, or 0.
     # With DETACH_TRY the table stays locked in either case.
     int (*detach)(cursor *cur, uint32_t mode) noexcept nogil
+    # Give cur.vma, which has none, an anon_vma. NULL: under mmap_lock (cy/core/fault.pxd).
+    void (*anon_vma_prepare)(cursor *cur) noexcept nogil
     # A place where the operation may sleep or be preempted: drop what forbids it.
     void (*sleep)(cursor *cur) noexcept nogil
     # Drop everything that begin took.

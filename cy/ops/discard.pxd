@@ -38,7 +38,7 @@ cdef inline int do_discard(cpu *c, mm *m, uint64_t first, uint64_t last) noexcep
         return -EINVAL
     unmap_batch_init(&batch, c, m)
     cursor_begin(&cur, c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, INTENT_WALK)
-    walk_tables(&cur, first << PAGE_SHIFT, last << PAGE_SHIFT, _discard_table, &batch)
+    walk_tables(&cur, last << PAGE_SHIFT, _discard_table, &batch)
     cursor_end(&cur)
     try_to_unmap_flush(&batch)
     do_scan(c, m, &first, &last)

@@ -56,13 +56,15 @@ cdef inline int _guard_install_vma(cursor *cur, mmu_gather *tlb, uint64_t start,
     left_behind(cur.cpu, cur.mm, cur.vma)       # what was unmapped and got no markers
     return rc
 
-# Returns 0; 1: met a page that is mapped, so that the range must be unmapped first; -ENOMEM.
+# Returns 0, with cur.addr behind what was done; 1: met a page that is mapped, so that the range must be unmapped first; -ENOMEM.
 cdef inline int _install_markers(cursor *cur, uint64_t start, uint64_t end) noexcept nogil:
     cdef bint clear = True
     cur.addr = start
     cur.end = end
     while clear and cur.addr < end:
         if not cur.ops.lock(cur, 0):
+            if cur.vma_stale:
+                return 0
             if cur.ops.install(cur) != 0:
                 return -ENOMEM
             continue

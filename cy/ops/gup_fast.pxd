@@ -13,7 +13,7 @@
 # Not modelled: write_protect_seq, huge entries, FOLL_LONGTERM, several pages at once.
 from libc.errno cimport EFAULT
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, READ_ONCE32, WRITE_ONCE, WRITE_ONCE32, peek, smp_load_acquire
+from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, WRITE_ONCE32, peek, smp_load_acquire
 from cy.base.bugs cimport BUG, BUG_M01_GUP_PTE
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport count, cpu, delay_point, pt_report
@@ -107,7 +107,7 @@ cdef inline int _follow_page(cpu *c, mm *m, uint64_t addr, bint write, uint32_t 
     if rc != 0:
         return rc
     rc = FOLLOW_FAULT
-    if write and not READ_ONCE32(&cur.vma.writable):
+    if write and not cur.vma_writable:
         rc = -EFAULT
     elif cur.ops.lock(&cur, 0):
         pte = ptep_get(c, m, cur.table, cur.ptep)

@@ -16,7 +16,7 @@ from cy.mm.cursor cimport cursor_set_table
 from cy.mm.map cimport attached_by_pte, entry_offset, pmd_offset_next, pte_index
 from cy.mm.table cimport table_of
 from cy.mm.types cimport DETACH_TRY, HELD_COVER, cursor, mm, protect_ops, ptdesc
-from cy.protect.mmap_lock cimport mmap_lock_begin, mmap_lock_end
+from cy.protect.mmap_lock cimport mmap_lock_begin, mmap_lock_end, mmap_lock_next_vma
 from cy.sync.lockclass cimport LOCK_PML, might_sleep
 from cy.sync.spinlock cimport spin_lock, spin_unlock
 
@@ -98,6 +98,7 @@ cdef inline void covering_end(cursor *cur) noexcept nogil:
 
 cdef inline void protect_covering(protect_ops *ops) noexcept nogil:
     ops.begin = mmap_lock_begin
+    ops.next_vma = mmap_lock_next_vma
     ops.next = covering_next
     ops.lock = covering_lock
     ops.install = covering_install

@@ -2,8 +2,9 @@
 # Source: Documentation/mm/process_addrs.rst. Registered in cy/protect/registry.pxd.
 from libc.errno cimport EAGAIN, EFAULT
 from libc.stdint cimport uint32_t, uint64_t
+from cy.mm.cursor cimport cursor_set_vma
 from cy.mm.types cimport HELD_MMAP, INTENT_FAULT, INTENT_PROTECT, INTENT_SCAN, INTENT_UNMAP, cursor, protect_ops
-from cy.mm.vma cimport find_vma, vm_start
+from cy.mm.vma cimport find_vma
 from cy.mm.vma_lock cimport mmap_read_lock, mmap_read_trylock, mmap_read_unlock
 from cy.protect.split cimport split_detach, split_install, split_lock, split_next, split_sleep
 
@@ -15,11 +16,14 @@ cdef inline int mmap_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint3
     elif not mmap_read_trylock(cur.cpu, cur.mm):
         return -EAGAIN
     cur.held |= HELD_MMAP
-    cur.vma = find_vma(cur.mm, start)
-    if intent == INTENT_FAULT and (cur.vma == NULL or vm_start(cur.vma) > start):
+    cursor_set_vma(cur, find_vma(cur.mm, start))
+    if intent == INTENT_FAULT and (cur.vma == NULL or cur.vma_start > start):
         mmap_lock_end(cur)
         return -EFAULT
     return 0
+
+cdef inline void mmap_lock_next_vma(cursor *cur) noexcept nogil:
+    cursor_set_vma(cur, find_vma(cur.mm, cur.addr))
 
 cdef inline void mmap_lock_end(cursor *cur) noexcept nogil:
     if cur.held & HELD_MMAP:
@@ -28,6 +32,7 @@ cdef inline void mmap_lock_end(cursor *cur) noexcept nogil:
 
 cdef inline void protect_mmap_lock(protect_ops *ops) noexcept nogil:
     ops.begin = mmap_lock_begin
+    ops.next_vma = mmap_lock_next_vma
     ops.next = split_next
     ops.lock = split_lock
     ops.install = split_install

@@ -5,10 +5,11 @@
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.cpu cimport count
 from cy.base.shm cimport C_VMA_LOCK_FALLBACK
+from cy.mm.cursor cimport cursor_set_vma
 from cy.mm.types cimport HELD_VMA, INTENT_FAULT, INTENT_ZAP, cursor, protect_ops, vma
 from cy.mm.vma cimport vm_end
 from cy.mm.vma_lock cimport lock_vma_under_rcu, vma_end_read
-from cy.protect.mmap_lock cimport mmap_lock_begin, mmap_lock_end
+from cy.protect.mmap_lock cimport mmap_lock_begin, mmap_lock_end, mmap_lock_next_vma
 from cy.protect.split cimport split_detach, split_install, split_lock, split_next, split_sleep
 
 cdef inline int vma_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil:
@@ -18,7 +19,7 @@ cdef inline int vma_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint32
         if v != NULL:
             # A fault concerns one page, and the lookup has proved that it covers that.
             if intent == INTENT_FAULT or end <= vm_end(v):
-                cur.vma = v
+                cursor_set_vma(cur, v)
                 cur.held |= HELD_VMA
                 return 0
             vma_end_read(cur.cpu, v)
@@ -34,6 +35,7 @@ cdef inline void vma_lock_end(cursor *cur) noexcept nogil:
 
 cdef inline void protect_vma_lock(protect_ops *ops) noexcept nogil:
     ops.begin = vma_lock_begin
+    ops.next_vma = mmap_lock_next_vma
     ops.next = split_next
     ops.lock = split_lock
     ops.install = split_install
