@@ -107,11 +107,13 @@ class LockClass(IntEnum):
     MMAP = 1
     VMA = 2
     PGL = 3
-    PML = 4
-    PTL = 5
-    ARENA = 6
-    RCU = 7
-    LIST = 8
+    P4D = 4
+    PUD = 5
+    PML = 6
+    PTL = 7
+    ARENA = 8
+    RCU = 9
+    LIST = 10
 
     @property
     def label(self) -> str:

@@ -7,7 +7,7 @@ from ptstress.bugs import BUGS
 from ptstress.engine import BUILD_SUMMARIES, build_present
 from ptstress.errors import ExitCode, UsageError
 from ptstress.options import json_option, screen, write_json
-from ptstress.schemes import PROTECTIONS, RECLAIMS, SCHEMES
+from ptstress.schemes import PROTECTIONS, RECLAIMS, SCHEMES, policies_of, why_not
 from ptstress.vocabulary import OPERATIONS, Oracle, Verb
 from ptstress.workload import load_workload, packaged_workloads
 
@@ -78,7 +78,8 @@ def list_(what: str, json_to: str | None) -> int:
 def _items(what: str) -> list[ListItem]:
     if what == "schemes":
         named = [ListItem(s.name, f"{s.parts}: {s.summary}") for s in SCHEMES]
-        parts = [ListItem(f"{p}+{r}", f"{ps}; {rs}") for p, ps in PROTECTIONS for r, rs in RECLAIMS]
+        generic = ((p, r) for p in PROTECTIONS for r in RECLAIMS if not why_not(p[0], policies_of(r[0])))
+        parts = [ListItem(f"{p}+{r}", f"{ps}; {rs}") for (p, ps), (r, rs) in generic]
         return named + parts
     if what == "workloads":
         return [ListItem(name, load_workload(str(path)).workload.summary) for name, path in packaged_workloads()]

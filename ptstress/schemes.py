@@ -11,6 +11,7 @@ from ptstress.errors import UsageError
 PROTECTIONS = (
     ("mmap_lock", "mmap_lock for read or write, as before per-VMA locks"),
     ("vma_lock", "per-VMA lock, falling back to mmap_lock, as Linux 6.18"),
+    ("rcu", "RCU and table locks alone: no lock over VMAs or upper tables; in no kernel yet"),
     ("covering", "toy: one lock for each covering table, proof that cursors carry other protocols"),
 )
 #: The empty set of reclaim policies, and the policies.
@@ -19,6 +20,7 @@ RECLAIMS = (
     (NEVER, "tables are freed at munmap and exit only"),
     ("sync", "DONTNEED frees pte_tables that one call empties, as Linux 6.14 and later"),
     ("async", "scans free the empty pte_tables of VMAs that were marked, in whatever way these became empty"),
+    ("upper", "with a pte_table that one of the others frees, the upper tables that are empty then; only under rcu"),
 )
 
 
@@ -44,6 +46,11 @@ class Scheme:
     def policies(self) -> frozenset[str]:
         """Its reclaim policies."""
         return policies_of(self.reclaim)
+
+    @property
+    def lockless(self) -> bool:
+        """Whether nothing keeps the VMAs of a range as they are during an operation."""
+        return self.protection == "rcu"
 
     @property
     def canaries(self) -> tuple[str, ...]:
@@ -92,16 +99,22 @@ _SHOWN = (
     _Shown(lambda s: "sync" in s.policies, ("P01",)),
     _Shown(
         lambda s: True,
-        ("M07-table", "P23", "M10-frame", "M10-mprotect", "P21", "M09-free", "M07-exit"),
+        ("M07-table", "P23", "M10-frame", "M10-mprotect", "M09-free", "M07-exit"),
         ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte",
          "M01-guard", "MX-drop-markers"),
     ),
     _Shown(lambda s: "async" in s.policies, ("M01-scan",), ("M07-scan",)),
     # Split locks: which lock an entry has, and the order of a table's lock and its parent's, is theirs.
     _Shown(lambda s: s.protection != "covering", (), ("P08",)),
-    _Shown(lambda s: "sync" in s.policies and s.protection != "covering", ("M15-lock-order",), ("P02", "P07", "P20")),
+    _Shown(lambda s: "sync" in s.policies and s.protection != "covering", ("M15-lock-order",), ("P02",)),
+    _Shown(lambda s: "sync" in s.policies and s.protection in ("mmap_lock", "vma_lock"), (), ("P07", "P20")),
     # An IPI frees a table that finds no batch only where empty tables stay.
-    _Shown(lambda s: not s.policies, (), ("P24-batch",)),
+    _Shown(lambda s: not s.policies and not s.lockless, (), ("P24-batch",)),
+    # What munmap gives up early is a lock that faults take; where they do not, only other maps find out.
+    _Shown(lambda s: not s.lockless, ("P21",)),
+    # Tables without mmap_lock: locks of all levels, and VMAs that were looked at without a lock.
+    _Shown(lambda s: s.lockless, ("P19", "M01-install", "M02-teardown"), ("P17", "P21", "M04-r11")),
+    _Shown(lambda s: s.lockless and "upper" in s.policies, (), ("M01-upper",)),
     # Lockless lookups of VMAs. What needs VMAs that are reused without a grace period is not shown so soon.
     _Shown(lambda s: s.protection == "vma_lock", ("P19",), ("P18",)),
     _Shown(lambda s: s.protection == "vma_lock" and s.vma_reuse == "typesafe", (), ("P17", "M01-recycled")),
@@ -124,6 +137,11 @@ SCHEMES = (
         "seed-async", "linux-6.18, and scans free the empty tables that it leaves behind",
         "vma_lock", "sync+async", dontneed_vma_lock=True, drop_lock_before_flush=True,
     ),
+    Scheme(
+        "rcu", "no lock over VMAs and upper tables: walks by RCU, stores under table locks; DONTNEED frees the tables it empties",
+        "rcu", "sync",
+    ),
+    Scheme("rcu-upper", "the same, and upper tables that are empty then are freed too", "rcu", "sync+upper"),
     Scheme("covering", "toy protection by covering locks, DONTNEED frees the tables it empties", "covering", "sync"),
 )
 
@@ -131,6 +149,15 @@ SCHEMES = (
 def policies_of(reclaim: str) -> frozenset[str]:
     """The policies of ``never`` or of names with ``+`` between them."""
     return frozenset() if reclaim == NEVER else frozenset(reclaim.split("+"))
+
+
+def why_not(protection: str, policies: frozenset[str]) -> str:
+    """Why the two make no scheme; empty: they do."""
+    if "upper" in policies and protection != "rcu":
+        return f"upper frees tables that {protection} relies on"
+    if "async" in policies and protection == "rcu":
+        return "async marks VMAs, which rcu does not lock"
+    return ""
 
 
 def find_scheme(name: str) -> Scheme:
@@ -146,5 +173,7 @@ def find_scheme(name: str) -> Scheme:
         raise UsageError(f"scheme {name!r}: expected one of {named}, or {generic}")
     if len(set(policies)) != len(policies) or (NEVER in policies and len(policies) > 1):
         raise UsageError(f"scheme {name!r}: expected each reclaim policy once, and {NEVER} alone")
+    if reason := why_not(protection, policies_of(reclaim)):
+        raise UsageError(f"scheme {name!r}: {reason}")
     ordered = "+".join(policy for policy, _ in RECLAIMS if policy in policies)
     return Scheme(name, f"{protection} with reclaim {ordered}", protection, ordered)

@@ -50,6 +50,7 @@ class SmallMachine:
         }
         self.bits = bits
         self.reclaim = find_scheme(scheme).reclaim
+        self.lockless = find_scheme(scheme).lockless
         self.workers = workers
         self.mms = mms
         try:
@@ -89,7 +90,8 @@ class SmallMachine:
             first = self.view.reports()[0]
             return Verdict("violation", str(first["oracle"]), report_text(first))
         seen = [observations(lines) for lines in events]
-        return judged(explain(follower.space, program.branches, seen, self.final_pages(), may_fail=may_fail))
+        final = self.final_pages()
+        return judged(explain(follower.space, program.branches, seen, final, may_fail=may_fail, lockless=self.lockless))
 
     def judge_recorded(self, program: Program) -> Verdict:
         """Does the model explain the execution of ``program`` that was recorded last?"""
@@ -97,7 +99,7 @@ class SmallMachine:
         for op in program.prefix:
             space.apply(op)
         seen = [self._recorded(worker, len(ops)) for worker, ops in enumerate(program.branches)]
-        return judged(explain(space, program.branches, seen, self.final_pages(), known=False))
+        return judged(explain(space, program.branches, seen, self.final_pages(), known=False, lockless=self.lockless))
 
     def final_pages(self) -> dict[int, tuple[int, int]]:
         """Present pages and guard markers, as ``explain`` takes them."""

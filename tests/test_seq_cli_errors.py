@@ -58,6 +58,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, expected: str, *arguments:
         (["run", "headline", "--scheme", "linux-9"], "scheme 'linux-9': expected one of linux-6.3"),
         (["run", "headline", "--scheme", "vma_lock+maybe"], "expected one of linux-6.3"),
         (["run", "headline", "--scheme", "vma_lock+sync+never"], "expected each reclaim policy once"),
+        (["run", "headline", "--scheme", "vma_lock+sync+upper"], "upper frees tables that vma_lock relies on"),
         (["run", "headline", "--geometry", "3x3x3"], "geometry '3x3x3': expected x86-64-4"),
         (["run", "headline", "--geometry", "2x2x2x4"], "headline.toml:15: region ends at page 256"),
         (["run", "headline", "--bug", "P99"], "bug 'P99': expected one of P01"),

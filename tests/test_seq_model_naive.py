@@ -99,10 +99,18 @@ class Naive:
             self.tables -= {(0, p) for lev, p in self.tables if lev == 0 and not set(self.span(0, p)) & used}
 
     def drop_covered(self, op, vmas_before):
-        for start, end, _, _ in vmas_before if "sync" in self.reclaim.split("+") else ():
+        policies = self.reclaim.split("+")
+        for start, end, _, _ in vmas_before if "sync" in policies else ():
             covered = range(max(start, op.start), min(end, op.end))
             spans = {p: set(self.span(0, p)) for lev, p in self.tables if lev == 0}
-            self.tables -= {(0, p) for p, span in spans.items() if span <= set(covered) and not span & self.guards}
+            gone = {(0, p) for p, span in spans.items() if span <= set(covered) and not span & self.guards}
+            while gone:
+                self.tables -= gone
+                above = {t for t in self.tables for lev, p in gone if t[0] == lev + 1 and p in self.span(*t)}
+                gone = {t for t in above if "upper" in policies and not self.has_tables(*t)}
+
+    def has_tables(self, level, page):
+        return any(lev == level - 1 and p in self.span(level, page) for lev, p in self.tables)
 
 
 def tables(space):
@@ -125,7 +133,7 @@ def check_equal(space, naive):
     assert all(a[1] <= b[0] for a, b in zip(vmas, vmas[1:], strict=False))
 
 
-@given(data=st.data(), reclaim=st.sampled_from(["never", "sync", "sync+async"]))
+@given(data=st.data(), reclaim=st.sampled_from(["never", "sync", "sync+async", "sync+upper"]))
 @settings(max_examples=100, deadline=None)
 def test_the_model_equals_the_naive_rules(data, reclaim):
     bits = data.draw(geometries())

@@ -36,6 +36,10 @@ cdef enum:
     BUG_P17 = 47         # a VMA is unlocked before its flags are seen to change (b1f02b95758d)
     BUG_P18 = 48         # a VMA's bounds are looked at before its lock is held, and not again (657b5146955e)
     BUG_P19 = 49         # mmap publishes a VMA before it write-locks it, and changes it afterwards (33313a747e81)
+    BUG_M01_INSTALL = 56 # who installs a table does not look whether its parent is still attached
+    BUG_M04_R11 = 57     # a populate looks whether its VMA has changed before it has the table's lock, not afterwards
+    BUG_M02_TEARDOWN = 58 # teardown unlinks tables without their locks where VMAs are not locked
+    BUG_M01_UPPER = 59   # an upper table is looked at before its lock is held, and not again
 
 cdef inline bint BUG(uint64_t mask, int bug) noexcept nogil:
     return PT_CHECKS and ((mask >> bug) & 1) != 0

@@ -131,6 +131,8 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
         first.pages[i].pins = 0
     for i in range(x.tables.nr):
         first.ptdescs[i].mm = NULL
+    for i in range(x.vmas.nr):
+        first.vma_objects[i].vm_seq = <uint32_t>-3
     for i in range(x.nr_mms):
         mm_first_init(&x.mms[i], &first.ptdescs[x.first_pgd + i])
     for i in range(NR_RCU):

@@ -182,12 +182,16 @@ cdef inline int vmf_anon_prepare(cursor *cur) noexcept nogil:
 cdef inline void _anon_vma_prepare(cpu *c, mm *m, vma *v) noexcept nogil:
     cdef uint32_t id = find_mergeable_anon_vma(m, v)
     spin_lock(c, &m.page_table_lock, LOCK_PGL)
+    anon_vma_assign(m, v, id)
+    spin_unlock(c, &m.page_table_lock)
+
+# Give `v` the anon_vma `id`, 0: a new one, if it has none yet. Context: page_table_lock; `v` is what it was taken for.
+cdef inline void anon_vma_assign(mm *m, vma *v, uint32_t id) noexcept nogil:
     if READ_ONCE32(&v.anon_vma) == 0:
         if id == 0:
             m.next_anon_vma += 1
             id = m.next_anon_vma
         WRITE_ONCE32(&v.anon_vma, id)
-    spin_unlock(c, &m.page_table_lock)
 
 # The same with mmap_lock; the access is then executed again. Context: no lock held.
 cdef inline int _anon_vma_slow(cpu *c, mm *m, uint64_t addr) noexcept nogil:

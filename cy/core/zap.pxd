@@ -20,13 +20,13 @@ from cy.base.entry cimport is_guard_pte_marker, pte_none, pte_pfn, pte_special
 from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_table_span
 from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport C_GUARDS_KEPT, C_ZAP_BREAK
+from cy.core.unlink cimport table_free_tlb
 from cy.mm.batch cimport flush_tlb_batched_pending
 from cy.mm.cursor cimport cursor_unlock
 from cy.mm.gather cimport (
-    mmu_gather, tlb_flush_mmu, tlb_flush_mmu_tlbonly, tlb_flush_range_add, tlb_remove_page, tlb_remove_table)
+    mmu_gather, tlb_flush_mmu, tlb_flush_mmu_tlbonly, tlb_flush_range_add, tlb_remove_page)
 from cy.mm.map cimport ptep_get
 from cy.mm.rss cimport mm_add_rss
-from cy.mm.table cimport mm_dec_nr_tables
 from cy.mm.types cimport cursor, mm
 
 # What an operation lets a zap do besides.
@@ -137,8 +137,7 @@ cdef inline void tables_free_tlb(cursor *cur, mmu_gather *tlb) noexcept nogil:
     while cur.detached != NULL:
         addr = cur.detached.addr
         level = plain_load32(&cur.detached.level)
-        tlb_remove_table(tlb, cur.detached, addr, addr + geo_table_span(&m.geo, level))
-        mm_dec_nr_tables(cur.cpu, m, level)
+        table_free_tlb(tlb, cur.detached, level, addr)
         cur.detached = NULL
         if m.reclaim.unlinked != NULL:
             m.reclaim.unlinked(cur, addr, level)

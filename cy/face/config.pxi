@@ -1,7 +1,7 @@
 # Configuration of a machine: names and numbers from Python, checked.
 
-PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "covering": PROTECT_COVERING}
-RECLAIMS = {"sync": RECLAIM_SYNC, "async": RECLAIM_ASYNC}
+PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "covering": PROTECT_COVERING, "rcu": PROTECT_RCU}
+RECLAIMS = {"sync": RECLAIM_SYNC, "async": RECLAIM_ASYNC, "upper": RECLAIM_UPPER}
 BUG_BITS = {
     "MX-drop-markers": BUG_MX_DROP_MARKERS,
     "M01-guard": BUG_M01_GUARD,
@@ -35,6 +35,10 @@ BUG_BITS = {
     "M10-mprotect": BUG_M10_MPROTECT,
     "M11-mprotect": BUG_M11_MPROTECT,
     "M11-age": BUG_M11_AGE,
+    "M01-install": BUG_M01_INSTALL,
+    "M04-r11": BUG_M04_R11,
+    "M02-teardown": BUG_M02_TEARDOWN,
+    "M01-upper": BUG_M01_UPPER,
 }
 VERBS = (
     VERB_READ, VERB_WRITE, VERB_WALK, VERB_MMAP, VERB_MUNMAP, VERB_DONTNEED, VERB_GUP_FAST, VERB_MPROTECT, VERB_POPULATE,
@@ -91,8 +95,12 @@ cdef int fill_mm(machine *x, dict config) except -1:
         bits[level] = width
     if geo_init(&m.geo, bits, len(geometry)) != 0:
         raise ValueError(f"geometry {geometry} is impossible; expected 1 to 9 index bits in each level")
-    protect_fill(&x.protect, _choose("protection", config["protection"], PROTECTIONS))
+    protect_fill(m, &x.protect, _choose("protection", config["protection"], PROTECTIONS))
     reclaim_fill(m, &x.reclaim, _reclaim_set(config["reclaim"]))
+    if x.reclaim.unlinked != NULL and x.protect.detach_upper == NULL:
+        raise ValueError(f"reclaim upper frees tables that protection {config['protection']!r} relies on")
+    if x.reclaim.scan != NULL and m.lockless:
+        raise ValueError(f"reclaim async marks VMAs, which protection {config['protection']!r} does not lock")
     m.dontneed_vma_lock = bool(config["dontneed_vma_lock"])
     m.drop_lock_before_flush = bool(config["drop_lock_before_flush"])
     m.vma_typesafe = _choose("vma_reuse", config["vma_reuse"], {"rcu": 0, "typesafe": 1})

@@ -14,7 +14,8 @@ from libc.stdint cimport int32_t, intptr_t, uint8_t, uint32_t, uint64_t, uintptr
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from cy.base.bugs cimport (
-    BUG_M01_GUARD, BUG_M01_GUP_PTE, BUG_M01_RECYCLED, BUG_M01_SCAN, BUG_M07_EXIT, BUG_M07_SCAN, BUG_M07_TABLE, BUG_M09_FREE,
+    BUG_M01_GUARD, BUG_M01_GUP_PTE, BUG_M01_INSTALL, BUG_M01_RECYCLED, BUG_M01_SCAN, BUG_M01_UPPER, BUG_M02_TEARDOWN,
+    BUG_M04_R11, BUG_M07_EXIT, BUG_M07_SCAN, BUG_M07_TABLE, BUG_M09_FREE,
     BUG_M10_DISCARD, BUG_M10_FRAME, BUG_M10_MPROTECT, BUG_M11_AGE, BUG_M11_MPROTECT, BUG_M15_DIRTY, BUG_M15_LOCK_ORDER,
     BUG_MX_DROP_MARKERS, BUG_P01, BUG_P02, BUG_P05, BUG_P07, BUG_P08, BUG_P13, BUG_P13_LOCAL, BUG_P16, BUG_P17, BUG_P18, BUG_P19,
     BUG_P20, BUG_P21, BUG_P23, BUG_P24, BUG_P24_BATCH)
@@ -43,8 +44,8 @@ from cy.base.entry cimport is_guard_pte_marker, pmd_is_table, pte_none, pte_pfn,
 from cy.mm.rss cimport mm_rss
 from cy.mm.types cimport mm, page, ptdesc, vma
 from cy.mm.vma cimport vma_at
-from cy.protect.registry cimport PROTECT_COVERING, PROTECT_MMAP_LOCK, PROTECT_VMA_LOCK, protect_fill
-from cy.reclaim.registry cimport RECLAIM_ASYNC, RECLAIM_SYNC, reclaim_fill
+from cy.protect.registry cimport PROTECT_COVERING, PROTECT_MMAP_LOCK, PROTECT_RCU, PROTECT_VMA_LOCK, protect_fill
+from cy.reclaim.registry cimport RECLAIM_ASYNC, RECLAIM_SYNC, RECLAIM_UPPER, reclaim_fill
 from cy.sync.rcu cimport rcu_membarrier_available
 
 cdef extern from "sys/mman.h" nogil:

@@ -36,6 +36,7 @@ cdef inline int cursor_begin(cursor *cur, cpu *c, mm *m, uint64_t start, uint64_
     cur.detached = NULL
     cur.peeked = NULL
     cur.found_addr = NOWHERE
+    cur.installed = 0
     return cur.ops.begin(cur, start, end, intent)
 
 cdef inline void cursor_end(cursor *cur) noexcept nogil:
@@ -85,7 +86,8 @@ cdef inline void cursor_set_table(cursor *cur, ptdesc *table, uint64_t *pmdp, ui
     cur.held |= held
 
 # The pmd entry that covers cur.addr, and the table that holds it; NULL if an upper table is missing. The walk is done once for
-# an address: what it went through stays until the end of the cursor. Context: between begin and end.
+# an address: what it went through stays until the end of the cursor. Context: between begin and end; if nothing keeps
+# upper tables (mm.lockless), in the RCU section alone.
 # Source: mm/memory.c __handle_mm_fault, which leaves it in vmf->pmd.
 cdef inline uint64_t *cursor_pmd(cursor *cur, ptdesc **pmd_table) noexcept nogil:
     cdef uint32_t missing
@@ -110,6 +112,8 @@ cdef inline bint cursor_peek(cursor *cur, uint64_t *pte) noexcept nogil:
         delay_point(cur.cpu)
         if table != NULL:
             pte[0] = ptep_get_lockless(cur.cpu, cur.mm, table, pte_index(cur.mm, table, cur.addr))
+    if cur.mm.lockless:
+        cur.found_addr = NOWHERE            # nothing keeps the upper tables but this section
     pte_unmap(cur.cpu, cur.mm)
     cur.peeked = table
     return table != NULL

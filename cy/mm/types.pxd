@@ -97,8 +97,12 @@ cdef struct vma:
     uint32_t next           # link in a munmap
     # Atomic: tables of it may be empty. Written and read: the VMA is stable; see cy/reclaim/async.pxd.
     uint32_t marked
+    # How often it was write-locked, in all its lives; starts near its wrap. Only where mm.lockless. Written: mmap_lock held
+    # for writing and page_table_lock. Read: anyone; see vma_snapshot.pxd.
+    uint32_t vm_seq
+    uint32_t pad2
     uint64_t vm_mm          # mm *. Written before it is attached; read: vm_refcnt raised
-    uint64_t pad0[8]
+    uint64_t pad0[7]
     # 0 detached, 1 attached, 1 + n readers; VMA_EXCLUDE_READERS added while a writer drains them.
     # Alone on its cache line, as in the kernel: every fault writes it, and lookups of other VMAs read the rest.
     uint32_t vm_refcnt
@@ -150,6 +154,9 @@ cdef struct mm:
     uint64_t bugs
     uint32_t dontneed_vma_lock          # DONTNEED takes the VMA lock (6.17 and later)
     uint32_t drop_lock_before_flush     # and drops it before tlb_finish_mmu
+    # No operation but mmap, munmap and mprotect holds a lock over a VMA or an upper table (cy/protect/rcu.pxd). So VMAs count
+    # their changes, teardown takes table locks, and no table is freed without a grace period of RCU_TABLES.
+    uint32_t lockless
     uint32_t vma_typesafe               # VMA objects are reused at once (6.15 and later), else after a grace period
     const protect_ops *protect
     const reclaim_ops *reclaim          # NULL: never
@@ -221,6 +228,7 @@ cdef struct cursor:
     uint64_t vma_start
     uint64_t vma_end
     uint32_t vma_writable
+    uint32_t vma_seq        # vma.vm_seq when this was so, where nothing keeps it so
     uint32_t vma_stale      # it has changed since: next and lock give up until next_vma was called
     const protect_ops *ops
     uint64_t addr           # next address to look at
@@ -239,6 +247,7 @@ cdef struct cursor:
     uint64_t found_addr
     uint64_t *found_pmdp
     ptdesc *found_table
+    uint64_t installed      # address whose tables install has made, and nobody has proved to lie in a VMA yet, + 1; or 0
 
 # Every function: may not be called with a table locked unless it says so. Errors are negative errno.
 cdef struct protect_ops:
@@ -260,6 +269,9 @@ cdef struct protect_ops:
     # Unlink the table at cur.addr if it is empty; see DETACH_*. Returns 1 and sets cur.detached, or 0.
     # With DETACH_TRY the table stays locked in either case.
     int (*detach)(cursor *cur, uint32_t mode) noexcept nogil
+    # Unlink the table of `level`, above the pte_table, that maps `addr`, if it is empty, and set cur.detached then. NULL: upper
+    # tables stay until teardown. Context: no table locked.
+    void (*detach_upper)(cursor *cur, uint64_t addr, uint32_t level) noexcept nogil
     # Give cur.vma, which has none, an anon_vma. NULL: under mmap_lock (cy/core/fault.pxd).
     void (*anon_vma_prepare)(cursor *cur) noexcept nogil
     # A place where the operation may sleep or be preempted: drop what forbids it.

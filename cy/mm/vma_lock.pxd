@@ -13,7 +13,7 @@
 # an mm is memory for ever and waiters look at the count.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE, READ_ONCE32, WRITE_ONCE32, atomic_add_return32, cmpxchg32, smp_load_acquire32,
+    READ_ONCE, READ_ONCE32, WRITE_ONCE32, atomic_add_return32, cmpxchg32, smp_load_acquire32, smp_mb,
     smp_store_release32)
 from cy.base.bugs cimport BUG, BUG_M01_RECYCLED, BUG_P18
 from cy.base.build cimport PT_CHECKS
@@ -23,10 +23,11 @@ from cy.base.shm cimport C_VMA_RECYCLED, ORACLE_LOCK_ORDER
 from cy.mm.types cimport mm, vma
 from cy.mm.vma cimport vm_start, vma_lookup_lockless, vma_mm
 from cy.sync.lockclass cimport (
-    LOCK_MMAP, LOCK_VMA, lock_check_order, lock_held_pop, lock_held_push, lock_is_held, might_sleep)
+    LOCK_MMAP, LOCK_PGL, LOCK_VMA, lock_check_order, lock_held_pop, lock_held_push, lock_is_held, might_sleep)
 from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
 from cy.sync.rwsem cimport down_read, down_read_trylock, down_write, downgrade_write, up_read, up_write
 from cy.sync.seqcount cimport seq_write_begin, seq_write_end
+from cy.sync.spinlock cimport spin_lock, spin_unlock
 from cy.sync.wait cimport wait_begin, wait_end, wait_turn
 
 cdef enum:
@@ -128,7 +129,7 @@ cdef inline void vma_start_write(cpu *c, mm *m, vma *v) noexcept nogil:
     might_sleep(c)
     lock_check_order(c, LOCK_VMA)
     if READ_ONCE32(&v.vm_refcnt) == 0:           # detached: nobody can raise the count
-        WRITE_ONCE32(&v.vm_lock_seq, seq)
+        _vma_set_locked(c, m, v, seq)
         return
     atomic_add_return32(&v.vm_refcnt, VMA_EXCLUDE_READERS)
     wait_begin(c, v, LOCK_VMA)
@@ -136,8 +137,19 @@ cdef inline void vma_start_write(cpu *c, mm *m, vma *v) noexcept nogil:
     while smp_load_acquire32(&v.vm_refcnt) != VMA_EXCLUDE_READERS + 1:
         wait_turn(c, &turns, vma_readers_drained, v)
     wait_end(c)
-    WRITE_ONCE32(&v.vm_lock_seq, seq)
+    _vma_set_locked(c, m, v, seq)
     atomic_add_return32(&v.vm_refcnt, <uint32_t>-VMA_EXCLUDE_READERS)
+
+# From here on the VMA counts as write-locked, and who knows it without a lock knows an old one.
+cdef inline void _vma_set_locked(cpu *c, mm *m, vma *v, uint32_t seq) noexcept nogil:
+    WRITE_ONCE32(&v.vm_lock_seq, seq)
+    if not m.lockless:
+        return
+    # Under page_table_lock, so that who sets the anon_vma there sets it in a VMA that has not changed.
+    spin_lock(c, &m.page_table_lock, LOCK_PGL)
+    WRITE_ONCE32(&v.vm_seq, v.vm_seq + 1)
+    spin_unlock(c, &m.page_table_lock)
+    smp_mb()    # [PT-062] pairs with: rcu_lock and _settle. The sequence before the walks that look for what to unmap.
 
 # Attach: all fields are set, the VMA is write-locked. Readers may count from here on.
 cdef inline void vma_mark_attached(vma *v) noexcept nogil:

@@ -104,12 +104,12 @@ cdef inline int split_install(cursor *cur) noexcept nogil:
 
 cdef inline int split_detach(cursor *cur, uint32_t mode) noexcept nogil:
     if mode == DETACH_TRY:
-        return _detach_try(cur)
+        return split_detach_try(cur)
     return _detach_scan(cur)
 
 # Fast detach. The ptl was held over one complete pass that left nothing behind, and nobody can store
 # without it, so no scan is needed.
-cdef inline int _detach_try(cursor *cur) noexcept nogil:
+cdef inline int split_detach_try(cursor *cur) noexcept nogil:
     cdef cpu *c = cur.cpu
     if rng_one_in(&c.rng, cur.mm.knobs.trylock_fail):
         count(c, C_TRYLOCK_FAILED)

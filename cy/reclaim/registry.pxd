@@ -6,10 +6,12 @@ from libc.string cimport memset
 from cy.mm.types cimport mm, reclaim_ops
 from cy.reclaim.async cimport reclaim_async
 from cy.reclaim.sync cimport reclaim_sync
+from cy.reclaim.upper cimport reclaim_upper
 
 cdef enum:
     RECLAIM_SYNC = 1
     RECLAIM_ASYNC = 2
+    RECLAIM_UPPER = 4
 
 cdef inline void reclaim_fill(mm *m, reclaim_ops *ops, uint32_t policies) noexcept nogil:
     memset(ops, 0, sizeof(reclaim_ops))
@@ -18,3 +20,5 @@ cdef inline void reclaim_fill(mm *m, reclaim_ops *ops, uint32_t policies) noexce
         reclaim_sync(ops)
     if policies & RECLAIM_ASYNC:
         reclaim_async(ops)
+    if policies & RECLAIM_UPPER:
+        reclaim_upper(ops)

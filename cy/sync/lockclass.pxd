@@ -4,11 +4,13 @@
 #   LOCK_MMAP                   mm.mmap_lock                     [ops, protect]
 #     LOCK_VMA                  vma.vm_refcnt, read or write     [mm/vma_lock]
 #       LOCK_PGL                mm.page_table_lock               [core/populate: upper tables, anon_vma]
-#         LOCK_PML              ptdesc.lock of a pmd_table       [core/populate, protect]
-#           LOCK_PTL            ptdesc.lock of a pte_table       [protect, core]
-#             LOCK_ARENA        arena.lock                       [mm/arena]
-#               LOCK_RCU        rcu_domain.gp_lock, trylock only [sync/rcu]
-#   LOCK_LIST                   mm_list.lock                     [mm/mm_list]
+#         LOCK_P4D              ptdesc.lock of a p4d_table       [mm/offset_map]
+#           LOCK_PUD            ptdesc.lock of a pud_table       [mm/offset_map]
+#             LOCK_PML          ptdesc.lock of a pmd_table       [core/populate, protect, mm/offset_map]
+#               LOCK_PTL        ptdesc.lock of a pte_table       [protect, core, mm/offset_map]
+#                 LOCK_ARENA    arena.lock                       [mm/arena]
+#                   LOCK_RCU    rcu_domain.gp_lock, trylock only [sync/rcu]
+#                     LOCK_LIST mm_list.lock                     [mm/mm_list]
 #
 # The same table is in cy/LOCKING.md; a test compares them. Source: head comment of mm/rmap.c.
 from libc.stdint cimport uint32_t, uint64_t
@@ -20,11 +22,13 @@ cdef enum:
     LOCK_MMAP = 1
     LOCK_VMA = 2
     LOCK_PGL = 3
-    LOCK_PML = 4
-    LOCK_PTL = 5
-    LOCK_ARENA = 6
-    LOCK_RCU = 7
-    LOCK_LIST = 8
+    LOCK_P4D = 4
+    LOCK_PUD = 5
+    LOCK_PML = 6
+    LOCK_PTL = 7
+    LOCK_ARENA = 8
+    LOCK_RCU = 9
+    LOCK_LIST = 10
 
 # Context: before waiting for a lock of the class.
 cdef inline void lock_check_order(cpu *c, uint32_t lock_class) noexcept nogil:

@@ -46,6 +46,7 @@ def explain(
     known: bool = True,
     realtime: bool = True,
     may_fail: bool = False,
+    lockless: bool = False,
     budget_states: int = BUDGET_STATES,
 ) -> Explanation:
     """Explain what was ``seen`` of ``branches`` that started together from ``space``.
@@ -53,12 +54,12 @@ def explain(
     ``known``: incarnations and values in ``space`` are the engine's (learned by a ``Follower``); otherwise
     only which pages are present and which are the zero page. ``final``: present pages at the end, page ->
     (incarnation, value), and guard markers, as ``GUARD[:2]``; ``None``: not known. ``may_fail``: accesses, mmap and munmap may fail with
-    -ENOMEM, without effect.
+    -ENOMEM, without effect. ``lockless``: nothing kept the VMAs of a range as they were during an operation.
     """
     missing = [f"t{b} has {len(seen[b])} results of {len(ops)}" for b, ops in enumerate(branches) if len(seen[b]) != len(ops)]
     if missing:
         return Explanation("unknown", 0, "; ".join(missing))
-    case = Case(space, known, branches, seen, final, realtime, may_fail)
+    case = Case(space, known, branches, seen, final, realtime, may_fail, lockless)
     if case.contradiction:
         return Explanation("violation", 0, case.contradiction)
     return _Search(case, budget_states).run()

@@ -65,9 +65,11 @@ class Case:
         final: Mapping[int, tuple[int, int]] | None,
         realtime: bool,
         may_fail: bool,
+        lockless: bool = False,
     ) -> None:
         self.limit = space.geometry.pages
         self.may_fail = may_fail
+        self.lockless = lockless
         self.contradiction: str | None = None
         self._ops = branches
         self._parts = dict(space.parts())
@@ -123,8 +125,9 @@ class Case:
         if op.verb is Verb.EXIT and o.status == 0 and len(self._parts) > 1:
             # What an exit does to the pages of its mm: it unmaps them all.
             op = Op(Verb.MUNMAP, op.start, op.start + self.limit)
-        # A populate concerns what it brought in, and the marker that it met.
-        end = op.start + o.value + (o.status == -EFAULT) if op.verb is Verb.POPULATE else op.end
+        # A populate concerns what it brought in, and the marker that it met, or the page that was unmapped when it came back.
+        failed_at = o.status == -EFAULT or (self.lockless and o.status != 0)
+        end = op.start + o.value + failed_at if op.verb is Verb.POPULATE else op.end
         lo, hi = bisect_left(self.pages, op.start), bisect_left(self.pages, end)
         cells = tuple(range(lo, max(lo, hi)))
         expected = self._static_status(op) if o.status != -ESRCH else -ESRCH

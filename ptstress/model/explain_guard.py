@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from errno import ENOMEM
 
 from ptstress.model.explain_case import GUARD, UNMAPPED, Case, Task, is_present
+from ptstress.model.explain_locks import finds
 from ptstress.model.explain_state import Move, State, last_phase, replaced
 from ptstress.vocabulary import Verb
 
@@ -25,9 +26,7 @@ def guard_steps(case: Case, state: State, b: int, task: Task, clear: Clear) -> I
     """
     at = state.phase[b]
     if at == 0:
-        first, last = task.segments
-        status = -ENOMEM if UNMAPPED in state.segments[first:last] else 0
-        if task.seen.status == status or _may_give_up(case, task):
+        if finds(case, state, b, task) or _may_give_up(case, task):
             yield _to(state, b, 1), (b, task.index, "begins", -1)
     elif at < 0:
         yield from _zap(case, state, b, task, clear)

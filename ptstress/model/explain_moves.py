@@ -33,7 +33,7 @@ from errno import EFAULT, ENOMEM
 from ptstress.model.explain_case import (
     FRESH, GUARD, READ_WRITE, READABLE, UNBOUND, UNMAPPED, ZERO_PAGE, Case, Frame, Task, is_present)
 from ptstress.model.explain_guard import eager_guard_step, guard_steps
-from ptstress.model.explain_locks import is_excluded, is_hidden, is_mapping
+from ptstress.model.explain_locks import finds, is_excluded, is_hidden, is_mapping
 from ptstress.model.explain_populate import populate_steps
 from ptstress.model.explain_state import RETURNED, Dead, Move, State, has_visited, last_phase, replaced
 from ptstress.model.result import is_incarnation, is_value
@@ -265,8 +265,7 @@ class Moves:
                 yield from self._protect(state, b, task)
             return
         if verb in (Verb.DONTNEED, Verb.FREE):
-            status = -ENOMEM if UNMAPPED in state.segments[first:last] else 0
-            if status == task.seen.status and not is_hidden(self.case, state, b, task):
+            if finds(self.case, state, b, task) and (self.case.lockless or not is_hidden(self.case, state, b, task)):
                 yield from self._visit(state, b, task)
             return
         if task.seen.status or is_excluded(self.case, state, b, task):

@@ -8,8 +8,9 @@ without huge pages, with every ``mmap`` at a fixed address.
     never   not at all (Linux before 6.14);
     async   by a scan, if the VMA was marked since: by whatever may have left an empty table behind;
     sync    by one DONTNEED that covers the whole span of the table inside one VMA and leaves no guard marker there (6.14 and
-            later).
-Upper tables are freed with the last VMA of their span only.
+            later);
+    upper   with each pte_table that one of the others frees, the upper tables that have no entry left then.
+Otherwise upper tables are freed with the last VMA of their span only.
 
 A ``discard`` drops exactly the pages that a ``free`` marked and no write, or populate for writing, has touched since.
 
@@ -29,7 +30,7 @@ from ptstress.model.vma import Hole, VmaSet
 from ptstress.operation import Op
 from ptstress.vocabulary import OPERATIONS, Verb
 
-RECLAIM = ("never", "sync", "async")
+RECLAIM = ("never", "sync", "async", "upper")
 
 _REPLAY_PART = 1 << 16
 _DONE = Result(0)
@@ -252,7 +253,7 @@ class AddressSpace:
     def _zap_and_reclaim(self, start: int, end: int) -> None:
         self.tables.zap(start, end)
         if "sync" in self.policies:
-            self.tables.reclaim(start, end)
+            self.tables.reclaim(start, end, upper="upper" in self.policies)
         if self.tables.any_table(start, end):
             self._left_behind(start)
 
@@ -274,7 +275,7 @@ class AddressSpace:
         for vma in self.vmas.vmas:
             if vma.marked:
                 vma.marked = False
-                self.tables.free_empty(vma.start, vma.end)
+                self.tables.free_empty(vma.start, vma.end, upper="upper" in self.policies)
 
     def _scan(self, _start: int, _end: int, _arg: int) -> Result:
         self.scan()

@@ -147,24 +147,39 @@ class Tables:
                 for page in [page for page in table if start <= page < end]:
                     self.rss -= table.pop(page)[0] != 0
 
-    def reclaim(self, start: int, end: int) -> None:
-        """Free the pte_tables whose whole span is in ``[start, end)``, where nothing is present, but those with a guard marker."""
+    def reclaim(self, start: int, end: int, upper: bool) -> None:
+        """Free the pte_tables whose whole span is in ``[start, end)``, where nothing is present, but those with a guard marker.
+
+        ``upper``: and the tables above that have no entry left then.
+        """
         inner_start, inner_end = _inner(start, end, self._pte_shift)
         for number in list(self._numbers(self._pte, self._pte_shift, inner_start, inner_end)):
             if number not in self._guards:
-                del self._pte[number]
-                self._drop_entry(number << self._pte_shift, 1)
+                self._free_table(number, upper)
+
+    def _free_table(self, number: int, upper: bool) -> None:
+        """Free a pte_table; ``upper``: and the tables above that have no entry left then."""
+        page = number << self._pte_shift
+        del self._pte[number]
+        self._drop_entry(page, 1)
+        if not upper:
+            return
+        for level, tables in enumerate(self._upper, start=1):
+            number = page >> self._shifts[level]
+            if tables[number]:
+                return
+            del tables[number]
+            self._drop_entry(page, level + 1)
 
     def any_table(self, start: int, end: int) -> bool:
         """Whether a pte_table maps a page of ``[start, end)``."""
         return any(True for _ in self._numbers(self._pte, self._pte_shift, start, end))
 
-    def free_empty(self, start: int, end: int) -> None:
-        """Free the empty pte_tables that map a page of ``[start, end)``."""
+    def free_empty(self, start: int, end: int, upper: bool) -> None:
+        """Free the empty pte_tables that map a page of ``[start, end)``. ``upper``: as ``reclaim``."""
         for number in list(self._numbers(self._pte, self._pte_shift, start, end)):
             if not self._pte[number] and number not in self._guards:
-                del self._pte[number]
-                self._drop_entry(number << self._pte_shift, 1)
+                self._free_table(number, upper)
 
     def free_behind(self, hole: Hole) -> None:
         """free_pgtables: free the tables of all levels in whose span no VMA is left."""
