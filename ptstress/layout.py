@@ -99,6 +99,7 @@ class Counter(IntEnum):
     SCAN_EMPTY = 106
     SCAN_BUSY = 107
     VMAS_MARKED = 108
+    ZEROES_UNMAPPED = 109
 
 
 class LockClass(IntEnum):

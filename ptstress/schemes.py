@@ -20,6 +20,8 @@ RECLAIMS = (
     (NEVER, "tables are freed at munmap and exit only"),
     ("sync", "DONTNEED frees pte_tables that one call empties, as Linux 6.14 and later"),
     ("async", "scans free the empty pte_tables of VMAs that were marked, in whatever way these became empty"),
+    ("taskwork", "the same, by whoever left them behind, at the end of its operation, as the series of June 2024"),
+    ("zero", "scans free tables that map nothing but the zero page too; reading marks a VMA"),
     ("upper", "with a pte_table that one of the others frees, the upper tables that are empty then; only under rcu"),
 )
 
@@ -104,6 +106,7 @@ _SHOWN = (
          "M01-guard", "MX-drop-markers"),
     ),
     _Shown(lambda s: "async" in s.policies, ("M01-scan",), ("M07-scan",)),
+    _Shown(lambda s: "zero" in s.policies, ("M08-zero", "M10-zero")),
     # Split locks: which lock an entry has, and the order of a table's lock and its parent's, is theirs.
     _Shown(lambda s: s.protection != "covering", (), ("P08",)),
     _Shown(lambda s: "sync" in s.policies and s.protection != "covering", ("M15-lock-order",), ("P02",)),
@@ -138,6 +141,14 @@ SCHEMES = (
         "vma_lock", "sync+async", dontneed_vma_lock=True, drop_lock_before_flush=True,
     ),
     Scheme(
+        "seed-zero", "seed-async, and scans free tables that map nothing but the zero page",
+        "vma_lock", "sync+async+zero", dontneed_vma_lock=True, drop_lock_before_flush=True,
+    ),
+    Scheme(
+        "rfc-2024", "the series of June 2024: linux-6.12, and who empties tables scans for them at the end of the call",
+        "vma_lock", "taskwork", vma_reuse="rcu",
+    ),
+    Scheme(
         "rcu", "no lock over VMAs and upper tables: walks by RCU, stores under table locks; DONTNEED frees the tables it empties",
         "rcu", "sync",
     ),
@@ -155,8 +166,8 @@ def why_not(protection: str, policies: frozenset[str]) -> str:
     """Why the two make no scheme; empty: they do."""
     if "upper" in policies and protection != "rcu":
         return f"upper frees tables that {protection} relies on"
-    if "async" in policies and protection == "rcu":
-        return "async marks VMAs, which rcu does not lock"
+    if policies & {"async", "taskwork", "zero"} and protection == "rcu":
+        return "scans go by marks of VMAs, which rcu does not lock"
     return ""
 
 
@@ -171,6 +182,8 @@ def find_scheme(name: str) -> Scheme:
     policies = reclaim.split("+")
     if not plus or protection not in dict(PROTECTIONS) or not set(policies) <= dict(RECLAIMS).keys():
         raise UsageError(f"scheme {name!r}: expected one of {named}, or {generic}")
+    if {"async", "taskwork"} <= set(policies):
+        raise UsageError(f"scheme {name!r}: expected async, whose scans others run, or taskwork, which runs its own, not both")
     if len(set(policies)) != len(policies) or (NEVER in policies and len(policies) > 1):
         raise UsageError(f"scheme {name!r}: expected each reclaim policy once, and {NEVER} alone")
     if reason := why_not(protection, policies_of(reclaim)):

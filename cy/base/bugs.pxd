@@ -10,6 +10,8 @@ cdef enum:
     BUG_M10_FRAME = 3    # a frame is freed before the flush
     BUG_M07_SCAN = 4     # a scan does not pin the mm that it is at
     BUG_M01_SCAN = 5          # a scan takes a table for empty that looked so without a lock
+    BUG_M08_ZERO = 6     # a table goes with its entries for the zero page in it
+    BUG_M10_ZERO = 7     # the zero page is unmapped, and TLBs are flushed when the locks are gone
     BUG_M15_LOCK_ORDER = 10  # fast detach waits for the pml with the ptl held
     BUG_M01_RECYCLED = 11    # vma_start_read does not look whose VMA it has counted itself on
     BUG_M07_EXIT = 12        # exit tears the mm down while operations are still in it

@@ -84,6 +84,7 @@ cdef struct cpu:
     uint64_t ring_events
     uint32_t verb               # in progress
     uint32_t seq                # operations begun; wraps
+    uint32_t task_work          # something to do on the way out of the operation
     uint64_t nr_pins            # frames that it holds pinned
     frame_chain frames_next     # freed frames: waiting for a grace period to be chosen,
     frame_chain frames_wait     # and for frames_wait.gp

@@ -110,6 +110,7 @@ cdef enum:
     C_SCANNED = 105              # tables that they looked at
     C_SCAN_EMPTY = 106           # ... and that looked empty without a lock
     C_SCAN_BUSY = 107            # an mm whose locks somebody else had
+    C_ZEROES_UNMAPPED = 109      # tables that mapped nothing but the zero page, and went
     C_VMAS_MARKED = 108          # VMAs marked for a scan
     C_BATCHED_DRAINS = 103       # times somebody else made up for them under a ptl
 

@@ -43,6 +43,7 @@
 #      returns that came by before the guard did. Carried from burst to burst beside the mapping.
 #  (F) I46 A walk reports what was present all the time, and nothing that was absent all the time. I38 Nor what had a guard
 #      all the time.
+#      Where reclaim unmaps the zero page (`zero_goes`), only frames are surely present.
 #  (G) An operation fails with -ESRCH only beside an exit of its mm. An exit is a munmap of all of its mm.
 # The quiescent page is one more observation at the end of a burst. It shows what was lost, and makes
 # the state that is carried to the next burst a single one.

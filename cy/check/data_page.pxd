@@ -160,9 +160,10 @@ cdef inline uint64_t _take_accesses(data_oracle *o, const data_page *p, const di
             if write and status == STATUS_UNKNOWN and e.incarnation != 0:
                 register_attempt(o, e.incarnation, e.value, e.t0)
             continue
-        o.e0[n] = e.t0
-        o.e1[n] = e.t1
-        n += 1
+        if not o.zero_goes or e.incarnation != 0 or (populate and write):
+            o.e0[n] = e.t0
+            o.e1[n] = e.t1
+            n += 1
         if populate:
             # It was there; what it was nobody looked at.
             if write:
@@ -248,5 +249,9 @@ cdef inline void _check_end(data_oracle *o, const data_page *p, const discards *
             last = o.e0[i] if o.e0[i] > last else last
         # Memory pressure takes frames only.
         ended = discards_any(d, last, <uint64_t>-1) if o.nr_lives or o.nr_w else discards_any_hard(d, last, <uint64_t>-1)
-        if (nr_e != 0 or p.state != PAGE_ABSENT) and not ended:
+        if (nr_e != 0 or (p.state != PAGE_ABSENT and not _may_go(o, p))) and not ended:
             data_report(o, 46, b"a page that was present is gone without a discard", p.page, last, 0)
+
+# May what was there at the end of the last burst be gone by itself?
+cdef inline bint _may_go(const data_oracle *o, const data_page *p) noexcept nogil:
+    return o.zero_goes and p.state == PAGE_ZERO

@@ -9,7 +9,7 @@ from cy.base.shm cimport VERB_WALK, event
 from cy.check.data_discards cimport discards_open
 from cy.check.data_scan cimport data_is_walk
 from cy.check.data_types cimport (
-    DISCARD_SURE, GUARDED, PAGE_ABSENT, data_oracle, data_page, data_report, discards, stretch_list)
+    DISCARD_SURE, GUARDED, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page, data_report, discards, stretch_list)
 
 # Evidence [e0, e1] by e0; breakers by b0, with the latest end so far. `carried`: it was so at time 0.
 cdef inline void stretches(stretch_list *s, const uint64_t *e0, const uint64_t *e1, uint64_t nr_e,
@@ -38,7 +38,7 @@ cdef inline uint64_t _stretch(stretch_list *s, uint64_t begin, uint64_t end) noe
 # Fill o.present and o.absent. Context: o.a0, o.amax are the attempts; o.e0, o.e1 the successful accesses.
 cdef inline void presence_fill(data_oracle *o, const data_page *p, const discards *d, uint64_t nr_e) noexcept nogil:
     cdef uint64_t i, n = 0
-    stretches(&o.present, o.e0, o.e1, nr_e, d.t0, d.pmax, d.n, p.state != PAGE_ABSENT)
+    stretches(&o.present, o.e0, o.e1, nr_e, d.t0, d.pmax, d.n, p.state == PAGE_ANON or (p.state == PAGE_ZERO and not o.zero_goes))
     for i in range(d.n):
         if d.kind[i] & DISCARD_SURE:
             o.e0[n] = d.t0[i]

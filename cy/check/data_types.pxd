@@ -205,6 +205,7 @@ cdef struct data_oracle:
     uint64_t checked            # operations
     uint64_t unchecked          # operations without a rule, or all of a burst for which there was no memory
     uint64_t violations
+    bint zero_goes              # the zero page may be unmapped at any time; set it after init
     uint64_t task_pages         # size of each address space, 0: unknown; set it after init
     decide_t decide             # or NULL; set it after init
     void *decide_ctx

@@ -50,7 +50,7 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
     cdef uint32_t verb = o.verb
     cdef bint refcounted = x.nr_mms > 1 and verb != VERB_EXIT     # an only mm never exits
     cdef uint32_t lines = 0
-    cdef uint64_t value = 0, incarnation = 0
+    cdef uint64_t value = 0, incarnation = 0, scanned
     cdef int status
     # A walk past the end of the address space fails and reports no pages.
     if (verb == VERB_WALK or verb == VERB_AGE) and o.start < o.end and o.end <= m.end_page:
@@ -109,6 +109,9 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
     else:
         pt_report(c, ORACLE_PROGRESS, 0, b"there is no operation a", 0, verb, 0)
         status = -EINVAL
+    if c.task_work:
+        c.task_work = 0
+        do_scan(c, m, &scanned, &scanned)
     e.value = value if status == 0 or verb == VERB_POPULATE else 0
     e.incarnation = incarnation if status == 0 else 0
     if refcounted:

@@ -14,7 +14,7 @@ from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_i
 from cy.check.data_types cimport PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle
 from cy.check.machine cimport machine
 from cy.check.overlap cimport overlaps_count
-from cy.mm.types cimport mm
+from cy.mm.types cimport DETACH_ZERO, mm
 
 cdef struct share:
     data_oracle oracle
@@ -37,6 +37,7 @@ cdef inline bint judge_init(judge *j, machine *x, uint32_t nr_shares) noexcept n
     for i in range(nr_shares):
         if not data_oracle_init(&j.shares[i].oracle, i, nr_shares):
             return False
+        j.shares[i].oracle.zero_goes = x.mms[0].reclaim != NULL and x.mms[0].reclaim.scan_mode == DETACH_ZERO
         j.shares[i].oracle.task_pages = geo_task_size(&x.mms[0].geo) >> PAGE_SHIFT
     return True
 

@@ -171,6 +171,7 @@ cdef inline void _cpu_reset(machine *x, cpu *c, uint32_t id) noexcept nogil:
     c.verb = 0
     c.seq = <uint32_t>-16
     c.nr_pins = 0
+    c.task_work = 0
     c.frames_next.nr = 0
     c.frames_wait.nr = 0
     c.flush_gen = <uint64_t>-5

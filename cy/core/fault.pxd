@@ -15,6 +15,7 @@ from cy.base.entry cimport (
     pte_present, pte_special, pte_write)
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport C_FAULTS, C_GUARD_FAULTS, C_RECHECK_LOST, C_WP_LOST
+from cy.core.scan cimport zero_mapped
 from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_peek, cursor_unlock
 from cy.mm.deferred cimport frame_free
 from cy.mm.frame cimport frame_alloc
@@ -120,6 +121,8 @@ cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
             # [PT-009] pairs with: the hardware walk. The frame's contents come before the entry.
             smp_store_release(cur.ptep, pte)
             cursor_unlock(cur)
+            if not write:
+                zero_mapped(cur.cpu, cur.mm, cur.vma)
             return FAULT_RETRY
         count(cur.cpu, C_RECHECK_LOST)
         cursor_unlock(cur)

@@ -8,11 +8,11 @@ from libc.stdint cimport uint64_t
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point
 from cy.base.geometry cimport PTE_LEVEL, geo_addr_end
 from cy.base.shm cimport C_SCANNED, C_SCAN_EMPTY
-from cy.core.table_empty cimport table_is_empty_lockless
+from cy.core.table_empty cimport table_looks_empty
 from cy.core.zap cimport tables_free_tlb
 from cy.mm.gather cimport mmu_gather
 from cy.mm.map cimport pmd_offset_next, pte_offset_map, pte_unmap
-from cy.mm.types cimport DETACH_SCAN, cursor, mm, ptdesc, scan_report, vma
+from cy.mm.types cimport cursor, mm, ptdesc, scan_report, vma
 from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
 
 # An operation leaves tables of `v` behind that may be empty, or pages that memory pressure may take. Context: the mm is in
@@ -20,6 +20,11 @@ from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
 cdef inline void left_behind(cpu *c, mm *m, vma *v) noexcept nogil:
     if m.reclaim != NULL and m.reclaim.left_behind != NULL:
         m.reclaim.left_behind(c, m, v)
+
+# The zero page was mapped in `v`. Context: as left_behind.
+cdef inline void zero_mapped(cpu *c, mm *m, vma *v) noexcept nogil:
+    if m.reclaim != NULL and m.reclaim.zero_mapped != NULL:
+        m.reclaim.zero_mapped(c, m, v)
 
 # Free the empty pte_tables that map a part of [start, end). Returns False if r.left was not enough: cur.addr is the
 # first address that was not looked at. Context: between begin and end of the cursor, nothing locked; every table of the range
@@ -39,7 +44,7 @@ cdef inline bint scan_range(cursor *cur, mmu_gather *tlb, uint64_t start, uint64
         if _looks_empty(cur):
             count(cur.cpu, C_SCAN_EMPTY)
             delay_point(cur.cpu)
-            if cur.ops.detach(cur, DETACH_SCAN):
+            if cur.ops.detach(cur, m.reclaim.scan_mode):
                 tables_free_tlb(cur, tlb)
         cur.addr = r.end
         cur.ops.sleep(cur)
@@ -68,6 +73,6 @@ cdef inline bint _looks_empty(cursor *cur) noexcept nogil:
     cdef ptdesc *table = pte_offset_map(cur.cpu, cur.mm, cur.pmdp, &pmdval)
     if table == NULL:
         return False
-    empty = table_is_empty_lockless(cur.cpu, cur.mm, table)
+    empty = table_looks_empty(cur.cpu, cur.mm, table, cur.mm.reclaim.scan_mode)
     pte_unmap(cur.cpu, cur.mm)
     return empty

@@ -1,13 +1,15 @@
-# Is a table empty, and unlinking one that is. Shared by all ways to detach.
+# Is a table empty, or would it be without the zero page, and unlinking one that is. Shared by all ways to detach.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport xchg
+from cy.base.bugs cimport BUG, BUG_M08_ZERO, BUG_M10_ZERO
 from cy.base.cpu cimport count, cpu
-from cy.base.entry cimport pte_none
-from cy.base.geometry cimport geo_fanout
-from cy.base.shm cimport C_TABLES_RECLAIMED
+from cy.base.entry cimport pte_none, pte_present, pte_special
+from cy.base.geometry cimport PTE_LEVEL, geo_fanout, geo_table_span
+from cy.base.shm cimport C_TABLES_RECLAIMED, C_ZEROES_UNMAPPED
 from cy.mm.map cimport ptep_get, ptep_get_lockless
 from cy.mm.table cimport table_unlinked
-from cy.mm.types cimport mm, ptdesc
+from cy.mm.tlb cimport flush_tlb_range
+from cy.mm.types cimport DETACH_ZERO, mm, ptdesc
 
 # Context: the table's lock.
 cdef inline bint table_is_empty(cpu *c, mm *m, ptdesc *table) noexcept nogil:
@@ -17,12 +19,40 @@ cdef inline bint table_is_empty(cpu *c, mm *m, ptdesc *table) noexcept nogil:
             return False
     return True
 
-# The same without it: a hint. Context: RCU.
-cdef inline bint table_is_empty_lockless(cpu *c, mm *m, ptdesc *table) noexcept nogil:
+# The same without it, for a mode of detach: a hint. Context: RCU.
+cdef inline bint table_looks_empty(cpu *c, mm *m, ptdesc *table, uint32_t mode) noexcept nogil:
     cdef uint32_t i
     for i in range(geo_fanout(&m.geo, table.level)):
-        if not pte_none(ptep_get_lockless(c, m, table, &table.entries[i])):
+        if not _may_go(ptep_get_lockless(c, m, table, &table.entries[i]), mode):
             return False
+    return True
+
+cdef inline bint _may_go(uint64_t pte, uint32_t mode) noexcept nogil:
+    return pte_none(pte) or (mode == DETACH_ZERO and pte_present(pte) and pte_special(pte))
+
+# Empty a table that maps nothing, or nothing but the zero page with DETACH_ZERO. False: it maps something else, and stays
+# as it is. Context: the table's lock, and its parent's, so that nobody populates the range before the flush: a write would,
+# and whoever still translated to the zero page would not see it.
+# All entries are none before the table is unlinked: a write that saw the zero page locks the table later and takes an
+# unchanged entry for proof that it is attached.
+# Source: none; the series of 2022 (full-zero tables) cleared entries too, and relied on mmap_lock for the rest.
+# Not modelled: what keeps the zero page from going: VM_LOCKED, userfaultfd, soft-dirty; notifiers.
+cdef inline bint table_empty_out(cpu *c, mm *m, ptdesc *table, uint32_t mode) noexcept nogil:
+    cdef uint32_t i, zeros = 0
+    cdef uint64_t pte
+    for i in range(geo_fanout(&m.geo, table.level)):
+        pte = ptep_get(c, m, table, &table.entries[i])
+        if not _may_go(pte, mode):
+            return False
+        zeros += not pte_none(pte)
+    if zeros == 0:
+        return True
+    count(c, C_ZEROES_UNMAPPED)
+    if not BUG(m.bugs, BUG_M08_ZERO):
+        for i in range(geo_fanout(&m.geo, table.level)):
+            xchg(&table.entries[i], 0)      # by exchange: hardware may set A. [PT-021] pairs with: the flush.
+    if not BUG(m.bugs, BUG_M10_ZERO):
+        flush_tlb_range(c, m, table.addr, table.addr + geo_table_span(&m.geo, PTE_LEVEL), False)
     return True
 
 # Clear the parent entry of an empty table. Context: the parent's lock and the table's.

@@ -1,7 +1,9 @@
 # Configuration of a machine: names and numbers from Python, checked.
 
 PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "covering": PROTECT_COVERING, "rcu": PROTECT_RCU}
-RECLAIMS = {"sync": RECLAIM_SYNC, "async": RECLAIM_ASYNC, "upper": RECLAIM_UPPER}
+RECLAIMS = {
+    "sync": RECLAIM_SYNC, "async": RECLAIM_ASYNC, "taskwork": RECLAIM_TASKWORK, "zero": RECLAIM_ZERO, "upper": RECLAIM_UPPER,
+}
 BUG_BITS = {
     "MX-drop-markers": BUG_MX_DROP_MARKERS,
     "M01-guard": BUG_M01_GUARD,
@@ -25,6 +27,8 @@ BUG_BITS = {
     "P24-batch": BUG_P24_BATCH,
     "M07-scan": BUG_M07_SCAN,
     "M01-scan": BUG_M01_SCAN,
+    "M08-zero": BUG_M08_ZERO,
+    "M10-zero": BUG_M10_ZERO,
     "M07-table": BUG_M07_TABLE,
     "M10-frame": BUG_M10_FRAME,
     "M15-dirty": BUG_M15_DIRTY,

@@ -212,6 +212,7 @@ cdef enum:
     INTENT_PROTECT = 5      # the VMAs are write-locked, and mmap_lock is held for writing: nothing to lock
     DETACH_TRY = 1          # the table is locked and known to be empty; do not wait
     DETACH_SCAN = 2         # nothing is locked; lock, look whether it is empty, detach
+    DETACH_ZERO = 3         # as SCAN, and what maps the zero page does not count: it is unmapped first
 
 cdef enum:
     HELD_MMAP = 1           # mmap_lock for reading
@@ -297,6 +298,12 @@ cdef struct reclaim_ops:
     # An operation left a table behind in v that may be empty, or pages that memory pressure may take. Context: the mm is
     # in use, the VMA is stable; nothing locked that forbids LOCK_LIST.
     void (*left_behind)(cpu *c, mm *m, vma *v) noexcept nogil
+    # The zero page was mapped in v. Context: as left_behind, nothing locked.
+    void (*zero_mapped)(cpu *c, mm *m, vma *v) noexcept nogil
+    # DETACH_SCAN or DETACH_ZERO: what a scan takes.
+    uint32_t scan_mode
     # Free empty tables of the mm, at most knobs.scan_batch. Returns True if something is left to do, and in the
     # scan what was looked at. Context: a scan that mm_list_take gave the mm to; may sleep.
     bint (*scan)(cpu *c, mm *m, scan_report *r) noexcept nogil
+    # What left tables behind scans for them itself, when its operation is over.
+    uint32_t task_work

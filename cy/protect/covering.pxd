@@ -11,7 +11,7 @@ from cy.base.atomics cimport READ_ONCE, yield_point
 from cy.base.cpu cimport cpu
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
 from cy.core.populate cimport pmd_alloc, pte_alloc
-from cy.core.table_empty cimport pmd_clear_table, table_is_empty
+from cy.core.table_empty cimport pmd_clear_table, table_empty_out
 from cy.mm.cursor cimport cursor_set_table
 from cy.mm.map cimport attached_by_pte, entry_offset, pmd_offset_next, pte_index
 from cy.mm.table cimport table_of
@@ -81,7 +81,7 @@ cdef inline int covering_detach(cursor *cur, uint32_t mode) noexcept nogil:
     cdef ptdesc *table
     _cover(cur, cur.pmd_table)
     table = table_of(cur.cpu, cur.mm, READ_ONCE(cur.pmdp))
-    if table == NULL or (mode != DETACH_TRY and not table_is_empty(cur.cpu, cur.mm, table)):
+    if table == NULL or (mode != DETACH_TRY and not table_empty_out(cur.cpu, cur.mm, table, mode)):
         return 0
     pmd_clear_table(cur.cpu, cur.mm, cur.pmdp, table)
     cur.detached = table

@@ -13,7 +13,7 @@ from cy.base.geometry cimport PTE_LEVEL, geo_addr_end
 from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport C_DETACH_NOT_EMPTY, C_MAP_FAILED, C_TRYLOCK_FAILED, ORACLE_PROGRESS
 from cy.core.populate cimport pmd_alloc, pte_alloc
-from cy.core.table_empty cimport pmd_clear_table, table_is_empty
+from cy.core.table_empty cimport pmd_clear_table, table_empty_out
 from cy.mm.cursor cimport cursor_pmd, cursor_set_table
 from cy.mm.map cimport (
     attached_by_pml, attached_by_pte, pmd_offset_next, pte_index, pte_lock, pte_offset_map,
@@ -105,7 +105,7 @@ cdef inline int split_install(cursor *cur) noexcept nogil:
 cdef inline int split_detach(cursor *cur, uint32_t mode) noexcept nogil:
     if mode == DETACH_TRY:
         return split_detach_try(cur)
-    return _detach_scan(cur)
+    return _detach_scan(cur, mode)
 
 # Fast detach. The ptl was held over one complete pass that left nothing behind, and nobody can store
 # without it, so no scan is needed.
@@ -125,7 +125,7 @@ cdef inline int split_detach_try(cursor *cur) noexcept nogil:
     return 1
 
 # Slow detach: both locks in order, then look at every entry, because the ptl was dropped in between.
-cdef inline int _detach_scan(cursor *cur) noexcept nogil:
+cdef inline int _detach_scan(cursor *cur, uint32_t mode) noexcept nogil:
     cdef cpu *c = cur.cpu
     cdef mm *m = cur.mm
     cdef ptdesc *table
@@ -137,7 +137,7 @@ cdef inline int _detach_scan(cursor *cur) noexcept nogil:
     if table != NULL:
         pte_lock(c, m, table, pmdval)
         if attached_by_pml(c, cur.pmd_table):
-            if (BUG(m.bugs, BUG_M01_SCAN) and cur.intent == INTENT_SCAN) or table_is_empty(c, m, table):
+            if (BUG(m.bugs, BUG_M01_SCAN) and cur.intent == INTENT_SCAN) or table_empty_out(c, m, table, mode):
                 pmd_clear_table(c, m, cur.pmdp, table)
                 cur.detached = table
                 detached = 1

@@ -19,7 +19,7 @@ from cy.core.scan cimport scan_range
 from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
 from cy.mm.mm_list cimport mm_list_add
-from cy.mm.types cimport INTENT_SCAN, cursor, mm, reclaim_ops, scan_report, vma
+from cy.mm.types cimport DETACH_SCAN, INTENT_SCAN, cursor, mm, reclaim_ops, scan_report, vma
 from cy.mm.vma cimport find_vma, vm_end, vm_start
 
 cdef inline void async_left_behind(cpu *c, mm *m, vma *v) noexcept nogil:
@@ -29,6 +29,7 @@ cdef inline void async_left_behind(cpu *c, mm *m, vma *v) noexcept nogil:
     if cmpxchg32(&v.marked, 0, 1) == 0:
         count(c, C_VMAS_MARKED)
         mm_list_add(c, m)
+        c.task_work = m.reclaim.task_work
 
 # The mark of a VMA, which is gone then.
 cdef inline bint _take_mark(vma *v) noexcept nogil:
@@ -89,3 +90,4 @@ cdef inline bint _any_mark(mm *m) noexcept nogil:
 cdef inline void reclaim_async(reclaim_ops *ops) noexcept nogil:
     ops.left_behind = async_left_behind
     ops.scan = async_scan
+    ops.scan_mode = DETACH_SCAN

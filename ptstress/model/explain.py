@@ -15,7 +15,7 @@ unmapped it; failing allocations unless ``may_fail``.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ptstress.model.explain_case import FRESH, GUARD, UNBOUND, Case, Task
+from ptstress.model.explain_case import FRESH, GUARD, UNBOUND, ZERO_PAGE, Case, Task
 from ptstress.model.explain_moves import Moves
 from ptstress.model.explain_state import State, Step
 from ptstress.model.result import Observation, is_incarnation, is_value
@@ -120,7 +120,7 @@ class _Search:
 
     def _is_final(self, state: State, frame: tuple[int, int, int] | None, expected: tuple[int, int] | None) -> bool:
         if frame is None or expected is None:
-            return frame is None and expected is None
+            return expected is None and (frame is None or (self.case.zero_goes and frame[0] == ZERO_PAGE))
         if frame[0] != UNBOUND:
             return frame[:2] == expected
         incarnation, value = expected

@@ -70,6 +70,8 @@ class Case:
         self.limit = space.geometry.pages
         self.may_fail = may_fail
         self.lockless = lockless
+        # Scans may unmap the zero page at any time.
+        self.zero_goes = any("zero" in part.policies for _, part in space.parts())
         self.contradiction: str | None = None
         self._ops = branches
         self._parts = dict(space.parts())

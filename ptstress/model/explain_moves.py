@@ -1,17 +1,15 @@
 """What can happen next in a concurrent run: the atomic steps that the search in ``explain`` orders.
 
-    read, write   fault: the zero page or a fresh frame appears; then the access itself. A fault that is
-                  undone before the access is followed by another
+    read, write   fault: the zero page or a fresh frame appears; then the access itself. A fault that is undone before it is
+                  followed by another. Where reclaim unmaps the zero page (`zero_goes`), its page may be passed over by walks
     walk          looks at one page after the other, ascending
-    dontneed      finds the VMAs (nobody changes those of its pages before it has cleared them), clears one
-                  page after the other, flushes and returns
+    dontneed      finds the VMAs (nobody changes those of its pages before), clears one page after the other, flushes, returns
     free          finds the VMAs, marks one page after the other, flushes and returns
     discard       passes over one page after the other, or clears it if it is marked
     munmap        removes the VMAs, clears one page after the other, flushes and returns
-    mmap          clears one page after the other, sets the new VMA, flushes and returns; to a fault the VMA
-                  changes at once
-    mprotect      changes what the VMAs of its pages allow, up to a hole, and returns: faults wait until then. A write
-                  that was in flight may go through afterwards
+    mmap          clears one page after the other, sets the new VMA, flushes and returns; to a fault the VMA changes at once
+    mprotect      changes what the VMAs of its pages allow, up to a hole, and returns: faults wait until then.
+                  A write that was in flight may go through afterwards
 
 What a populate and the guard verbs do stands in ``explain_populate`` and ``explain_guard``, what waits for what in
 ``explain_locks``.
@@ -23,8 +21,8 @@ translation of the page, or faulted there.
 A mark stays on a frame until it is written by an access that began after the free returned: before that the access may
 have had D in its TLB, or set D before the visit of the free. A populate for writing takes it away too. A marked frame need not be dropped.
 
-A step is *eager* if doing it now rules out no explanation: it changes nothing that another branch can
-still see. Eager steps are done at once; only the others are tried in every order.
+A step is *eager* if doing it now rules out no explanation: it changes nothing that another branch can still see. Eager
+steps are done at once, the others tried in every order.
 """
 
 from collections.abc import Iterator
@@ -116,7 +114,9 @@ class Moves:
         cell, bit = task.cells[done], task.bits[done]
         # While a munmap clears, its pages are in no VMA; a walk may pass over them.
         hole = state.segments[self.case.segment_of[cell]] == UNMAPPED
-        if bit != is_present(state.cells[cell]) and not (hole and not bit):
+        frame = state.cells[cell]
+        gone = frame is not None and frame[0] == ZERO_PAGE and self.case.zero_goes
+        if bit != is_present(frame) and not ((hole or gone) and not bit):
             return None
         return state._replace(phase=replaced(state.phase, b, done + 1)), (b, task.index, "sees" if bit else "misses", cell)
 

@@ -7,6 +7,8 @@ without huge pages, with every ``mmap`` at a fixed address.
 ``reclaim``: when pte_tables are freed other than with their last VMA; names with ``+`` between them:
     never   not at all (Linux before 6.14);
     async   by a scan, if the VMA was marked since: by whatever may have left an empty table behind;
+    taskwork  as async, by whoever marked it, at the end of its operation;
+    zero    by a scan, tables that map nothing but the zero page too; mapping that marks the VMA;
     sync    by one DONTNEED that covers the whole span of the table inside one VMA and leaves no guard marker there (6.14 and
             later);
     upper   with each pte_table that one of the others frees, the upper tables that have no entry left then.
@@ -30,7 +32,7 @@ from ptstress.model.vma import Hole, VmaSet
 from ptstress.operation import Op
 from ptstress.vocabulary import OPERATIONS, Verb
 
-RECLAIM = ("never", "sync", "async", "upper")
+RECLAIM = ("never", "sync", "async", "taskwork", "zero", "upper")
 
 _REPLAY_PART = 1 << 16
 _DONE = Result(0)
@@ -62,6 +64,7 @@ class AddressSpace:
         self._aged: dict[int, bool] = {}
         # Pages that lost their write bit to mprotect, or were not there any more when it came back.
         self._protected: set[int] = set()
+        self._work = False
         self._operations = {verb: getattr(self, f"_{verb.label}") for verb in (*OPERATIONS, Verb.SYNC)}
 
     def copy(self) -> "AddressSpace":
@@ -95,7 +98,14 @@ class AddressSpace:
 
     def apply(self, op: Op) -> Result:
         """Do one operation."""
-        return self._operations[op.verb](op.start, op.end, op.arg)
+        return self._do(op.verb, op.start, op.end, op.arg)
+
+    def _do(self, verb: Verb, start: int, end: int, arg: int) -> Result:
+        result = self._operations[verb](start, end, arg)
+        if self._work:
+            self._work = False
+            self.scan()
+        return result
 
     def learn(self, page: int, incarnation: int, value: int) -> None:
         """The frame at ``page``, which is not the zero page, really is ``incarnation`` and holds ``value``."""
@@ -110,7 +120,7 @@ class AddressSpace:
         for first in range(0, len(ops), _REPLAY_PART):
             part = zip(*(column[first : first + _REPLAY_PART].tolist() for column in columns), strict=True)
             for i, (verb, start, end, arg) in enumerate(part, first):
-                status[i] = self._operations[verb](start, end, arg).status
+                status[i] = self._do(verb, start, end, arg).status
                 table_bytes[i] = self.tables.table_bytes
         return status, table_bytes
 
@@ -234,6 +244,8 @@ class AddressSpace:
 
     def _install(self, page: int, entry: Page) -> None:
         """By a fault, which sets A, and D and the write bit for a frame."""
+        if entry == ZERO and "zero" in self.policies:
+            self._mark(page)
         self.tables.set(page, entry)
         self._aged.pop(page, None)
         self._protected.discard(page)
@@ -259,9 +271,14 @@ class AddressSpace:
 
     def _left_behind(self, page: int) -> None:
         """Tables of the VMA that holds ``page`` may be empty."""
+        if self.policies & {"async", "taskwork"}:
+            self._mark(page)
+
+    def _mark(self, page: int) -> None:
         vma = self.vmas.find(page)
-        if vma is not None and "async" in self.policies:
+        if vma is not None:
             vma.marked = True
+            self._work = "taskwork" in self.policies
 
     def _tell_neighbours(self, hole: Hole) -> None:
         in_table = self.geometry.table_pages - 1
@@ -275,7 +292,7 @@ class AddressSpace:
         for vma in self.vmas.vmas:
             if vma.marked:
                 vma.marked = False
-                self.tables.free_empty(vma.start, vma.end, upper="upper" in self.policies)
+                self.tables.free_empty(vma.start, vma.end, "zero" in self.policies, "upper" in self.policies)
 
     def _scan(self, _start: int, _end: int, _arg: int) -> Result:
         self.scan()
