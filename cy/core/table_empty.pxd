@@ -11,15 +11,7 @@ from cy.mm.table cimport table_unlinked
 from cy.mm.tlb cimport flush_tlb_range
 from cy.mm.types cimport DETACH_ZERO, mm, ptdesc
 
-# Context: the table's lock.
-cdef inline bint table_is_empty(cpu *c, mm *m, ptdesc *table) noexcept nogil:
-    cdef uint32_t i
-    for i in range(geo_fanout(&m.geo, table.level)):
-        if not pte_none(ptep_get(c, m, table, &table.entries[i])):
-            return False
-    return True
-
-# The same without it, for a mode of detach: a hint. Context: RCU.
+# Is the table empty, as a mode of detach means it? A hint. Context: RCU.
 cdef inline bint table_looks_empty(cpu *c, mm *m, ptdesc *table, uint32_t mode) noexcept nogil:
     cdef uint32_t i
     for i in range(geo_fanout(&m.geo, table.level)):
