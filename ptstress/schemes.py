@@ -105,7 +105,8 @@ _SHOWN = (
         ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte",
          "M01-guard", "MX-drop-markers"),
     ),
-    _Shown(lambda s: "async" in s.policies, ("M01-scan",), ("M07-scan",)),
+    _Shown(lambda s: "async" in s.policies, (), ("M07-scan",)),
+    _Shown(lambda s: "async" in s.policies and s.protection in ("mmap_lock", "vma_lock"), ("M01-scan",)),
     _Shown(lambda s: "zero" in s.policies, ("M08-zero", "M10-zero")),
     # Split locks: which lock an entry has, and the order of a table's lock and its parent's, is theirs.
     _Shown(lambda s: s.protection != "covering", (), ("P08",)),
@@ -153,6 +154,7 @@ SCHEMES = (
         "rcu", "sync",
     ),
     Scheme("rcu-upper", "the same, and upper tables that are empty then are freed too", "rcu", "sync+upper"),
+    Scheme("seed-rcu", "all plans together: rcu-upper, and the scans of seed-zero", "rcu", "sync+async+zero+upper"),
     Scheme("covering", "toy protection by covering locks, DONTNEED frees the tables it empties", "covering", "sync"),
 )
 
@@ -166,8 +168,6 @@ def why_not(protection: str, policies: frozenset[str]) -> str:
     """Why the two make no scheme; empty: they do."""
     if "upper" in policies and protection != "rcu":
         return f"upper frees tables that {protection} relies on"
-    if policies & {"async", "taskwork", "zero"} and protection == "rcu":
-        return "scans go by marks of VMAs, which rcu does not lock"
     return ""
 
 

@@ -95,19 +95,22 @@ class Naive:
     def drop_empty(self):
         # Whatever emptied it has told so.
         if "async" in self.reclaim:
-            used = self.present.keys() | self.guards
-            self.tables -= {(0, p) for lev, p in self.tables if lev == 0 and not set(self.span(0, p)) & used}
+            kept = {page for page, anon in self.present.items() if anon or "zero" not in self.reclaim} | self.guards
+            gone = {p for lev, p in self.tables if lev == 0 and not set(self.span(0, p)) & kept}
+            self.present = {page: anon for page, anon in self.present.items() if self.span(0, page)[0] not in gone}
+            self.drop({(0, p) for p in gone})
 
     def drop_covered(self, op, vmas_before):
-        policies = self.reclaim.split("+")
-        for start, end, _, _ in vmas_before if "sync" in policies else ():
+        for start, end, _, _ in vmas_before if "sync" in self.reclaim.split("+") else ():
             covered = range(max(start, op.start), min(end, op.end))
             spans = {p: set(self.span(0, p)) for lev, p in self.tables if lev == 0}
-            gone = {(0, p) for p, span in spans.items() if span <= set(covered) and not span & self.guards}
-            while gone:
-                self.tables -= gone
-                above = {t for t in self.tables for lev, p in gone if t[0] == lev + 1 and p in self.span(*t)}
-                gone = {t for t in above if "upper" in policies and not self.has_tables(*t)}
+            self.drop({(0, p) for p, span in spans.items() if span <= set(covered) and not span & self.guards})
+
+    def drop(self, gone):
+        while gone:
+            self.tables -= gone
+            above = {t for t in self.tables for lev, p in gone if t[0] == lev + 1 and p in self.span(*t)}
+            gone = {t for t in above if "upper" in self.reclaim and not self.has_tables(*t)}
 
     def has_tables(self, level, page):
         return any(lev == level - 1 and p in self.span(level, page) for lev, p in self.tables)
@@ -133,7 +136,7 @@ def check_equal(space, naive):
     assert all(a[1] <= b[0] for a, b in zip(vmas, vmas[1:], strict=False))
 
 
-@given(data=st.data(), reclaim=st.sampled_from(["never", "sync", "sync+async", "sync+upper"]))
+@given(data=st.data(), reclaim=st.sampled_from(["never", "sync", "sync+async", "sync+upper", "sync+async+zero+upper"]))
 @settings(max_examples=100, deadline=None)
 def test_the_model_equals_the_naive_rules(data, reclaim):
     bits = data.draw(geometries())

@@ -158,7 +158,7 @@ cdef inline void _check_vmas(cpu *c, mm *m) noexcept nogil:
             pt_report(c, ORACLE_COUNTERS, 20, b"a VMA is left write-locked", v.vm_start, v.vm_lock_seq, 0)
         if v.vm_start >= v.vm_end or v.vm_start < end:
             pt_report(c, ORACLE_CENSUS, 18, b"VMAs overlap or are empty: a to b", v.vm_start, v.vm_start, v.vm_end)
-        if v.marked and not m.on_list:
+        if (v.marked or m.marked) and not m.on_list:
             pt_report(c, ORACLE_CENSUS, 50, b"a VMA is marked for a scan, but no scan will find its mm", v.vm_start, 0, 0)
         end = v.vm_end
     if m.tlb_flush_pending != 0:

@@ -16,7 +16,7 @@ from cy.mm.gather cimport mmu_gather
 from cy.mm.map cimport entry_offset
 from cy.mm.offset_map cimport entry_offset_map_next, entry_unmap, mapped_entry
 from cy.mm.table cimport table_of, table_unlinked
-from cy.mm.types cimport mm, ptdesc
+from cy.mm.types cimport DETACH_SCAN, mm, ptdesc
 
 # `ceiling` 0: no VMA behind the range.
 cdef inline void free_pgtables(mmu_gather *tlb, uint64_t start, uint64_t end, uint64_t floor, uint64_t ceiling) noexcept nogil:
@@ -63,7 +63,7 @@ cdef inline void _free_level_locked(mmu_gather *tlb, uint32_t level, uint64_t st
     while entry_offset_map_next(c, m, &addr, end, level + 1, &at) != NULL:
         none = pmd_none(READ_ONCE(at.entryp))
         entry_unmap(c, m)
-        table = unlink_empty_table(c, m, addr, level) if _within(addr, addr + span, floor, ceiling) and not none else NULL
+        table = unlink_empty_table(c, m, addr, level, DETACH_SCAN) if _within(addr, addr + span, floor, ceiling) and not none else NULL
         if table != NULL:
             table_free_tlb(tlb, table, level, addr)
         addr += span

@@ -16,7 +16,7 @@ from cy.mm.types cimport cursor, mm, ptdesc, scan_report, vma
 from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
 
 # An operation leaves tables of `v` behind that may be empty, or pages that memory pressure may take. Context: the mm is in
-# use, the VMA is stable; at most a table is locked.
+# use; the VMA is stable, or VMAs are not locked at all (mm.lockless); at most a table is locked.
 cdef inline void left_behind(cpu *c, mm *m, vma *v) noexcept nogil:
     if m.reclaim != NULL and m.reclaim.left_behind != NULL:
         m.reclaim.left_behind(c, m, v)
@@ -27,52 +27,52 @@ cdef inline void zero_mapped(cpu *c, mm *m, vma *v) noexcept nogil:
         m.reclaim.zero_mapped(c, m, v)
 
 # Free the empty pte_tables that map a part of [start, end). Returns False if r.left was not enough: cur.addr is the
-# first address that was not looked at. Context: between begin and end of the cursor, nothing locked; every table of the range
-# maps a part of a VMA of this mm.
+# first address that was not looked at. Context: between begin and end of the cursor, nothing locked. Where VMAs are locked every
+# table of the range maps a part of one.
 cdef inline bint scan_range(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end, scan_report *r) noexcept nogil:
-    cdef mm *m = cur.mm
     cur.addr = start
     cur.end = end
-    while _next_table(cur):
-        if r.left == 0:
-            return False
-        r.left -= 1
-        if r.start == r.end:
-            r.start = cur.addr
-        r.end = geo_addr_end(&m.geo, PTE_LEVEL, cur.addr, end)
-        count(cur.cpu, C_SCANNED)
-        if _looks_empty(cur):
+    while cur.addr < end:
+        if _next_table_is_empty(cur, r):
             count(cur.cpu, C_SCAN_EMPTY)
             delay_point(cur.cpu)
-            if cur.ops.detach(cur, m.reclaim.scan_mode):
+            if cur.ops.detach(cur, cur.mm.reclaim.scan_mode):
                 tables_free_tlb(cur, tlb)
-        cur.addr = r.end
+        elif cur.addr < end and r.left == 0:
+            return False
+        cur.addr = cur.table_end
         cur.ops.sleep(cur)
     return True
 
-# Move to the next pmd entry of the range that refers to a table. A hint: nothing is locked.
-cdef inline bint _next_table(cursor *cur) noexcept nogil:
+# Look at the next table of the range: it maps [cur.addr, cur.table_end). A hint: nothing is locked, and behind the read section
+# only a policy that holds upper tables may use cur.pmdp. False: not empty; or there is none, and addr and table_end
+# are the end; or r.left is 0, and nothing was looked at.
+cdef inline bint _next_table_is_empty(cursor *cur, scan_report *r) noexcept nogil:
     cdef cpu *c = cur.cpu
     cdef mm *m = cur.mm
+    cdef ptdesc *table = NULL
+    cdef bint empty = False
     rcu_read_lock(c, &m.rcu[RCU_TABLES])
-    while cur.addr < cur.end:
+    cur.table_end = cur.addr
+    while table == NULL and cur.table_end < cur.end:
+        cur.addr = cur.table_end
         cur.pmdp = pmd_offset_next(c, m, &cur.addr, cur.end, &cur.pmd_table)
-        if cur.pmdp == NULL:
-            break
-        if pte_offset_map(c, m, cur.pmdp, &cur.pmdval) != NULL:
-            pte_unmap(c, m)
-            rcu_read_unlock(c, &m.rcu[RCU_TABLES])
-            return True
-        cur.addr = geo_addr_end(&m.geo, PTE_LEVEL, cur.addr, cur.end)
-    rcu_read_unlock(c, &m.rcu[RCU_TABLES])
-    return False
-
-cdef inline bint _looks_empty(cursor *cur) noexcept nogil:
-    cdef uint64_t pmdval
-    cdef bint empty
-    cdef ptdesc *table = pte_offset_map(cur.cpu, cur.mm, cur.pmdp, &pmdval)
+        cur.table_end = geo_addr_end(&m.geo, PTE_LEVEL, cur.addr, cur.end) if cur.pmdp != NULL else cur.end
+        if cur.pmdp != NULL:
+            table = pte_offset_map(c, m, cur.pmdp, &cur.pmdval)
     if table == NULL:
-        return False
-    empty = table_looks_empty(cur.cpu, cur.mm, table, cur.mm.reclaim.scan_mode)
-    pte_unmap(cur.cpu, cur.mm)
+        cur.addr = cur.end
+    else:
+        if r.left != 0:
+            _note(cur, r)
+            empty = table_looks_empty(c, m, table, m.reclaim.scan_mode)
+        pte_unmap(c, m)
+    rcu_read_unlock(c, &m.rcu[RCU_TABLES])
     return empty
+
+cdef inline void _note(cursor *cur, scan_report *r) noexcept nogil:
+    count(cur.cpu, C_SCANNED)
+    r.left -= 1
+    if r.start == r.end:
+        r.start = cur.addr
+    r.end = cur.table_end

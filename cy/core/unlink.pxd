@@ -9,16 +9,16 @@ from cy.base.bugs cimport BUG, BUG_M01_UPPER
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.geometry cimport PTE_LEVEL, geo_table_span
 from cy.base.shm cimport C_DETACH_NOT_EMPTY
-from cy.core.table_empty cimport table_is_empty
+from cy.core.table_empty cimport table_empty_out, table_looks_empty
 from cy.mm.gather cimport mmu_gather, tlb_remove_table
 from cy.mm.offset_map cimport (
     entry_offset_map_lock, entry_unmap_unlock, mapped_entry, table_lock, table_unlock)
 from cy.mm.table cimport mm_dec_nr_tables, table_of, table_unlinked
-from cy.mm.types cimport mm, ptdesc
+from cy.mm.types cimport DETACH_SCAN, mm, ptdesc
 
-# Unlink the table of `level` that covers addr, if there is one and it is empty. Returns it, or NULL.
+# Unlink the table of `level` that covers addr, if there is one and it is empty, as `mode` (DETACH_*) means it. Returns it, or NULL.
 # Context: no table locked. Lock order: its parent, then the table.
-cdef inline ptdesc *unlink_empty_table(cpu *c, mm *m, uint64_t addr, uint32_t level) noexcept nogil:
+cdef inline ptdesc *unlink_empty_table(cpu *c, mm *m, uint64_t addr, uint32_t level, uint32_t mode) noexcept nogil:
     cdef mapped_entry at
     cdef ptdesc *table
     cdef ptdesc *unlinked = NULL
@@ -27,10 +27,10 @@ cdef inline ptdesc *unlink_empty_table(cpu *c, mm *m, uint64_t addr, uint32_t le
         return NULL
     table = table_of(c, m, READ_ONCE(at.entryp))
     if table != NULL:
-        looked = BUG(m.bugs, BUG_M01_UPPER) and level != PTE_LEVEL and table_is_empty(c, m, table)
+        looked = BUG(m.bugs, BUG_M01_UPPER) and level != PTE_LEVEL and table_looks_empty(c, m, table, mode)
         delay_point(c)
         table_lock(c, m, table, level)
-        if looked or table_is_empty(c, m, table):
+        if looked or table_empty_out(c, m, table, mode):
             # [PT-010] pairs with: the grace periods. A full barrier between the unlink and the flush.
             xchg(at.entryp, 0)
             table_unlinked(c, m, table)
@@ -53,6 +53,6 @@ cdef inline void free_empty_tables(mmu_gather *tlb, uint64_t addr) noexcept nogi
     cdef uint32_t level
     cdef ptdesc *table
     for level in range(PTE_LEVEL, tlb.mm.geo.levels - 1):
-        table = unlink_empty_table(tlb.cpu, tlb.mm, addr, level)
+        table = unlink_empty_table(tlb.cpu, tlb.mm, addr, level, DETACH_SCAN)
         if table != NULL:
             table_free_tlb(tlb, table, level, addr)

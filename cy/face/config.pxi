@@ -103,8 +103,6 @@ cdef int fill_mm(machine *x, dict config) except -1:
     reclaim_fill(m, &x.reclaim, _reclaim_set(config["reclaim"]))
     if x.reclaim.unlinked != NULL and x.protect.detach_upper == NULL:
         raise ValueError(f"reclaim upper frees tables that protection {config['protection']!r} relies on")
-    if x.reclaim.scan != NULL and m.lockless:
-        raise ValueError(f"reclaim async marks VMAs, which protection {config['protection']!r} does not lock")
     m.dontneed_vma_lock = bool(config["dontneed_vma_lock"])
     m.drop_lock_before_flush = bool(config["drop_lock_before_flush"])
     m.vma_typesafe = _choose("vma_reuse", config["vma_reuse"], {"rcu": 0, "typesafe": 1})

@@ -41,6 +41,7 @@ cdef inline void mm_init(mm *m, ptdesc *pgd) noexcept nogil:
     m.tlb_flush_pending = 0
     m.tlb_flush_batched = BATCH_START
     m.on_list = 0
+    m.marked = 0
     m.scanning = 0
     m.scan_at = m.first_page << PAGE_SHIFT
     m.scan_until = m.scan_at

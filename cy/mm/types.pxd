@@ -195,6 +195,8 @@ cdef struct mm:
     mm_list *list
     mm *list_next
     uint32_t on_list
+    uint32_t marked                     # atomic; as vma.marked, where mm.lockless
+    uint32_t pad4
     uint32_t scanning                   # a scan is at it
     # Where the last scan stopped: it has still to look at [scan_at, scan_until). Written and read: by the scan.
     uint64_t scan_at

@@ -33,7 +33,7 @@ from cy.mm.offset_map cimport (
     entry_offset_map, entry_offset_map_lock, entry_offset_map_next, entry_unmap, entry_unmap_unlock, mapped_entry)
 from cy.mm.table cimport pagetable_alloc, pagetable_free_private
 from cy.mm.types cimport (
-    DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_FAULT, INTENT_PROTECT, INTENT_UNMAP, cursor, mm, protect_ops, ptdesc)
+    DETACH_SCAN, DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_FAULT, INTENT_PROTECT, INTENT_UNMAP, cursor, mm, protect_ops, ptdesc)
 from cy.mm.vma_snapshot cimport mergeable_anon_vma_lockless, vma_snapshot
 from cy.protect.split cimport split_detach_try, split_sleep
 from cy.sync.lockclass cimport LOCK_PGL, might_sleep
@@ -171,11 +171,14 @@ cdef inline void _settle(cursor *cur) noexcept nogil:
 cdef inline int rcu_detach(cursor *cur, uint32_t mode) noexcept nogil:
     if mode == DETACH_TRY:
         return split_detach_try(cur)
-    rcu_detach_upper(cur, cur.table_end - 1, PTE_LEVEL)
+    _detach(cur, cur.table_end - 1, PTE_LEVEL, mode)
     return cur.detached != NULL
 
 cdef inline void rcu_detach_upper(cursor *cur, uint64_t addr, uint32_t level) noexcept nogil:
-    cur.detached = unlink_empty_table(cur.cpu, cur.mm, addr, level)
+    _detach(cur, addr, level, DETACH_SCAN)
+
+cdef inline void _detach(cursor *cur, uint64_t addr, uint32_t level, uint32_t mode) noexcept nogil:
+    cur.detached = unlink_empty_table(cur.cpu, cur.mm, addr, level, mode)
     if cur.detached != NULL:
         count(cur.cpu, C_TABLES_RECLAIMED)
 

@@ -271,7 +271,7 @@ class AddressSpace:
 
     def _left_behind(self, page: int) -> None:
         """Tables of the VMA that holds ``page`` may be empty."""
-        if self.policies & {"async", "taskwork"}:
+        if self.policies & {"async", "taskwork", "zero"}:
             self._mark(page)
 
     def _mark(self, page: int) -> None:
