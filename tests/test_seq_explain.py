@@ -272,6 +272,30 @@ def test_failing_allocations_have_no_effect_where_they_are_allowed():
     assert verdict(text, results, {1: (A1, V1)}, may_fail=True) == "violation"
 
 
+LOCKLESS = {
+    # What mmap_lock for reading, or the lock of one VMA, rules out.
+    "a dontneed finds a mapping that came while it was under way": (
+        "prefix: mmap(p0..p4); write(p0); t0: dontneed(p0..p8) | t1: read(p0); mmap(p4..p8)",
+        [[DONE], [ZERO, DONE]]),
+    "a populate brings in what is unmapped before it looks again": (
+        "prefix: mmap(p0..p4); t0: populate(p0..p4, write) | t1: read(p0); munmap(p0..p4)",
+        [[populated(0, ENOMEM)], [data(A1, A1), DONE]]),
+}
+
+
+@pytest.mark.parametrize("name", LOCKLESS)
+def test_outcomes_that_can_be_where_nobody_locks_vmas_and_nowhere_else(name):
+    assert verdict(*LOCKLESS[name], lockless=True) == "ok"
+    assert verdict(*LOCKLESS[name]) == "violation"
+
+
+def test_nobody_locks_vmas_but_a_hole_needs_a_munmap():
+    text = "prefix: mmap(p0..p4); t0: dontneed(p0..p4) | t1: write(p0)"
+    assert verdict(text, [[failed(ENOMEM)], [data(V1, A1)]], lockless=True) == "violation"
+    text = "prefix: mmap(p0..p4); t0: populate(p0..p4) | t1: dontneed(p0..p4)"
+    assert verdict(text, [[populated(2, ENOMEM)], [DONE]], lockless=True) == "violation"
+
+
 def test_unknown_is_not_ok():
     text = "prefix: mmap(p0..p4); t0: write(p1); dontneed(p0..p4); write(p1) | t1: write(p1); write(p1); read(p1)"
     never = [[data(V1, A1), DONE, data(V2, A2)], [data(203, 1 << 63 | 103), data(204, 1 << 63 | 104), data(205, A0)]]

@@ -100,6 +100,16 @@ def test_64_touches_at_1_gib_stride():
     assert space.table_bytes == 0
 
 
+def test_64_touches_at_1_gib_stride_leave_nothing_where_upper_tables_are_freed_too():
+    end = BASE + 64 * GIB
+    space = space_with(mmap(BASE, end), *(write(p) for p in range(BASE, end, GIB)), bits=X86_64, reclaim="sync+upper")
+    assert space.table_bytes == (512 << 10) + 4096
+    run(space, [dontneed(BASE, end - GIB)])
+    assert space.tables.table_bytes == 3 * 4096
+    run(space, [dontneed(BASE, end)])
+    assert space.table_bytes == 0
+
+
 @pytest.mark.parametrize(("reclaim", "left_kb"), [("sync", 204), ("never", 102_604)])
 def test_headline_50_gib_keeps_102604_kb_of_tables_for_nothing(reclaim, left_kb):
     """Linux 6.18: 102,604 kB for 25 x 1024 touches each 2 MiB apart; 204 kB after DONTNEED of everything."""
