@@ -49,3 +49,15 @@ def test_a_new_table_is_accounted_by_its_own_level(scheme):
     filled = "t0: mmap(p0..p16); read(p0); read(p4); read(p8); read(p12); munmap(p0..p16) | t1: "
     raced = "prefix: mmap(p0..p4); t0: read(p0) | t1: read(p0)"
     assert explored(scheme, raced, 2000, (2, 1, 1, 1, 1), [filled, raced]) is None
+
+
+@pytest.mark.parametrize("change", ["munmap(p1..p2)", "mprotect(p1..p2, ro)"])
+def test_a_split_takes_the_anon_vma_that_a_fault_sets(change):
+    """A split read anon_vma before it write-locked the VMA, which nothing but that keeps from faults under `rcu`.
+
+    1. t0 reads that the VMA has no anon_vma.
+    2. t1 faults page 3 in: it gives the VMA one, finds that the VMA has not changed, and maps a frame.
+    3. t0 write-locks the VMA and splits it: the part with page 3 has a frame and no anon_vma (census, within 200 executions).
+    Fix: write-lock first. Runs under a second.
+    """
+    assert explored("rcu", f"prefix: mmap(p0..p4); t0: {change} | t1: write(p3)", 5_000) is None

@@ -4,7 +4,7 @@
 # I02 one parent entry per table                        I20 no VMA is write-locked I28 rss is exact
 # I37 every table maps a part of a VMA
 # I13 no lock, no RCU section is left                   I25 table bytes are exact  I29 one entry per frame
-# I14 entries lie in VMAs                               I22 TLBs agree             I41 zero page read-only
+# I14 entries lie in VMAs, frames with an anon_vma      I22 TLBs agree             I41 zero page read-only
 # I56 no frame leaked                                   I23 no pin is left
 # I43 entries are writable in writable VMAs only
 # Source: mm/vma.c validate_mm, kernel/fork.c check_mm. Online checks stand where the step is made.
@@ -139,6 +139,8 @@ cdef inline void _check_leaf(cpu *c, machine *x, mm *m, census *n, uint64_t pte,
     if x.marks[m.tables.nr + pfn]:
         pt_report(c, ORACLE_CENSUS, 29, b"frame a is mapped twice", addr, pfn, 0)
     x.marks[m.tables.nr + pfn] = 1
+    if i < m.set.nr and vma_at(&m.set, i).vm_start <= addr and vma_at(&m.set, i).anon_vma == 0:
+        pt_report(c, ORACLE_CENSUS, 14, b"frame a is mapped in a VMA that has no anon_vma", addr, pfn, 0)
     if m.frames.items[pfn].state != ITEM_LIVE:
         pt_report(c, ORACLE_CENSUS, 29, b"frame a is mapped and in state b", addr, pfn, m.frames.items[pfn].state)
 

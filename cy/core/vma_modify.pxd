@@ -10,7 +10,7 @@ from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32
 from cy.base.cpu cimport cpu
 from cy.mm.types cimport mm, vma
 from cy.mm.vma cimport (
-    anon_vma_compatible, can_vma_merge, vm_area_alloc, vm_area_free, vm_area_free_unused, vm_area_init, vm_end,
+    anon_vma_compatible, vm_area_alloc, vm_area_free, vm_area_free_unused, vm_area_init, vm_end,
     vm_start, vma_at, vma_count, vma_index_after, vma_set_bounds, vma_set_insert, vma_set_remove)
 from cy.mm.vma_lock cimport vma_mark_attached, vma_mark_detached, vma_start_write
 
@@ -41,9 +41,9 @@ cdef inline bint _reaches_over(mm *m, uint64_t addr) noexcept nogil:
 
 cdef inline void _split_at(cpu *c, mm *m, uint64_t addr, vma *tail) noexcept nogil:
     cdef vma *v = vma_at(&m.set, vma_index_after(&m.set, addr))
+    vma_start_write(c, m, v)
     vm_area_init(m, tail, addr, vm_end(v), READ_ONCE32(&v.writable))
     WRITE_ONCE32(&tail.anon_vma, READ_ONCE32(&v.anon_vma))
-    vma_start_write(c, m, v)
     _take_over_mark(tail, v)
     vma_start_write(c, m, tail)
     vma_set_bounds(m, v, vm_start(v), addr)
@@ -55,17 +55,17 @@ cdef inline void _split_at(cpu *c, mm *m, uint64_t addr, vma *tail) noexcept nog
 # as well, else the one before. Returns the VMA that holds the range then, write-locked, or NULL: nothing changed.
 cdef inline vma *vma_merge(cpu *c, mm *m, uint64_t start, uint64_t end, uint32_t writable, vma *middle) noexcept nogil:
     cdef uint32_t at = vma_index_after(&m.set, start), behind = at + (middle != NULL)
-    cdef uint32_t anon_vma = READ_ONCE32(&middle.anon_vma) if middle != NULL else 0
+    cdef uint32_t anon_vma = _anon_vma_of(c, m, middle) if middle != NULL else 0
     cdef vma *prev = NULL
     cdef vma *next = NULL
     cdef vma *target
     if at > 0 and (middle == NULL or vm_start(middle) == start):
         prev = vma_at(&m.set, at - 1)
-        if vm_end(prev) != start or not can_vma_merge(prev, writable, anon_vma):
+        if vm_end(prev) != start or not _can_vma_merge(c, m, prev, writable, anon_vma):
             prev = NULL
     if behind < vma_count(m) and (middle == NULL or vm_end(middle) == end):
         next = vma_at(&m.set, behind)
-        if vm_start(next) != end or not can_vma_merge(next, writable, anon_vma):
+        if vm_start(next) != end or not _can_vma_merge(c, m, next, writable, anon_vma):
             next = NULL
     if prev == NULL and next == NULL:
         return NULL
@@ -88,6 +88,15 @@ cdef inline vma *vma_merge(cpu *c, mm *m, uint64_t start, uint64_t end, uint32_t
         _give_up(c, m, next, target, vm_start(next), end)
     vma_set_bounds(m, prev, vm_start(prev), end)
     return prev
+
+cdef inline bint _can_vma_merge(cpu *c, mm *m, vma *v, uint32_t writable, uint32_t anon_vma) noexcept nogil:
+    return READ_ONCE32(&v.writable) == writable and anon_vma_compatible(_anon_vma_of(c, m, v), anon_vma)
+
+# The anon_vma of `v`, which stays so. mmap_lock keeps it, unless faults take none: then `v` must be write-locked.
+cdef inline uint32_t _anon_vma_of(cpu *c, mm *m, vma *v) noexcept nogil:
+    if m.lockless:
+        vma_start_write(c, m, v)
+    return READ_ONCE32(&v.anon_vma)
 
 # Tables of `v` that may be empty become those of `to`. Context: `v` is write-locked.
 cdef inline void _take_over_mark(vma *to, vma *v) noexcept nogil:

@@ -141,9 +141,6 @@ cdef inline void _vma_gp_over(cpu *c, rcu_head *head) noexcept nogil:
 cdef inline bint anon_vma_compatible(uint32_t a, uint32_t b) noexcept nogil:
     return a == 0 or b == 0 or a == b
 
-cdef inline bint can_vma_merge(vma *v, uint32_t writable, uint32_t anon_vma) noexcept nogil:
-    return READ_ONCE32(&v.writable) == writable and anon_vma_compatible(READ_ONCE32(&v.anon_vma), anon_vma)
-
 # The anon_vma of an adjoining VMA, next first; 0 if there is none to share. Whether it is writable does not matter: mprotect
 # may make the two alike, and then they can merge. Context: mmap_lock for reading. Source: mm/vma.c find_mergeable_anon_vma.
 cdef inline uint32_t find_mergeable_anon_vma(mm *m, vma *v) noexcept nogil:
