@@ -107,12 +107,17 @@ def report_on(groups: Iterable[tuple[str, Callable[[bool], Iterable[Row]]]], qui
 
 
 def _warnings(rows: list[Row], load: float) -> Iterable[str]:
-    cores = len(os.sched_getaffinity(0))
-    if load > BUSY_LOAD * cores:
-        yield f"the machine was busy when this began: load {load:.1f} on {cores} cores"
+    if busy := busy_warning(load):
+        yield busy
     noisy = [row.name for row in rows if row.spread is not None and row.spread > NOISY_SPREAD]
     if noisy:
         yield f"noisy, repetitions spread by more than {NOISY_SPREAD:.0%}: {', '.join(noisy)}"
+
+
+def busy_warning(load: float) -> str:
+    """That something else ran when the measurement began, or nothing. ``load``: the load average at that time."""
+    cores = len(os.sched_getaffinity(0))
+    return f"the machine was busy when this began: load {load:.1f} on {cores} cores" if load > BUSY_LOAD * cores else ""
 
 
 def machine_name() -> str:

@@ -10,10 +10,9 @@ import click
 from ptstress.bugs import find_bugs
 from ptstress.doctor import doctor_lines, examine
 from ptstress.errors import UsageError
-from ptstress.options import Threads, build_option, check_writable, json_option, results_option, screen, shared, write_json
+from ptstress.options import build_option, check_writable, json_option, results_option, screen, shared, threads_option, write_json
 from ptstress.plan import Overrides
 from ptstress.units import parse_duration, parse_geometry
-from ptstress.workload import MAX_THREADS
 
 DEFAULT_EXECUTIONS = 10000
 MAX_TIMES = 10000
@@ -23,7 +22,7 @@ MAX_BURSTS = 1000
 @click.command()
 @click.argument("workload")
 @shared("scheme")
-@click.option("--threads", type=Threads(), help=f"Workers, 1 to {MAX_THREADS} (default: the workload's).")
+@threads_option()
 @click.option("--duration", metavar="TIME", help="Of each stage: 45s 5m 3h 2d (default: the workload's).")
 @shared("seed", "bug")
 @build_option()

@@ -10,7 +10,7 @@ from ptstress.driver import Outcome
 from ptstress.history import FILE_NAME, History, complete, encode_history, no_rows
 from ptstress.plan import StagePlan
 from ptstress.report import describe_failure
-from ptstress.results import StageSummary
+from ptstress.results import ResultsFolder, StageSummary
 from ptstress.units import pages_of
 from ptstress.verdict import failure_of, oracle_of
 from ptstress.workload import Source
@@ -51,6 +51,16 @@ def distinct_failures(
             files[HISTORY] = encode_history(history_of(plan, outcome))
         kept.append(Kept(oracle, what or _signature(one), files))
     return kept
+
+
+def keep_failures(
+    folder: ResultsFolder, plan: StagePlan, source: Source, summary: StageSummary, outcome: Outcome, replay: str
+) -> None:
+    """One folder for each distinct failure; the summary names the first. ``replay``: the command that runs it again."""
+    for kept in distinct_failures(plan, source, summary, outcome, lambda oracle: replay):
+        path = folder.write_failure(kept.oracle, kept.files)
+        if summary.failure is None:
+            summary.failure = failure_of(outcome, replay, str(path))
 
 
 def history_of(plan: StagePlan, outcome: Outcome) -> History:

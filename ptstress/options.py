@@ -47,9 +47,14 @@ def check_writable(ctx: click.Context, param: click.Parameter, value: str | None
     return value
 
 
-def build_option() -> Callable:
+def build_option(default: str = "stress") -> Callable:
     """``--build``."""
-    return click.option("--build", default="stress", metavar="NAME", help="Build of the engine (default: stress).")
+    return click.option("--build", default=default, metavar="NAME", help=f"Build of the engine (default: {default}).")
+
+
+def threads_option() -> Callable:
+    """``--threads``."""
+    return click.option("--threads", type=Threads(), help=f"Workers, 1 to {MAX_THREADS} (default: the workload's).")
 
 
 def shared(*names: str) -> Callable:

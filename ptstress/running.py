@@ -10,16 +10,16 @@ from msgspec import structs
 
 from ptstress.bugs import find_bugs
 from ptstress.canary import count_canaries, run_canaries
-from ptstress.driver import Outcome, Sample, Stopper, no_outcome, run_job
+from ptstress.driver import Sample, Stopper, no_outcome, run_job
 from ptstress.engine import require_build
 from ptstress.errors import ExitCode, UnsupportedError, UsageError
-from ptstress.failures import distinct_failures
+from ptstress.failures import keep_failures
 from ptstress.plan import Overrides, StagePlan, plan_run
-from ptstress.report import comparison, describe_failure, last_screen, status_line
+from ptstress.report import comparison, last_screen, status_line
 from ptstress.results import Canaries, ResultsFolder, RunSummary, StageSummary
 from ptstress.schemes import SCHEMES
 from ptstress.statusline import StatusLine
-from ptstress.verdict import failure_of, find_canary, summarize_run, summarize_stage
+from ptstress.verdict import find_canary, summarize_run, summarize_stage
 from ptstress.workload import Source, load_workload
 
 
@@ -40,12 +40,7 @@ def run_workload(request: RunRequest, out: Callable[[str], None]) -> RunSummary:
     """Run every stage and report it through ``out``. Raises ``PtstressError`` if it cannot start."""
     source = load_workload(request.workload)
     overrides = request.overrides
-    require_build(overrides.build)
-    if overrides.build == "sched":
-        raise UnsupportedError("build sched runs one worker at a time: expected fast, stress or tsan")
-    find_bugs(overrides.bugs)
-    if overrides.build == "fast" and overrides.bugs:
-        raise UnsupportedError("build fast has no bugs: plant them in build stress")
+    check_build(overrides)
     if overrides.build == "fast":
         require_build("stress")
     plans = plan_run(source, overrides)
@@ -73,16 +68,31 @@ def run_workload(request: RunRequest, out: Callable[[str], None]) -> RunSummary:
     return summary
 
 
+def check_build(overrides: Overrides) -> None:
+    """Refuse a build that cannot run on threads, or that has not the bugs. Raises ``UsageError`` or ``UnsupportedError``."""
+    require_build(overrides.build)
+    if overrides.build == "sched":
+        raise UnsupportedError("build sched runs one worker at a time: expected fast, stress or tsan")
+    find_bugs(overrides.bugs)
+    if overrides.build == "fast" and overrides.bugs:
+        raise UnsupportedError("build fast has no bugs: plant them in build stress")
+
+
 def command_line(workload: str, o: Overrides, threads: int | None) -> str:
     """The command that runs a workload in this way."""
-    words = ["ptstress", "run", workload, "--seed", str(o.seed)]
+    return shlex.join(["ptstress", "run", workload, *flags_of(o, threads)])
+
+
+def flags_of(o: Overrides, threads: int | None, build: str = "stress") -> list[str]:
+    """The flags that say the same. ``build``: what the verb takes without a flag."""
+    words = ["--seed", str(o.seed)]
     values = (("--threads", threads), ("--scheme", o.scheme), ("--geometry", o.geometry), ("--duration", o.duration))
     for flag, value in values:
         words += [flag, str(value)] if value else []
-    words += ["--build", o.build] if o.build != "stress" else []
+    words += ["--build", o.build] if o.build != build else []
     for bug in o.bugs:
         words += ["--bug", bug]
-    return shlex.join(words)
+    return words
 
 
 def refuse_silent_bugs(bugs: tuple[str, ...], plans: list[StagePlan]) -> None:
@@ -139,17 +149,10 @@ class _Stage:
             canaries = count_canaries([find_canary(bug, oracles[bug], outcome) for bug in bugs])
         summary = summarize_stage(self.plan, outcome, canaries)
         if summary.exit_code in (ExitCode.VIOLATION, ExitCode.KILLED):
-            self._keep(summary, outcome)
+            replay = command_line(self.request.workload, self.request.overrides, self.plan.threads)
+            keep_failures(self.folder, self.plan, self.source, summary, outcome, replay)
         self.folder.log("stage-end", name=self.plan.name, verdict=summary.verdict, exit_code=summary.exit_code)
         return summary
-
-    def _keep(self, summary: StageSummary, outcome: Outcome) -> None:
-        """One folder for each distinct failure."""
-        replay = command_line(self.request.workload, self.request.overrides, self.plan.threads)
-        for kept in distinct_failures(self.plan, self.source, summary, outcome, lambda oracle: replay):
-            path = self.folder.write_failure(kept.oracle, kept.files)
-            if summary.failure is None:
-                summary.failure = failure_of(outcome, replay, str(path))
 
     def _on_canary(self, bug: str) -> None:
         self.status.show(f"{self.plan.name}  canary: {bug}", keep=self.request.verbose)
