@@ -82,6 +82,7 @@ cdef struct cpu:
     shm_worker *shared          # counters and ring, mapped by the parent too
     event *events
     uint64_t ring_events
+    uint64_t *latency           # histograms of how long its operations take; NULL: nobody asked. See cy/check/latency.pxd
     uint32_t verb               # in progress
     uint32_t seq                # operations begun; wraps
     uint32_t task_work          # something to do on the way out of the operation
@@ -92,7 +93,7 @@ cdef struct cpu:
     # Written: any cpu that flushes. Read: own cpu, when a fill begins and ends.
     uint64_t flush_gen
     uint64_t full_flushes[8]    # of each mm: a flush of one leaves the translations of the others
-    uint64_t pad0[8]
+    uint64_t pad0[7]
     rcu_cpu rcu[3]
     tlb_entry tlb[64]
     pwc_entry pwc[32]

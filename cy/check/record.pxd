@@ -10,6 +10,7 @@ from cy.base.clock cimport stamp_begin, stamp_end
 from cy.base.cpu cimport cpu
 from cy.base.coordination cimport pt_rel
 from cy.base.shm cimport C_EVENTS, C_OPS, C_VERB_NOW, event
+from cy.check.latency cimport latency_count
 
 cdef enum:
     BITS_PER_LINE = 512
@@ -50,6 +51,8 @@ cdef inline event *record_begin(cpu *c, uint32_t verb, uint64_t start, uint64_t 
 cdef inline void record_end(cpu *c, event *e, int status) noexcept nogil:
     e.status = <int32_t>status
     e.t1 = stamp_end(&c.hook)
+    if c.latency != NULL:
+        latency_count(c.latency, c.verb, e.t0, e.t1)
     c.shared.counter[C_OPS + c.verb] += 1
     c.shared.counter[C_EVENTS] += 1
     pt_rel(&c.shared.counter[C_VERB_NOW], 0)

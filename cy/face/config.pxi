@@ -56,7 +56,7 @@ KNOB_DEFAULTS = {
 CONFIG_DEFAULTS = {
     "geometry": (9, 9, 9, 9), "protection": "vma_lock", "reclaim": "sync", "dontneed_vma_lock": True,
     "drop_lock_before_flush": True, "vma_reuse": "typesafe", "workers": 1, "mms": 1, "tables": 4096, "frames": 65536, "vmas": 1024,
-    "ring_events": 4096, "seed": 0, "bugs": (), "knobs": {},
+    "ring_events": 4096, "latency": False, "seed": 0, "bugs": (), "knobs": {},
 }
 
 

@@ -34,6 +34,7 @@ from cy.check.census cimport check_quiescent
 from cy.check.data_types cimport MAP_GUARDED, MAP_RO, MAP_RW
 from cy.check.execute cimport drain, execute
 from cy.check.judge cimport judge, judge_all, judge_destroy, judge_forget_overlaps, judge_init, judge_reset, judge_share
+from cy.check.latency cimport LATENCY_BUCKETS
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_table_bytes, machine_wire
 from cy.check.measure cimport (
     MEASURE_CYCLE, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_STAMPS, MEASURE_WRITE, measure, measure_run)

@@ -3,6 +3,7 @@
 
 cdef enum:
     PARK_LIMIT_MS = 20000       # a worker that does not park for so long is stuck
+    LATENCY_ROWS = NR_VERBS * LATENCY_BUCKETS
 
 
 cdef class Machine(Space):
@@ -10,22 +11,28 @@ cdef class Machine(Space):
 
     ``config`` and ``shared``: see ``Space``. ``start``, ``burst``, ``stop`` run endless streams and check
     after each burst; ``race`` runs one short program per worker; ``program`` and ``explorable`` hand a
-    program to a controlled scheduler.
+    program to a controlled scheduler. With the config key ``latency`` the workers count how long the operations of
+    their streams take.
     """
 
     cdef crew crew
     cdef worker *workers
     cdef object kept            # arrays that streams and branches point into
     cdef explore_ctx explore
+    cdef _Region latency        # histograms of all workers, one after the other; None: nobody asked
 
     def __init__(self, config, shared=None):
         super().__init__(config, shared)
+        if self.config["latency"]:
+            self.latency = _Region(self.x.nr_workers * LATENCY_ROWS * sizeof(uint64_t))
         self.workers = <worker *>calloc(self.x.nr_workers, sizeof(worker))
         if self.workers == NULL:
             raise MemoryError("cannot allocate the workers")
 
     def __dealloc__(self):
         if self.broken:
+            if self.latency is not None:
+                self.latency.base = NULL        # the stuck worker may still count
             return
         if self.started:
             with nogil:
@@ -44,6 +51,7 @@ cdef class Machine(Space):
         # Streams wait for each other by operations of the stream: what came before does not count.
         for i in range(self.x.nr_workers):
             self.x.shared[i].counter[C_STREAM_DONE] = 0
+        self._count_latency(True)
         self._start_crew()
 
     cdef int _start_crew(self) except -1:
@@ -141,6 +149,33 @@ cdef class Machine(Space):
             with nogil:
                 crew_stop(&self.crew, self.started)
             self.started = 0
+            self._count_latency(False)
+
+    cdef int _count_latency(self, bint on) except -1:
+        """Let the workers count, or what this thread does from now on not be counted. Context: no worker runs."""
+        cdef uint32_t i
+        for i in range(self.x.nr_workers if self.latency is not None else 0):
+            self.x.cpus[i].latency = <uint64_t *>self.latency.base + <uint64_t>i * LATENCY_ROWS if on else NULL
+        return 0
+
+    def latencies(self):
+        """How many operations of the streams took how long: array NR_VERBS x LATENCY_BUCKETS, see cy/check/latency.pxd.
+
+        Context: no worker runs. ValueError without the config key ``latency``.
+        """
+        cdef const uint64_t *counts
+        cdef uint32_t i
+        cdef uint64_t k
+        cdef uint64_t[::1] total
+        if self.latency is None:
+            raise ValueError("nothing was counted: expected a machine with latency=True")
+        out = np.zeros((NR_VERBS, LATENCY_BUCKETS), np.uint64)
+        total = out.reshape(-1)
+        for i in range(self.x.nr_workers):
+            counts = <const uint64_t *>self.latency.base + <uint64_t>i * LATENCY_ROWS
+            for k in range(LATENCY_ROWS):
+                total[k] += counts[k]
+        return out
 
     def race(self, branches, seed=0) -> list:
         """Run one short program per worker, all at once, from the present state; then check.
