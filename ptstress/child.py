@@ -29,6 +29,7 @@ from ptstress.job import ChildResult, Job
 from ptstress.layout import Counter, SharedView, operation_lines, shared_bytes
 from ptstress.operation import Op, munmap, op_array
 from ptstress.memory import resident_kb
+from ptstress.meter import Meter
 from ptstress.plan import operations_in, trace_streams
 from ptstress.units import pages_of
 from ptstress.vocabulary import Verb
@@ -85,7 +86,7 @@ class _Run:
         self.job = job
         self.engine = engine
         self.view = SharedView(memory, job.workers, job.ring_events)
-        config = {**job.config, "geometry": tuple(job.config["geometry"])}
+        config = {**job.config, "geometry": tuple(job.config["geometry"]), "latency": job.measure}
         self.machine = engine.Machine(config, memory)
         self.trace = trace_streams(job.trace, job.trace_workers) if job.trace else []
         self.race_ns = self.check_ns = self.bursts = self.replays = self.raced = self.checked = 0
@@ -93,6 +94,7 @@ class _Run:
         self.stuck: list[int] = []
         self.trace_done, self.trace_moved_at = 0, 0.0
         self.table_bytes_start = 0
+        self.meter = Meter(engine, job.duration_s) if job.measure else None
         self.state_fd = state_fd
         self.recorded: deque[tuple[BurstState, list[np.ndarray]]] = deque(maxlen=job.history_bursts)
 
@@ -127,6 +129,7 @@ class _Run:
             table_bytes_end=self.machine.table_bytes,
             flags=dict(self.engine.flags()),
             rss_kb=resident_kb("VmHWM"),
+            measured=self.meter.measured(self.machine.latencies()) if self.meter and reason != "stuck" else None,
         )
 
     def _race(self, deadline: float) -> str:
@@ -193,6 +196,8 @@ class _Run:
         # What was done so far is no part of the first burst.
         self.machine.check()
         self.table_bytes_start = self.machine.table_bytes
+        if self.meter:
+            self.meter.start(self.table_bytes_start)
         mixes = [mix.stream() for mix in self.job.mixes]
         self.machine.start([("ops", ops) for ops in self.trace] + mixes)
 
@@ -221,6 +226,8 @@ class _Run:
         self.race_ns += int(burst["race_ns"])
         self.check_ns += int(burst["check_ns"])
         self.bursts += 1
+        if self.meter:
+            self.meter.after_burst(int(burst["race_ns"]), self.view.field("table_bytes"))
         self.stuck = [int(w) for w in burst["stuck"]]
 
 

@@ -35,7 +35,7 @@ class Job(Struct, frozen=True):
     """One child's work. ``trace_workers`` threads replay ``trace``; one more runs each of ``mixes``.
 
     ``config`` is the engine's configuration, see ``Machine``; its geometry is a list of index bits. ``history``: file that
-    gets the history of the last ``history_bursts`` bursts, empty for none.
+    gets the history of the last ``history_bursts`` bursts, empty for none. ``measure``: note what ``Measured`` has.
     """
 
     build: str
@@ -53,6 +53,21 @@ class Job(Struct, frozen=True):
     parent: int = 0
     history: str = ""
     history_bursts: int = 0
+    measure: bool = False
+
+
+class Measured(Struct, frozen=True):
+    """What a measured run notes beside its counters.
+
+    ``latency``: by verb, (bucket, count) as ``cy/check/latency.pxd`` has them, in clock ticks of ``ns_per_tick``. ``table_bytes``:
+    (racing time in nanoseconds, bytes) at ends of bursts, not at all of them; ``table_byte_ns``: the area under the line
+    through all of them.
+    """
+
+    latency: dict[str, list[tuple[int, int]]]
+    ns_per_tick: float
+    table_bytes: list[tuple[int, int]]
+    table_byte_ns: int
 
 
 class ChildResult(Struct, frozen=True):
@@ -61,7 +76,7 @@ class ChildResult(Struct, frozen=True):
     ``reason``: duration, finished, violation, stopped, stuck or error; ``error`` and ``exit_code``
     belong to the last. ``raced``: operations of the workers; ``checked``: those that got a verdict.
     ``overlaps``: by verb and verb. ``replays``: times that the trace was done to its end.
-    ``rss_kb``: the most resident memory that the child ever had.
+    ``rss_kb``: the most resident memory that the child ever had. ``measured``: if the job asked.
     """
 
     reason: str
@@ -80,3 +95,4 @@ class ChildResult(Struct, frozen=True):
     table_bytes_end: int = 0
     flags: dict[str, int | str | bool] = {}
     rss_kb: int = 0
+    measured: Measured | None = None
