@@ -167,6 +167,10 @@ class ResultsFolder:
         except OSError as error:
             raise _unwritable(self.path, error) from None
 
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file of the folder."""
+        self._write(self.path / name, text)
+
     def write_summary(self, summary: Struct) -> None:
         """Write ``summary.json``."""
         encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)

@@ -36,10 +36,10 @@ CY_FLOORS = {
 #: Modules of ptstress from the lowest floor up: a module imports from its own floor, without circles, and below.
 PY_FLOORS = (
     ("__init__", "errors", "vocabulary", "pages", "ranges"),
-    ("units", "tomlfile", "schemes", "bugs", "operation", "program", "schedule", "layout"),
+    ("units", "tomlfile", "schemes", "bugs", "operation", "program", "schedule", "layout", "histogram"),
     ("tracefile", "trace", "workload", "job", "plan"),
-    ("model", "durable", "results", "observe", "story", "burst_state", "history", "history_json", "history_drawing"),
-    ("engine", "hang", "memory", "driver", "child", "generator", "strategies", "verdict", "doctor",
+    ("model", "durable", "results", "observe", "story", "burst_state", "history", "history_json", "history_drawing", "hdrlog"),
+    ("engine", "hang", "memory", "meter", "driver", "child", "generator", "strategies", "verdict", "doctor",
      "history_window", "history_check"),
     ("canary", "exploring", "machines", "trial"),
     ("report", "failures", "statusline"),
@@ -47,7 +47,8 @@ PY_FLOORS = (
      "fuzz_store", "fuzz_profiles", "fuzz_worker", "fuzz_summary", "fuzz_report", "fuzzing"),
     ("soak_rotation", "soak_evidence", "soak_state", "soak_checkpoint", "soak_journal", "soak_summary", "soak_report"),
     ("bench", "bench_twin", "bench_kernel", "bench_engine", "bench_runs", "bench_fuzz", "history_bench"),
-    ("pytest_plugin", "bench_commands", "fuzz_commands", "running", "soaking", "repeating", "soak_commands", "options", "listing", "commands", "check_commands", "cli", "__main__"),
+    ("compare_statistics", "compare_summary", "compare_table", "compare_chart", "compare_page"),
+    ("pytest_plugin", "bench_commands", "fuzz_commands", "running", "compare", "compare_commands", "soaking", "repeating", "soak_commands", "options", "listing", "commands", "check_commands", "cli", "__main__"),
 )
 #: Only this floor and those above may import an extension.
 ENGINE_FLOOR = 4
