@@ -92,7 +92,9 @@ def spread_of(values: Sequence[float]) -> float | None:
     return (high - low) / 2 / median(values)
 
 
-def report_on(groups: Iterable[tuple[str, Callable[[bool], Iterable[Row]]]], quick: bool, on_row: Callable[[str], None]) -> BenchReport:
+def report_on(
+    groups: Iterable[tuple[str, Callable[[bool], Iterable[Row]]]], quick: bool, on_row: Callable[[str], None]
+) -> BenchReport:
     """Measure the groups one after the other. ``on_row`` hears what is being measured."""
     load = os.getloadavg()[0]
     rows: list[Row] = []
@@ -128,7 +130,8 @@ def machine_name() -> str:
     memory_kb = int(Path("/proc/meminfo").read_text().split(maxsplit=2)[1])
     guest = ", virtual" if "hypervisor" in fields.get("flags", "") else ""
     name = fields.get("model name", platform.machine()).strip()
-    return f"{name} (model {fields.get('model', '?').strip()}{guest}), {len(os.sched_getaffinity(0))} cores, {memory_kb >> 20} GiB"
+    model = fields.get("model", "?").strip()
+    return f"{name} (model {model}{guest}), {len(os.sched_getaffinity(0))} cores, {memory_kb >> 20} GiB"
 
 
 def choose(names: Sequence[str], groups: Sequence[tuple[str, Callable]]) -> list[tuple[str, Callable]]:

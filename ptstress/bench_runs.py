@@ -39,7 +39,8 @@ def run_rows(quick: bool) -> Iterator[Row]:
                 break
     yield measured("stress, checked operations", stress, "M/s", references=fast, at_least=2, ratio_at_least=0.25,
                    note=f"{FEW} threads, racing and checking, workload {MIX}; reference: the same in build fast")
-    yield measured("stress, CPU time of a checked operation", cpu_ns, "ns", note="start of the process included; what other load leaves alone")
+    yield measured("stress, CPU time of a checked operation", cpu_ns, "ns",
+                   note="start of the process included; what other load leaves alone")
     yield measured("fault_vs_dontneed, overlaps", meetings, "M/s", at_least=0.5,
                    note=f"{FEW} threads, end to end; klitmus7: 5 to 11 M trials/s of a few instructions each")
     yield measured(f"{CROWD} threads", crowd, "M/s", references=stress, ratio_at_least=0.8,

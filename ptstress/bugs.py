@@ -93,7 +93,8 @@ BUGS = (
     ),
     Bug(
         "P08",
-        "guard_install and guard_remove take the mm's page_table_lock for entries that all others change under their table's lock",
+        "guard_install and guard_remove take the mm's page_table_lock for entries that all others change under their "
+        "table's lock",
         "CVE-2024-45024",
         "wrong lock",
         ("census", "counters", "data", "use-after-free", "stale-tlb"),
@@ -213,7 +214,8 @@ BUGS = (
     ),
     Bug(
         "M01-guard",
-        "a fault that has the table's lock asks whether the entry is not present, not whether it is none: it maps over a guard marker",
+        "a fault that has the table's lock asks whether the entry is not present, not whether it is none: it maps over "
+        "a guard marker",
         "the recheck in Linux do_anonymous_page",
         "weak recheck after a lock was taken",
         ("data",),
@@ -293,7 +295,8 @@ BUGS = (
     ),
     Bug(
         "M08-zero",
-        "a table that maps only the zero page is unlinked with its entries in it: a write that saw one takes the table for attached",
+        "a table that maps only the zero page is unlinked with its entries in it: a write that saw one takes "
+        "the table for attached",
         "the proof of attachment by an entry that is not none",
         "clearing left out",
         ("use-after-free", "data", "census", "counters"),

@@ -43,7 +43,8 @@ def check_lines(s: CheckSummary) -> list[str]:
     ]
     if s.violation:
         v = s.violation
-        shown = v.drawing if len(v.drawing) <= MAX_SHOWN else [*v.drawing[:MAX_SHOWN], f"... and {len(v.drawing) - MAX_SHOWN} more"]
+        more = len(v.drawing) - MAX_SHOWN
+        shown = [*v.drawing[:MAX_SHOWN], f"... and {more} more"] if more > 0 else v.drawing
         lines += [f"found: page {page_text(v.page)}: {v.what}", f"expected: {v.expected}", "", *shown]
     return lines
 

@@ -187,9 +187,11 @@ class _Run:
             self.recorded.popleft()         # a trace that begins again unmaps everything in between
         geometry = tuple(self.machine.config["geometry"])
         rings = [np.concatenate(ring) for ring in zip(*(rings for _, rings in self.recorded), strict=True)]
+        first = self.recorded[0][0]
         write_history(Path(self.job.history), History(
-            tuple(rings), self.recorded[0][0].maps, self.recorded[0][0].pages, self.machine.state()[1], pages_of(geometry), geometry,
-            f"ptstress {__version__}, build {self.job.build}, seed {self.job.seed}, bursts {self.recorded[0][0].burst} to {self.view.field('burst')}"))
+            tuple(rings), first.maps, first.pages, self.machine.state()[1], pages_of(geometry), geometry,
+            f"ptstress {__version__}, build {self.job.build}, seed {self.job.seed}, "
+            f"bursts {first.burst} to {self.view.field('burst')}"))
 
     def _begin(self) -> None:
         self._serial(self.job.setup)

@@ -28,7 +28,9 @@ MAX_BURSTS = 1000
 @build_option()
 @shared("geometry")
 @results_option()
-@click.option("--history", metavar="FILE", callback=check_writable, help="Keep what the last bursts did in FILE, for 'ptstress check'.")
+@click.option(
+    "--history", metavar="FILE", callback=check_writable, help="Keep what the last bursts did in FILE, for 'ptstress check'."
+)
 @click.option(
     "--history-bursts", type=click.IntRange(1, MAX_BURSTS), default=4, metavar="N", help="How many bursts (default: 4)."
 )

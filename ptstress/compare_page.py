@@ -46,11 +46,12 @@ def _head(body: Element, s: CompareSummary) -> None:
     verdict = SubElement(body, "p", {"class": "bad"} if s.exit_code else {})
     verdict.text = f"Verdict: {s.verdict} (exit {int(s.exit_code)})."
     SubElement(body, "p").text = (
-        f"{s.machine}; {s.kernel}; ptstress {s.version}, build {s.build}, seed {s.seed}; {s.date}, load {s.load:.1f} when it began."
+        f"{s.machine}; {s.kernel}; ptstress {s.version}, build {s.build}, seed {s.seed}; {s.date}, "
+        f"load {s.load:.1f} when it began."
     )
     SubElement(body, "p").text = (
-        "The schemes ran in turns, repetition by repetition; a ratio is the median of the ratios of single repetitions. Intervals "
-        "are those of the sign test for the median, with their coverage in the table; circles are single repetitions."
+        "The schemes ran in turns, repetition by repetition; a ratio is the median of the ratios of single repetitions. "
+        "Intervals are those of the sign test for the median, with their coverage in the table; circles are single repetitions."
     )
     notes = SubElement(body, "ul")
     for note in [*(f"{row.workload} under {row.scheme}: {note}" for row in s.rows for note in row.notes), *s.notes]:

@@ -231,7 +231,8 @@ class _Child:
         """The outcome with what the shared memory holds."""
         state = read_state(self.state)
         return Outcome(
-            kind, time.monotonic() - self.begin, self.view, state=state if state and state.burst == self.view.field("burst") else None,
+            kind, time.monotonic() - self.begin, self.view,
+            state=state if state and state.burst == self.view.field("burst") else None,
             reports=tuple(self.view.reports()),
             last_operations=tuple(
                 tuple(self.view.last_operations(w, LAST_OPERATIONS)) for w in range(self.view.workers)

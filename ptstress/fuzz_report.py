@@ -34,7 +34,8 @@ def fuzz_screen(s: FuzzSummary) -> list[str]:
         f"{format_count(s.operations)} ({format_count(s.operations_per_second)}/s) in {format_seconds(s.duration_s)}",
         f"pairs: {format_count(s.coverage.pairs)}  at each tenth of the time: "
         f"{' '.join(format_count(n) for n in s.coverage.growth)}",
-        f"overlaps: {format_count(s.overlaps.total)}  {', '.join(f'{p} {format_count(n)}' for p, n in list(s.overlaps.by_pair.items())[:3])}",
+        f"overlaps: {format_count(s.overlaps.total)}  "
+        f"{', '.join(f'{p} {format_count(n)}' for p, n in list(s.overlaps.by_pair.items())[:3])}",
     ]
     lines += [f"failure: {f.signature}  ({f.count} times, {f.repeats or 'not repeated'})" for f in s.failures[:SHOWN_FAILURES]]
     if len(s.failures) > SHOWN_FAILURES:

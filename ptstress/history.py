@@ -42,10 +42,10 @@ class History:
     """One EVENT_DTYPE array for each worker, in program order, walk lines included.
 
     ``maps``: rows (start, end, states) of the mappings before the first operation, ascending; states: 2 read-only,
-    4 writable, plus 16 if guards lie on its pages, 24 if on some of them. ``pages``: rows (page, incarnation, value) of the pages that were present then, incarnation 0 for the
-    zero page. ``final``: the same after the last operation, None if nobody looked. ``task_pages``: size of the address
-    space, 0 if not known. ``geometry``: index bits by level, from the PTE table up; empty if not known. ``known``: False if
-    nobody knows what was there before: such a history cannot be judged.
+    4 writable, plus 16 if guards lie on its pages, 24 if on some of them. ``pages``: rows (page, incarnation, value) of
+    the pages that were present then, incarnation 0 for the zero page. ``final``: the same after the last operation, None if
+    nobody looked. ``task_pages``: size of the address space, 0 if not known. ``geometry``: index bits by level, from the PTE
+    table up; empty if not known. ``known``: False if nobody knows what was there before: such a history cannot be judged.
     """
 
     rings: tuple[np.ndarray, ...]
@@ -139,7 +139,8 @@ def _unpack(h: Header, frame: bytes, where: str) -> History:
         tables.append(np.frombuffer(plain, np.uint64, 3 * count, at).reshape(count, 3))
         at += 24 * count
     rings = tuple(np.split(lines, np.cumsum(h.lines)[:-1])) if h.lines else ()
-    return History(rings, tables[0], tables[1], None if h.final < 0 else tables[2], h.task_pages, tuple(h.geometry), h.made_by, h.known)
+    final = None if h.final < 0 else tables[2]
+    return History(rings, tables[0], tables[1], final, h.task_pages, tuple(h.geometry), h.made_by, h.known)
 
 
 def _final_rows(history: History) -> np.ndarray:
@@ -172,7 +173,8 @@ def complete(history: History) -> History:
 
     A store in flight names its value, but not yet its frame: that is where others found the value, if anybody did.
     """
-    end = max((int(ring[operation_starts(ring)][name].max(initial=1)) for ring in history.rings for name in ("t0", "t1")), default=1)
+    times = (ring[operation_starts(ring)][name] for ring in history.rings for name in ("t0", "t1"))
+    end = max((int(column.max(initial=1)) for column in times), default=1)
     rings = []
     for ring in history.rings:
         ring = ring.copy()
@@ -193,7 +195,8 @@ def _frame_with(history: History, store: np.void) -> int:
     """The incarnation in which an operation found the value of this store; 0 if none did."""
     for ring in history.rings:
         ops = ring[operation_starts(ring)]
-        found = ops[np.isin(ops["verb"], ACCESSES) & (ops["start"] == store["start"]) & (ops["value"] == store["value"]) & (ops["incarnation"] != 0)]
+        same = (ops["start"] == store["start"]) & (ops["value"] == store["value"]) & (ops["incarnation"] != 0)
+        found = ops[np.isin(ops["verb"], ACCESSES) & same]
         if len(found):
             return int(found["incarnation"][0])
     return 0
@@ -212,7 +215,8 @@ def validate(history: History, where: str) -> None:
         written.append(writes["value"])
     values, counts = np.unique(np.concatenate(written), return_counts=True)
     if (counts > 1).any():
-        raise UsageError(f"{where}: value {int(values[counts > 1][0]):#x} is written twice: expected a value of its own for each write")
+        raise UsageError(
+            f"{where}: value {int(values[counts > 1][0]):#x} is written twice: expected a value of its own for each write")
 
 
 def _ring_problems(ring: np.ndarray) -> Iterator[str]:

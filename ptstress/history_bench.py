@@ -79,7 +79,8 @@ def _history(page: np.ndarray, seed: int, range_pages: int) -> History:
     frame[order] = made % n
     framed = ~ranges & (seen > discarded)
     e = np.zeros(n, EVENT_DTYPE)
-    e["t0"], e["t1"] = (np.uint64(2 * HALF) + number.astype(np.uint64) * np.uint64(STEP) + np.int64(d).astype(np.uint64) for d in (-HALF, HALF))
+    middle = np.uint64(2 * HALF) + number.astype(np.uint64) * np.uint64(STEP)
+    e["t0"], e["t1"] = middle - np.uint64(HALF), middle + np.uint64(HALF)
     e["start"], e["end"], e["verb"] = first, last, verb
     e["incarnation"] = np.where(framed, frame.astype(np.uint64) | np.uint64(FRESH), 0)
     e["value"] = np.where(framed, seen + 1, 0)

@@ -144,8 +144,8 @@ def _marked(p: PageHistory, shown: np.ndarray, window: Window) -> int | None:
 def _drawn(p: PageHistory, i: int, beside: bool) -> Drawn:
     e = p.ops[i]
     return Drawn(
-        int(p.worker[i]), Verb(int(e["verb"])), int(e["t0"]), int(e["t1"]), int(e["status"]), int(e["incarnation"]), int(e["value"]),
-        int(e["aux"]), bool(p.seen[i]), beside)
+        int(p.worker[i]), Verb(int(e["verb"])), int(e["t0"]), int(e["t1"]), int(e["status"]), int(e["incarnation"]),
+        int(e["value"]), int(e["aux"]), bool(p.seen[i]), beside)
 
 
 def _operation(history: History, p: PageHistory, i: int) -> WindowOperation:
@@ -154,8 +154,8 @@ def _operation(history: History, p: PageHistory, i: int) -> WindowOperation:
     e = ring[at]
     verb = Verb(int(e["verb"]))
     return WindowOperation(
-        worker, int(np.searchsorted(operation_starts(ring), at)), verb.label, int(e["start"]), int(e["end"]), int(e["t0"]), int(e["t1"]),
-        None if e["status"] == STATUS_UNKNOWN else int(e["status"]), int(e["value"]), int(e["incarnation"]),
+        worker, int(np.searchsorted(operation_starts(ring), at)), verb.label, int(e["start"]), int(e["end"]), int(e["t0"]),
+        int(e["t1"]), None if e["status"] == STATUS_UNKNOWN else int(e["status"]), int(e["value"]), int(e["incarnation"]),
         int(e["aux"]) if verb in WITH_MODE else 0, bool(p.seen[i]) if verb in BITS else None)
 
 

@@ -1,8 +1,9 @@
 """Histories as plain JSON, for other checkers and from other recorders.
 
 One object: ``schema`` "ptstress.history/1", ``operations`` in program order of each worker, and optionally ``start``,
-``final``, ``task_pages``, ``geometry``, ``made_by``, ``known`` (false: nobody knows the start). Pages are numbers of pages, ranges half-open, times any unit from 1 on;
-before means t1 < t0 of the other, so operations that touch in time overlap. Fields of an operation:
+``final``, ``task_pages``, ``geometry``, ``made_by``, ``known`` (false: nobody knows the start). Pages are numbers of
+pages, ranges half-open, times any unit from 1 on; before means t1 < t0 of the other, so operations
+that touch in time overlap. Fields of an operation:
 
     worker       0 to 63; the operations of one worker do not overlap
     verb         read write walk mmap munmap dontneed gup_fast mprotect populate guard_install guard_remove age exit free discard
@@ -51,7 +52,8 @@ class JsonOperation(Struct, omit_defaults=True):
 
 
 class JsonMap(Struct, omit_defaults=True):
-    """One mapping before the first operation; ``writable`` null: either; ``guarded``: guards lie on all of its pages, null: on some."""
+    """One mapping before the first operation. ``writable`` null: either; ``guarded``: guards lie on all of its pages, null: on
+    some."""
 
     start: int
     end: int
@@ -118,8 +120,8 @@ def _operation(ring: np.ndarray, at: int, worker: int) -> JsonOperation:
     present = [int(p) for p in present_pages(ring, at)] if verb in BITS and e["lines"] else None
     status = None if e["status"] == STATUS_UNKNOWN else int(e["status"])
     return JsonOperation(
-        worker, verb.label, int(e["start"]), int(e["t0"]), int(e["t1"]), status, int(e["end"]), int(e["value"]), int(e["incarnation"]),
-        int(e["aux"]) if verb in WITH_MODE else 0, present)
+        worker, verb.label, int(e["start"]), int(e["t0"]), int(e["t1"]), status, int(e["end"]), int(e["value"]),
+        int(e["incarnation"]), int(e["aux"]) if verb in WITH_MODE else 0, present)
 
 
 def _pages(rows: np.ndarray) -> list[JsonPage]:
@@ -164,7 +166,8 @@ def _lines(op: JsonOperation) -> np.ndarray:
     if not 0 <= op.worker < 64:
         raise ValueError(f"worker {op.worker}: expected a number from 0 to 63")
     verb, end = names[op.verb], op.start + 1 if op.end is None else op.end
-    for name, number in (("start", op.start), ("end", end), ("t0", op.t0), ("t1", op.t1), ("value", op.value), ("incarnation", op.incarnation)):
+    numbers = {"start": op.start, "end": end, "t0": op.t0, "t1": op.t1, "value": op.value, "incarnation": op.incarnation}
+    for name, number in numbers.items():
         if not 0 <= number < 1 << 64:
             raise ValueError(f"{name} {number}: expected a number from 0 to 2^64 - 1")
     if verb in ACCESSES and end != op.start + 1:

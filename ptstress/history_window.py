@@ -70,7 +70,8 @@ def page_history(history: History, page: int) -> PageHistory:
 def _cut(ops: np.ndarray, page: int) -> np.ndarray:
     """The operations, on this page only. One that met a hole somewhere keeps a second page, where that can have been."""
     ops = ops.copy()
-    met_hole = np.isin(ops["verb"], (Verb.DONTNEED, Verb.FREE, Verb.GUARD_REMOVE)) & (ops["status"] < 0) & (ops["end"] - ops["start"] > 1)
+    met_hole = np.isin(ops["verb"], (Verb.DONTNEED, Verb.FREE, Verb.GUARD_REMOVE)) & (ops["status"] < 0)
+    met_hole &= ops["end"] - ops["start"] > 1
     # How far a populate came: to this page or not. Of one that did not come so far nothing is known here.
     populate = ops["verb"] == Verb.POPULATE
     short = populate & (ops["status"] != 0) & (page > ops["start"] + ops["value"])
@@ -129,8 +130,8 @@ class _Search:
         left = left[(left["t0"] <= last) & ~np.isin(left["verb"], BITS)]
         before = left["t1"] < first
         access, marks = np.isin(left["verb"], ACCESSES), np.isin(left["verb"], (Verb.FREE, Verb.POPULATE))
-        # Ranges beside the window may or may not have come by; those before it, once in each way, but a free marks, and a populate
-        # installs, for all time.
+        # Ranges beside the window may or may not have come by; those before it, once in each way, but a free
+        # marks, and a populate installs, for all time.
         parts = [left[~access & (~before | marks)]]
         if (~access & before & ~marks).any():
             parts += [_ghost(Verb.MMAP, 1, max(first - 1, 1), page, aux=aux) for aux in (0, 1)]

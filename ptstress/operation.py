@@ -28,7 +28,8 @@ _MODES = {
 
 
 class Op(NamedTuple):
-    """``verb`` on pages ``[start, end)``. ``arg``: mmap, mprotect: 1 if writable; gup_fast: 1 for a store, populate: to write; otherwise 0."""
+    """``verb`` on pages ``[start, end)``. ``arg``: mmap, mprotect: 1 if writable; gup_fast: 1 for a store, populate: to write;
+    otherwise 0."""
 
     verb: Verb
     start: int

@@ -52,7 +52,8 @@ def is_failure(folder: Path) -> bool:
 def refuse_other_version(folder: Path, testid: dict[str, str]) -> None:
     """Raises ``UsageError`` if something else ran then than would run now."""
     if testid.get("ptstress") != __version__:
-        raise UsageError(f"{folder}: made by ptstress {testid.get('ptstress', 'unknown')}, this is {__version__}; --force runs it")
+        made_by = testid.get("ptstress", "unknown")
+        raise UsageError(f"{folder}: made by ptstress {made_by}, this is {__version__}; --force runs it")
     flags = testid.get("build", "")
     name = next((part.partition("=")[2] for part in flags.split(", ") if part.startswith("name=")), "")
     here = flags_text(load_engine(name).flags()) if name else ""

@@ -80,7 +80,8 @@ class Journal:
                 self._pending += b"\n"
         except OSError as error:
             os.close(self._lock)
-            raise UsageError(f"{self.path}: results cannot be written: {error.strerror}; give another folder with --results") from None
+            raise UsageError(
+                f"{self.path}: results cannot be written: {error.strerror}; give another folder with --results") from None
 
     def close(self) -> None:
         """Let go of the folder."""

@@ -32,7 +32,8 @@ def soak_screen(s: SoakSummary) -> list[str]:
         f"verdict: {s.verdict.upper()} (exit {int(s.exit_code)})  soak, {s.slices} slices over {ran} of "
         f"{s.combinations} workloads x schemes{_because(s)}",
         f"workload: {_short(s.workload)}  scheme: {s.scheme}  build: {s.build}  seed: {s.seed}",
-        f"threads: up to {s.threads}  duration: {format_seconds(s.elapsed_s)}, {s.racing_share:.0%} of a slice racing  ended by: {s.ended or 'nothing yet'}",
+        f"threads: up to {s.threads}  duration: {format_seconds(s.elapsed_s)}, {s.racing_share:.0%} of a slice racing  "
+        f"ended by: {s.ended or 'nothing yet'}",
         f"operations: {format_count(s.ops.total)} ({format_count(s.ops.per_second)}/s)  checked: "
         f"{checked_text(s)}, violations: {s.checked.violations}, slices killed: {s.killed}",
         f"overlaps: {format_count(s.overlaps.total)} ({format_count(s.overlaps.per_second)}/s racing)  {_pairs(s)}",

@@ -106,7 +106,9 @@ def make_rotation(request: SoakRequest) -> Rotation:
         for plan in plans:
             name = source.workload.name if len(source.stages()) == 1 else f"{source.workload.name}/{plan.name}"
             combinations += [
-                Combination(f"{name} {scheme.name}", source, replace(plan, scheme=scheme, job=_with_config(plan.job, scheme.config())))
+                Combination(
+                    f"{name} {scheme.name}", source,
+                    replace(plan, scheme=scheme, job=_with_config(plan.job, scheme.config())))
                 for scheme in schemes
             ]
     if not combinations:

@@ -20,10 +20,10 @@ recorded                  replayed
 anything else             nothing; counted in ``Trace.ignored``
 ========================  ==================================================================================
 
-Every access finds a mapping, and every write one that is writable. Pages of the program's image and stack were mapped before the first event: they
-come first, as one mapping for each 2 MiB block, from its first such page to its last. A page that faults
-after it was unmapped was mapped by a call that was not recorded: a mapping of that page is added before the
-fault and counted in ``Trace.added``.
+Every access finds a mapping, and every write one that is writable. Pages of the program's image and stack were
+mapped before the first event: they come first, as one mapping for each 2 MiB block, from its first such page to its
+last. A page that faults after it was unmapped was mapped by a call that was not recorded: a mapping of that page
+is added before the fault and counted in ``Trace.added``.
 
 One process is one mm, and a trace is one mm: of a trace with several processes the busiest is kept, the
 others are counted in ``Trace.ignored``. A thread whose first system call is ``brk`` is the first thread of

@@ -78,8 +78,8 @@ class Oracle(IntEnum):
 OP_DTYPE = np.dtype(
     [("start", "u8"), ("end", "u8"), ("arg", "u8"), ("verb", "u2"), ("flags", "u2"), ("worker", "u4")]
 )
-"""One operation: pages ``[start, end)``, global page numbers (``ptstress.pages``). ``arg``: mmap, mprotect: 1 if writable; gup_fast: 1
-for a store; populate: 1 to write. ``worker``: who does it (serial runs)."""
+"""One operation: pages ``[start, end)``, global page numbers (``ptstress.pages``). ``arg``: mmap, mprotect: 1 if writable;
+gup_fast: 1 for a store; populate: 1 to write. ``worker``: who does it (serial runs)."""
 
 EVENT_DTYPE = np.dtype(
     [

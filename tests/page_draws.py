@@ -42,7 +42,8 @@ def random_history(rng: Random, most: int = 8) -> tuple[list[Op], Start, tuple |
     workers = rng.randint(1, 4)
     owner = [rng.randrange(workers) for _ in kinds]
     stamps = _stamps(rng, owner)
-    start: Start = rng.choice([(WRITABLE, None, 0)] * 4 + [(WRITABLE, 0, 0), (WRITABLE, 1, 90), (HOLE, None, 0), (READ_ONLY, 0, 0), (READ_ONLY, 1, 90)])
+    start: Start = rng.choice([
+        *[(WRITABLE, None, 0)] * 4, (WRITABLE, 0, 0), (WRITABLE, 1, 90), (HOLE, None, 0), (READ_ONLY, 0, 0), (READ_ONLY, 1, 90)])
     if "guard_install" in flavour and rng.random() < 0.3:
         start = (rng.choice((WRITABLE, READ_ONLY)), GUARDED, 0)
     if "free" in flavour and start[0] == HOLE:
@@ -130,7 +131,8 @@ def lived_history(rng: Random, most: int = 8) -> tuple[list[Op], Start, tuple | 
         i = rng.randrange(len(ops))
         frame, value = rng.choice(seen)
         damaged = {
-            Verb.READ: {"frame": frame, "value": value, "status": 0}, Verb.WRITE: {"frame": frame or 2, "value": 100 + i, "status": 0},
+            Verb.READ: {"frame": frame, "value": value, "status": 0},
+            Verb.WRITE: {"frame": frame or 2, "value": 100 + i, "status": 0},
             Verb.WALK: {"seen": not ops[i].seen}, Verb.AGE: {"seen": not ops[i].seen}}
         damaged[Verb.GUP_FAST] = damaged[Verb.WRITE if stores(ops[i]) else Verb.READ]
         ops[i] = ops[i]._replace(**damaged.get(ops[i].verb, {"status": 0}))

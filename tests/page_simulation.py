@@ -320,8 +320,9 @@ class Simulation:
     def _age(self, w: int) -> Iterator[None]:
         """Of what is there, anything may be young."""
         row = yield from self._walk(w)
-        present = [int(row["start"][0]) + int(i) for i in np.flatnonzero(np.unpackbits(row[1:].view(np.uint8), bitorder="little"))]
-        return age(0, 0, int(row["start"][0]), int(row["end"][0]), [page for page in present if self.rng.random() < 0.7])
+        start, bits = int(row["start"][0]), np.unpackbits(row[1:].view(np.uint8), bitorder="little")
+        young = [start + int(i) for i in np.flatnonzero(bits) if self.rng.random() < 0.7]
+        return age(0, 0, start, int(row["end"][0]), young)
 
     def _guard_install(self, w: int) -> Iterator[None]:
         """Markers where nothing is; whatever is there is zapped first, and what came back meanwhile again."""

@@ -61,7 +61,8 @@ def test_wheel_holds_no_tests_no_c_and_no_package_cy(distributions):
 def test_sdist_holds_what_a_developer_needs(distributions):
     with tarfile.open(distributions["sdist"]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    wanted = {"Makefile", "LICENSE", "README.md", "cy/LOCKING.md", "tests/test_structure.py", ".ci/run", "workloads/headline.toml"}
+    wanted = {"Makefile", "LICENSE", "README.md", "cy/LOCKING.md", "tests/test_structure.py", ".ci/run",
+              "workloads/headline.toml"}
     assert wanted <= names
     assert [name for name in names if name.endswith((".c", ".so"))] == []
 

@@ -139,7 +139,8 @@ def test_a_crash_in_a_campaign_is_a_failure_that_again_repeats(tmp_path):
     (failure,) = [f for f in summary.failures if f.oracle == "crash"]
     assert failure.replay == f"ptstress again {failure.path}"
     assert "munmap" in failure.program
-    done = subprocess.run([sys.executable, "-m", "ptstress", "again", failure.path], capture_output=True, text=True, timeout=LIMIT_S)
+    done = subprocess.run(
+        [sys.executable, "-m", "ptstress", "again", failure.path], capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 2 and "found: crash: the process was killed by SIGSEGV" in done.stdout
 
 

@@ -174,7 +174,8 @@ def test_a_planted_bug_is_found_by_the_right_oracle(tmp_path, bug):
 
 def test_a_run_keeps_the_history_of_its_last_bursts(tmp_path):
     path = tmp_path / "h.ptsh"
-    run = Run(tmp_path, "fault_vs_dontneed", "--duration", "1s", "--threads", "3", "--history", str(path), "--history-bursts", "2")
+    run = Run(tmp_path, "fault_vs_dontneed", "--duration", "1s", "--threads", "3", "--history", str(path),
+              "--history-bursts", "2")
     assert run.end() == 0, run.out + run.err
     history = load_history(path)
     first, last = map(int, re.search(r"bursts (\d+) to (\d+)", history.made_by).groups())
@@ -182,7 +183,8 @@ def test_a_run_keeps_the_history_of_its_last_bursts(tmp_path):
     found = check_history(history)
     assert (found.verdict, found.checked) == ("ok", found.operations)
     again = from_json(to_json(history), "here")
-    assert all((a[operation_starts(a)]["t0"] == b[operation_starts(b)]["t0"]).all() for a, b in zip(history.rings, again.rings, strict=True))
+    for a, b in zip(history.rings, again.rings, strict=True):
+        assert (a[operation_starts(a)]["t0"] == b[operation_starts(b)]["t0"]).all()
 
 
 def test_one_thread_races_with_nobody(tmp_path):

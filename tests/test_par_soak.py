@@ -137,7 +137,8 @@ def test_a_planted_bug_is_kept_once_and_the_soak_goes_on(tmp_path):
     summary = soak.summary()
     assert summary["slices"] > 1 and sum(f["count"] for f in summary["failures"]) > len(summary["failures"])
     first = Path(summary["failures"][0]["path"])
-    assert {p.name for p in (tmp_path / first).iterdir()} >= {"description.txt", "job.json", "history.ptsh", "failure.json", "replay.txt"}
+    expected = {"description.txt", "job.json", "history.ptsh", "failure.json", "replay.txt"}
+    assert {p.name for p in (tmp_path / first).iterdir()} >= expected
     assert len(list(soak.results.glob("failure-*"))) == len(summary["failures"])
     assert "ended by itself" in (tmp_path / first / "description.txt").read_text()
     suite = ElementTree.parse(tmp_path / "out.xml").getroot()

@@ -33,7 +33,8 @@ def test_walk_does_not_enter_what_munmap_tears_down(scheme):
     4. t0 reads the freed pmd_table: use-after-free, found within 402 executions.
     Fix: the walk goes from VMA to VMA. Runs well under a second per scheme.
     """
-    assert explored(scheme, "prefix: mmap(p0..p16); write(p1); write(p6); t0: walk(p0..p16) | t1: munmap(p0..p16)", 20_000) is None
+    program = "prefix: mmap(p0..p16); write(p1); write(p6); t0: walk(p0..p16) | t1: munmap(p0..p16)"
+    assert explored(scheme, program, 20_000) is None
 
 
 @pytest.mark.parametrize("scheme", NAMES)

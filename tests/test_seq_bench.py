@@ -47,7 +47,8 @@ def test_spread_is_of_the_middle_half():
 
 
 def test_a_noisy_row_is_named_and_an_absent_one_says_why():
-    rows = [measured("calm", [10.0] * 5, "ns"), measured("wild", [1.0, 5.0, 10.0, 20.0, 40.0], "ns"), absent("gone", "ns", "no twin")]
+    rows = [measured("calm", [10.0] * 5, "ns"), measured("wild", [1.0, 5.0, 10.0, 20.0, 40.0], "ns"),
+            absent("gone", "ns", "no twin")]
     report = report_on([("g", lambda quick: rows)], True, lambda name: None)
     assert [w for w in report.warnings if "noisy" in w] == ["noisy, repetitions spread by more than 25%: wild"]
     lines = markdown_lines(report)

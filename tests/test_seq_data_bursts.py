@@ -10,7 +10,8 @@ FAR = 1 << 40
 
 
 def test_state_is_carried_from_burst_to_burst():
-    first = [[MAP, write(3, 4, 7, 1, 100), write(3, 4, 600, 2, 101), read(3, 4, 9)], {7: (FRESH | 1, 100), 600: (FRESH | 2, 101), 9: (0, 0)}]
+    first = [[MAP, write(3, 4, 7, 1, 100), write(3, 4, 600, 2, 101), read(3, 4, 9)],
+             {7: (FRESH | 1, 100), 600: (FRESH | 2, 101), 9: (0, 0)}]
     idle = [[], first[1]]
     for ops, invariants in [
         ([read(13, 14, 7, 1, 100), read(13, 14, 600, 2, 101), read(13, 14, 9), read(13, 14, 10)], []),

@@ -16,11 +16,14 @@ TWINS = {
     "a read goes past a guard": (
         38, [MAP, guard_install(3, 4, 7), read(5, 6, 7)], [MAP, guard_install(3, 5, 7), read(5, 6, 7)]),
     "a write goes past a guard, on a page among many": (
-        38, [MAP, guard_install(3, 4, 0, 600), write(5, 6, 7, 1, 100)], [MAP, guard_install(3, 4, 0, 600), write(5, 6, 7, **FAULT)]),
+        38, [MAP, guard_install(3, 4, 0, 600), write(5, 6, 7, 1, 100)],
+        [MAP, guard_install(3, 4, 0, 600), write(5, 6, 7, **FAULT)]),
     "a pin goes past a guard": (
-        38, [MAP, guard_install(3, 4, 7), gup_fast(5, 6, 7)], [MAP, guard_install(3, 4, 7), gup_fast(5, 6, 7), guard_remove(6, 7, 7)]),
+        38, [MAP, guard_install(3, 4, 7), gup_fast(5, 6, 7)],
+        [MAP, guard_install(3, 4, 7), gup_fast(5, 6, 7), guard_remove(6, 7, 7)]),
     "a populate counts a page with a guard": (
-        38, [MAP, guard_install(3, 4, 8), populate(5, 6, 7, 9, 2)], [MAP, guard_install(3, 4, 8), populate(5, 6, 7, 9, 1, **FAULT)]),
+        38, [MAP, guard_install(3, 4, 8), populate(5, 6, 7, 9, 2)],
+        [MAP, guard_install(3, 4, 8), populate(5, 6, 7, 9, 1, **FAULT)]),
     "a walk finds a page with a guard": (
         38, [MAP, guard_install(3, 4, 7), read(5, 6, 7, **FAULT), walk(8, 9, 0, 512, [7])],
         [MAP, guard_install(3, 4, 7), read(5, 6, 7, **FAULT), walk(8, 9, 0, 512, [])]),
@@ -60,11 +63,13 @@ TWINS = {
     "a failed guard_remove put guards there": (
         34, [MAP, guard_remove(3, 4, 7, 2048, status=-ENOMEM), read(5, 6, 7, **FAULT)],
         [MAP, guard_install(1, 2, 7), guard_remove(3, 4, 7, 2048, status=-ENOMEM), read(5, 6, 7)]),
-    "a guard_install of a hole succeeds": (34, [munmap(1, 2, 0, 9), guard_install(3, 4, 7, 9)], [mmap(1, 2, 0, 9), guard_install(3, 4, 7, 9)]),
+    "a guard_install of a hole succeeds": (
+        34, [munmap(1, 2, 0, 9), guard_install(3, 4, 7, 9)], [mmap(1, 2, 0, 9), guard_install(3, 4, 7, 9)]),
     "... that had been unmapped": (
         34, [MAP, munmap(3, 4, 0, 100), guard_install(5, 6, 0, 600), read(9, 10, 8, **FAULT)],
         [MAP, munmap(3, 5, 0, 100), guard_install(5, 6, 0, 600), read(9, 10, 8, **FAULT)]),
-    "a guard_remove of a hole succeeds": (34, [munmap(1, 2, 0, 9), guard_remove(3, 4, 7, 9)], [mmap(1, 2, 0, 9), guard_remove(3, 4, 7, 9)]),
+    "a guard_remove of a hole succeeds": (
+        34, [munmap(1, 2, 0, 9), guard_remove(3, 4, 7, 9)], [mmap(1, 2, 0, 9), guard_remove(3, 4, 7, 9)]),
     "many frames come and go beside a guard_install": (
         33, [MAP, dontneed(3, 20, 7), *(write(t, t + 1, 7, t, 100 + t) for t in (4, 6, 8))],
         [MAP, guard_install(3, 20, 7), *(write(t, t + 1, 7, t, 100 + t) for t in (4, 6, 8))]),
@@ -86,7 +91,8 @@ def test_broken_rule_is_found_and_near_miss_is_not(rule):
 
 def test_guards_are_carried():
     """Over pages that nothing touched, and over bursts in which nothing happened."""
-    first = ([MAP, mmap(3, 4, 2048, 4096), guard_install(5, 6, 0, 512), guard_remove(7, 8, 100, 200), guard_install(9, 10, 3000, 5000, -ENOMEM)], {})
+    first = ([MAP, mmap(3, 4, 2048, 4096), guard_install(5, 6, 0, 512), guard_remove(7, 8, 100, 200),
+              guard_install(9, 10, 3000, 5000, -ENOMEM)], {})
     for ops, invariants in [
         ([read(13, 14, 7, **FAULT), read(13, 14, 150), read(13, 14, 600)], []),
         ([read(13, 14, 7)], [38]),

@@ -40,7 +40,8 @@ def test_missing_flush_is_found(seed):
 BROKEN_GUARDS = {
     "a guard_install does not flush": lambda s: setattr(s, "_flush_guarded", lambda pages: None),
     "a zap drops guards": lambda s, zap=Simulation._zap: setattr(s, "_zap", lambda pages, keeps_guards=False: zap(s, pages)),
-    "a guard_install leaves its last page": lambda s, put=Simulation._put_guards: setattr(s, "_put_guards", lambda pages: put(s, pages[:-1])),
+    "a guard_install leaves its last page":
+        lambda s, put=Simulation._put_guards: setattr(s, "_put_guards", lambda pages: put(s, pages[:-1])),
     "a guard_remove takes no guard away": lambda s: setattr(s, "_take_guard", lambda page: None),
     "a fault overwrites a guard": lambda s: setattr(s, "_is_refused", lambda page: s._is_guarded(page) and s._take_guard(page)),
 }

@@ -56,8 +56,10 @@ TWINS = {
     ),
     "two readers disagree about the order": (
         34,
-        [MAP, write(3, 20, 7, 1, 100), write(3, 20, 7, 1, 101), read(4, 5, 7, 1, 100), read(6, 7, 7, 1, 101), read(8, 9, 7, 1, 100)],
-        [MAP, write(3, 20, 7, 1, 100), write(3, 20, 7, 1, 101), read(4, 5, 7, 1, 100), read(6, 7, 7, 1, 101), read(8, 9, 7, 1, 101)],
+        [MAP, write(3, 20, 7, 1, 100), write(3, 20, 7, 1, 101),
+         read(4, 5, 7, 1, 100), read(6, 7, 7, 1, 101), read(8, 9, 7, 1, 100)],
+        [MAP, write(3, 20, 7, 1, 100), write(3, 20, 7, 1, 101),
+         read(4, 5, 7, 1, 100), read(6, 7, 7, 1, 101), read(8, 9, 7, 1, 101)],
     ),
     "a lost update of a register": (
         34,
@@ -195,7 +197,8 @@ TWINS = {
         [MAP, write(3, 4, 7, 1, 100), mprotect(5, 6, 0, 512, False), walk(7, 8, 0, 512, [])],
         [MAP, write(3, 4, 7, 1, 100), mprotect(5, 6, 0, 512, False), walk(7, 8, 0, 512, [7])],
     ),
-    "mprotect maps no hole": (34, [mprotect(1, 2, 0, 9, True), read(3, 4, 7)], [mmap(1, 2, 0, 8), mprotect(3, 4, 0, 9, True, -ENOMEM), read(5, 6, 7)]),
+    "mprotect maps no hole": (
+        34, [mprotect(1, 2, 0, 9, True), read(3, 4, 7)], [mmap(1, 2, 0, 8), mprotect(3, 4, 0, 9, True, -ENOMEM), read(5, 6, 7)]),
     "mprotect of a hole succeeds": (34, [mprotect(3, 4, 0, 600, False)], [mmap(1, 2, 0, 600), mprotect(3, 4, 0, 600, False)]),
     "a failed mprotect stops somewhere": (
         34,

@@ -37,8 +37,10 @@ TWINS = {
     ),
     "the successor of a page that was free is dropped": (
         33,
-        [MAP, write(3, 4, 7, 1, 100), free(5, 6, 7), discard(7, 8, 7), write(9, 10, 7, 2, 101), discard(11, 12, 7), read(13, 14, 7)],
-        [MAP, write(3, 4, 7, 1, 100), free(5, 6, 7), discard(7, 8, 7), write(9, 10, 7, 2, 101), discard(11, 12, 7), read(13, 14, 7), free(9, 11, 7)],
+        [MAP, write(3, 4, 7, 1, 100), free(5, 6, 7), discard(7, 8, 7), write(9, 10, 7, 2, 101), discard(11, 12, 7),
+         read(13, 14, 7)],
+        [MAP, write(3, 4, 7, 1, 100), free(5, 6, 7), discard(7, 8, 7), write(9, 10, 7, 2, 101), discard(11, 12, 7),
+         read(13, 14, 7), free(9, 11, 7)],
     ),
     "a page that was dropped comes back": (
         33,

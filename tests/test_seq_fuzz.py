@@ -127,7 +127,8 @@ def test_hypothesis_draws_exactly_the_program_that_was_spelled(number):
 
 
 def test_the_store_keeps_failures_and_programs(tmp_path):
-    longer = structs.replace(EXAMPLE, program=parse("t0: write(p0); write(p1); write(p2); walk(p0..p4); walk(p0..p4)| t1: write(p0)"))
+    longer = structs.replace(
+        EXAMPLE, program=parse("t0: write(p0); write(p1); write(p2); walk(p0..p4); walk(p0..p4)| t1: write(p0)"))
     store = Store(tmp_path / "database")
     for example in (longer, EXAMPLE):
         store.keep_failure(example)

@@ -24,7 +24,8 @@ from ptstress.history_json import from_json, load_history, to_json
 from ptstress.vocabulary import EVENT_DTYPE, STATUS_UNKNOWN, Verb
 
 MAP = mmap(1, 2, 0, 1024)
-LEGAL = [[MAP, write(3, 4, 7, 1, 100), walk(6, 9, 0, 600, [7])], [read(5, 6, 7, 1, 100), dontneed(10, 12, 0, 512)], [read(11, 14, 7)]]
+LEGAL = [[MAP, write(3, 4, 7, 1, 100), walk(6, 9, 0, 600, [7])],
+         [read(5, 6, 7, 1, 100), dontneed(10, 12, 0, 512)], [read(11, 14, 7)]]
 #: Two frames without a discard between them; the rest only stands beside.
 BROKEN = [
     [MAP, write(3, 4, 7, 1, 100), read(20, 21, 9)],
@@ -91,7 +92,8 @@ def test_what_is_refuted_beside_frees_has_no_execution():
             continue            # the other one lets writes map the zero page too
         verbs = {"failed": Verb.WRITE}
         rings = [
-            event(verbs.get(kind) or Verb[kind.upper()], t0, t1, PAGE, inc=frame, value=value, status=-ENOMEM * (kind == "failed"))
+            event(verbs.get(kind) or Verb[kind.upper()], t0, t1, PAGE, inc=frame, value=value,
+                  status=-ENOMEM * (kind == "failed"))
             for t0, t1, kind, frame, value in ops]
         rows = {"none": []}.get(final[0], [(PAGE, *final)]) if final else None
         end = None if rows is None else np.array(rows, np.uint64).reshape(-1, 3)
@@ -118,8 +120,9 @@ def test_outcome_that_nobody_knows_excuses_and_nothing_more():
     unknown = {"status": STATUS_UNKNOWN}
     late = [MAP, write(3, 4, 7, 1, 100), read(9, 10, 7)]
     for more, legal in [
-        ([], False), ([dontneed(5, 6, 7, **unknown)], True), ([munmap(5, 6, 7, 8, **unknown)], False), ([dontneed(11, 12, 7, **unknown)], False),
-        ([mmap(5, 6, 7, 8, **unknown)], True), ([mmap(5, 6, 7, 8, writable=False, **unknown)], True),
+        ([], False), ([dontneed(5, 6, 7, **unknown)], True), ([munmap(5, 6, 7, 8, **unknown)], False),
+        ([dontneed(11, 12, 7, **unknown)], False), ([mmap(5, 6, 7, 8, **unknown)], True),
+        ([mmap(5, 6, 7, 8, writable=False, **unknown)], True),
     ]:
         rings = [*late, *more]
         assert (check(rings, np.zeros((0, 3)), np.zeros((0, 3)))["nr_violations"] == 0) == legal
@@ -130,7 +133,8 @@ def test_outcome_that_nobody_knows_excuses_and_nothing_more():
 
 
 def test_budget_that_is_spent_is_no_pass():
-    ops, start, final = next(h for h in map(drawn, range(100)) if len(h[0]) > 6 and h[1][0] != HOLE and verdicts(h) == (True, True))
+    ops, start, final = next(
+        h for h in map(drawn, range(100)) if len(h[0]) > 6 and h[1][0] != HOLE and verdicts(h) == (True, True))
     maps, pages = rows_of(start)
     found = check(rings_of(ops), maps, pages, final_rows(final), budget=0)
     assert (found["undecided"], found["undecided_page"]) in ((1, PAGE), (0, 0))
@@ -142,7 +146,8 @@ def test_budget_that_is_spent_is_no_pass():
 @pytest.mark.parametrize("form", ["binary", "json"])
 def test_history_survives_a_file(form, tmp_path):
     before = history(
-        LEGAL, maps=np.array([(2000, 2010, 2), (2010, 2020, 20), (2020, 2030, 28)], np.uint64), pages=np.array([(2000, 0, 0), (2001, FRESH | 9, 77)], np.uint64),
+        LEGAL, maps=np.array([(2000, 2010, 2), (2010, 2020, 20), (2020, 2030, 28)], np.uint64),
+        pages=np.array([(2000, 0, 0), (2001, FRESH | 9, 77)], np.uint64),
         final=np.array([(7, 0, 0)], np.uint64), task_pages=1 << 20, geometry=(9, 9, 9, 9), made_by="a test")
     path = tmp_path / "h"
     path.write_bytes(encode_history(before) if form == "binary" else to_json(before))
@@ -229,7 +234,8 @@ def test_json_object(capsys, tmp_path):
     assert found["seconds"] > 0 and found["operations_per_second"] > 0
     violation = found["violation"]
     assert (violation["page"], violation["invariant"]) == (7, 33)
-    assert [(op["worker"], op["verb"], op["t0"], op["index"]) for op in violation["window"]] == [(0, "write", 3, 1), (1, "write", 10, 2)]
+    shown = [(op["worker"], op["verb"], op["t0"], op["index"]) for op in violation["window"]]
+    assert shown == [(0, "write", 3, 1), (1, "write", 10, 2)]
     path.write_bytes(to_json(history(LEGAL)))
     assert json.loads(run(capsys, str(path), "--json", "-")[1])["violation"] is None
 
@@ -251,7 +257,8 @@ def test_worker_that_did_nothing_changes_no_window():
 
 def test_window_of_a_search_says_what_was_possible():
     # The zero page can only be the one that the dontneed ended, but the frame was there before that.
-    ops = [[MAP, write(3, 4, 7, 1, 100), read(30, 31, 8)], [dontneed(10, 20, 7), read(40, 41, 8)], [write(11, 12, 7, 2, 101), read(13, 14, 7)]]
+    ops = [[MAP, write(3, 4, 7, 1, 100), read(30, 31, 8)], [dontneed(10, 20, 7), read(40, 41, 8)],
+           [write(11, 12, 7, 2, 101), read(13, 14, 7)]]
     found = check_history(history(ops)).violation
     assert found.what.startswith("no execution explains")
     assert found.expected == "what the page can hold then: a frame; mapped writable"
@@ -307,12 +314,15 @@ def test_bad_file_is_one_line(name, capsys, tmp_path):
 
 #: what is wrong: (operations of each worker, part of the line)
 BAD_HISTORIES = {
-    "overlap in a worker": ([[MAP, write(3, 9, 7, 1, 100), read(8, 10, 7, 1, 100)]], "worker 0, operation 2: read(p7) at 8..10: overlaps with operation 1"),
+    "overlap in a worker": (
+        [[MAP, write(3, 9, 7, 1, 100), read(8, 9, 7, 1, 100)]], "worker 0, operation 2: read(p7) at 8..9: overlaps with"),
     "end before begin": ([[MAP], [read(5, 4, 7)]], "worker 1, operation 0: read(p7) at 5..4: time runs backwards"),
-    "against program order": ([[MAP, read(9, 10, 7), read(5, 6, 7)]], "worker 0, operation 2: read(p7) at 5..6: begins before the operation 1"),
+    "against program order": (
+        [[MAP, read(9, 10, 7), read(5, 6, 7)]], "worker 0, operation 2: read(p7) at 5..6: begins before the operation 1"),
     "at time 0": ([[mmap(0, 2, 0, 9)]], "t0 is 0"),
     "a value twice": ([[MAP, write(3, 4, 7, 1, 100)], [write(5, 6, 8, 2, 100)]], "value 0x64 is written twice"),
-    "unknown verb": ([[MAP, event(Verb.SYNC, 3, 4, 7)]], "worker 0, operation 1: sync(p7) at 3..4: unknown verb: expected read, write"),
+    "unknown verb": (
+        [[MAP, event(Verb.SYNC, 3, 4, 7)]], "worker 0, operation 1: sync(p7) at 3..4: unknown verb: expected read, write"),
     "a walk without its lines": ([[MAP, walk(3, 4, 0, 512, [7])[:1]]], "worker 0, operation 1: its lines are cut off"),
     "65 workers": ([[MAP]] * 65, "65 workers: expected at most 64"),
 }
@@ -332,8 +342,10 @@ READ = {"worker": 0, "verb": "read", "start": 7, "t0": 3, "t1": 4, "status": 0}
 BAD_JSON = {
     "no JSON": ('{"schema": "ptstress.history/1", "operations": [', "no JSON"),
     "no operations": ('{"schema": "ptstress.history/1"}', "missing required field `operations`"),
-    "another schema": ('{"schema": "ptstress.run/1", "operations": []}', "schema 'ptstress.run/1': expected 'ptstress.history/1'"),
-    "a field is missing": ([READ, {k: v for k, v in READ.items() if k != "t1"}], "missing required field `t1` - at `$.operations[1]`"),
+    "another schema": (
+        '{"schema": "ptstress.run/1", "operations": []}', "schema 'ptstress.run/1': expected 'ptstress.history/1'"),
+    "a field is missing": (
+        [READ, {k: v for k, v in READ.items() if k != "t1"}], "missing required field `t1` - at `$.operations[1]`"),
     "a field of another type": ([READ | {"t0": "3"}], "`$.operations[0].t0`"),
     "unknown verb": ([READ, READ | {"verb": "reed"}], "operations[1]: verb 'reed': expected one of read, write"),
     "a negative time": ([READ | {"t0": -3}], "operations[0]: t0 -3: expected a number from 0"),

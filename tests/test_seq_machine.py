@@ -108,11 +108,13 @@ def test_the_comparison_notices_each_kind_of_difference():
 
 def test_state_tells_where_guards_lie():
     small = SmallMachine("sched", "linux-6.18", (2, 1, 1), mms=2)
-    ops = [mmap(0, 8), mmap(8, 12, False), write(1), guard_install(2, 4), guard_install(7, 10), mmap(3, 5).moved(1), guard_install(4, 5).moved(1)]
+    ops = [mmap(0, 8), mmap(8, 12, False), write(1), guard_install(2, 4), guard_install(7, 10),
+           mmap(3, 5).moved(1), guard_install(4, 5).moved(1)]
     machine = small.emptied()
     assert [seen.status for seen in observations(machine.serial(op_array(ops))[0])] == [0] * len(ops)
     maps, pages = machine.state()
     there = 1 << 48
     assert maps.tolist() == [
-        [0, 2, 4], [2, 4, 20], [4, 7, 4], [7, 8, 20], [8, 10, 18], [10, 12, 2], [there + 3, there + 4, 4], [there + 4, there + 5, 20]]
+        [0, 2, 4], [2, 4, 20], [4, 7, 4], [7, 8, 20], [8, 10, 18], [10, 12, 2],
+        [there + 3, there + 4, 4], [there + 4, there + 5, 20]]
     assert pages[:, 0].tolist() == [1]

@@ -69,7 +69,8 @@ def test_a_broken_rule_is_found_and_its_twin_is_not(rule):
 
 def test_frames_of_a_large_populate_are_known_to_later_bursts():
     """However large it is: nothing but the populate names its pages in the first burst."""
-    first = ([mmap(1, 2, 0, 4096), populate(3, 4, 0, 4096, 4096, write=True)], {page: (FRESH | page + 1, FRESH | page + 1) for page in range(4096)})
+    pages = {page: (FRESH | page + 1, FRESH | page + 1) for page in range(4096)}
+    first = ([mmap(1, 2, 0, 4096), populate(3, 4, 0, 4096, 4096, write=True)], pages)
     for page in (0, 700, 4095):
         assert check_bursts([first, ([read(13, 14, page, page + 1)], None)])["violations"] == []
         assert [v["invariant"] for v in check_bursts([first, ([read(13, 14, page)], None)])["violations"]] == [33]

@@ -139,7 +139,8 @@ def test_programs_round_trip(data, bits):
 
 
 @given(
-    verb=st.sampled_from(OPERATIONS), start=st.integers(0, (8 << 48) - 1), end=st.integers(0, (8 << 48) - 1), arg=st.integers(0, 1))
+    verb=st.sampled_from(OPERATIONS), start=st.integers(0, (8 << 48) - 1), end=st.integers(0, (8 << 48) - 1),
+    arg=st.integers(0, 1))
 def test_any_operation_round_trips(verb, start, end, arg):
     with_mode = verb in (Verb.MMAP, Verb.GUP_FAST, Verb.POPULATE)
     op = Op(verb, start, start + 1 if verb in ACCESSES else end, arg if with_mode else 0)

@@ -57,7 +57,8 @@ def assert_all_accesses_find_a_mapping(streams, choose) -> None:
     while True:
         ready = []
         for worker, todo in enumerate(operations):
-            while at[worker] < len(todo) and todo[at[worker]][0] == Verb.SYNC and done[todo[at[worker]][1]] >= todo[at[worker]][2]:
+            while (at[worker] < len(todo) and todo[at[worker]][0] == Verb.SYNC
+                   and done[todo[at[worker]][1]] >= todo[at[worker]][2]):
                 at[worker] += 1
             if at[worker] < len(todo) and todo[at[worker]][0] != Verb.SYNC:
                 ready.append(worker)

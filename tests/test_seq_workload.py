@@ -145,7 +145,8 @@ def _reached(mix: Mix, ops: np.ndarray) -> np.ndarray:
 
 
 def test_an_operation_of_the_trace_says_where_workers_are(tmp_path):
-    text = GOOD.replace("pages = [0, 512]", 'beside_trace = "dontneed"').replace("threads = 2", 'threads = 3\ntrace = "jemalloc-16m"')
+    text = GOOD.replace("pages = [0, 512]", 'beside_trace = "dontneed"')
+    text = text.replace("threads = 2", 'threads = 3\ntrace = "jemalloc-16m"')
     source = load_workload(write(tmp_path, text.replace("[[workers]]", "[[workers]]\ncount = 1")))
     (plan,) = plan_run(source, Overrides())
     mix = plan.job.mixes[1]

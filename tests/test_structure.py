@@ -48,12 +48,13 @@ PY_FLOORS = (
     ("soak_rotation", "soak_evidence", "soak_state", "soak_checkpoint", "soak_journal", "soak_summary", "soak_report"),
     ("bench", "bench_twin", "bench_kernel", "bench_engine", "bench_runs", "bench_fuzz", "history_bench"),
     ("compare_statistics", "compare_summary", "compare_table", "compare_chart", "compare_page"),
-    ("pytest_plugin", "bench_commands", "fuzz_commands", "running", "compare", "compare_commands", "soaking", "repeating", "soak_commands", "options", "listing", "commands", "check_commands", "cli", "__main__"),
+    ("pytest_plugin", "bench_commands", "fuzz_commands", "running", "compare", "compare_commands", "soaking", "repeating",
+     "soak_commands", "options", "listing", "commands", "check_commands", "cli", "__main__"),
 )
 #: Only this floor and those above may import an extension.
 ENGINE_FLOOR = 4
 
-SOFT_LINES, HARD_LINES = 400, 600
+SOFT_LINES, HARD_LINES, COLUMNS = 400, 600, 130
 #: Files above the soft limit, each with the reason. None so far.
 LONG_FILES: dict[str, str] = {}
 
@@ -178,6 +179,17 @@ def test_files_are_short():
     assert {name for name, n in lengths.items() if n > SOFT_LINES} == set(LONG_FILES)
 
 
+def test_lines_are_short():
+    folders = ("cy", "ptstress", "tests", "workloads")
+    paths = [p for folder in folders for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".pxd", ".pxi", ".pyx", ".toml")]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}: {len(line)} columns"
+        for path in [*paths, ROOT / "setup.py", ROOT / "pyproject.toml"]
+        for number, line in enumerate(path.read_text().splitlines(), start=1) if len(line) > COLUMNS
+    ]
+    assert wrong == []
+
+
 def test_every_ordering_label_stands_at_both_halves_and_in_the_table():
     halves: dict[str, list[str]] = defaultdict(list)
     for path in CY_FILES:
@@ -223,7 +235,8 @@ _CIMPORT = re.compile(r"^from \S+ cimport (\([^)]*\)|[^\n(]*)", re.M)
 
 def unused_cimports(text: str) -> set[str]:
     """Names that a Cython source cimports and then does not mention."""
-    imported = {name.split(" as ")[-1].strip() for group in _CIMPORT.findall(text) for name in group.strip("()").split(",")} - {""}
+    names = (name for group in _CIMPORT.findall(text) for name in group.strip("()").split(","))
+    imported = {name.split(" as ")[-1].strip() for name in names} - {""}
     rest = _CIMPORT.sub("", text)
     return {name for name in imported if not re.search(rf"\b{re.escape(name)}\b", rest)}
 
@@ -252,11 +265,15 @@ def test_no_file_sets_directives_or_uses_the_old_preprocessor():
     assert wrong == []
 
 
+_STATIC = re.compile(
+    r"^\s*static\s+(?!inline\b|const\b)[^;(={]*?(\w+)\s*(?:__attribute__[^;]*|=[^;]*|\[[^;]*)?;", re.M)
+
+
 def test_headers_hold_no_state():
     wrong = []
     for path in CY_FILES:
         text = path.read_text()
-        for name in re.findall(r"^\s*static\s+(?!inline\b|const\b)[^;(={]*?(\w+)\s*(?:__attribute__[^;]*|=[^;]*|\[[^;]*)?;", text, re.M):
+        for name in _STATIC.findall(text):
             wrong += [f"{path.relative_to(ROOT)}: static {name}"] * (name not in C_GLOBALS)
         for line in re.findall(r"^cdef (?!inline|extern|struct|enum|union|packed|class|fused).*", text, re.M):
             wrong += [f"{path.relative_to(ROOT)}: {line}"] * ("(" not in line)
@@ -331,5 +348,6 @@ def test_bugs_are_the_same_in_registry_and_engine():
     switches = enum_lines("base/bugs.pxd", "BUG_")
     assert sorted(switches) == sorted(bug.id.upper().replace("-", "_") for bug in bugs.BUGS)
     assert len(set(switches.values())) == len(switches) and max(switches.values()) < 64, "bits of one word"
-    used = {name for path in CY_FILES if path.stem != "bugs" for name in re.findall(r"\bBUG\([^()]+, BUG_(\w+)\)", path.read_text())}
+    texts = (path.read_text() for path in CY_FILES if path.stem != "bugs")
+    used = {name for text in texts for name in re.findall(r"\bBUG\([^()]+, BUG_(\w+)\)", text)}
     assert used == set(switches), "each bug has its line in the engine"

@@ -242,7 +242,8 @@ class Toy:
             yield
             yield from self._lock(page)
             frame = self.frames.get(page)
-            if frame is not None and frame.lazy and not frame.pins and (early if self.busted == "early-look" else not frame.dirty):
+            clean = early if self.busted == "early-look" else frame is not None and not frame.dirty
+            if frame is not None and frame.lazy and not frame.pins and clean:
                 del self.frames[page]
                 self.writable.discard(page)
                 dropped.append(page)

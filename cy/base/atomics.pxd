@@ -22,7 +22,8 @@
 # Suffix 32: 32-bit. Suffix _ptr: pointers. No suffix: 64-bit.
 #
 # Source: Documentation/memory-barriers.txt, tools/memory-model/Documentation/access-marking.txt.
-# Not modelled: buffered stores that overtake each other; early (speculative) loads; they are not reordered in any build but by the machine.
+# Not modelled: buffered stores that overtake each other; early (speculative) loads; they are not
+# reordered in any build but by the machine.
 # A read-modify-write is a full barrier on x86; elsewhere gcc's is not, and a fence follows.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.build cimport PT_SCHED

@@ -115,8 +115,8 @@ cdef enum:
     C_BATCHED_DRAINS = 103       # times somebody else made up for them under a ptl
 
 # One operation to do, as streams and programs hold it. read, write, gup_fast: [start, start + 1). mmap, mprotect: `arg`
-# is 1 if writable; gup_fast: 1 to store; populate: 1 to write. exit, scan: `start` is the first page of the mm. sync: wait until worker `start` has
-# done `end` operations. `worker` matters in serial runs.
+# is 1 if writable; gup_fast: 1 to store; populate: 1 to write. exit, scan: `start` is the first page
+# of the mm. sync: wait until worker `start` has done `end` operations. `worker` matters in serial runs.
 cdef struct op:
     uint64_t start
     uint64_t end

@@ -43,9 +43,11 @@ cdef inline uint64_t check_quiescent(cpu *c, machine *x) noexcept nogil:
         all.anon += n.anon
         vmas += x.mms[i].set.nr
     if _in_use(&x.tables) != all.tables + x.first_pgd:
-        pt_report(c, ORACLE_CENSUS, 27, b"a tables are allocated, b are reachable", 0, _in_use(&x.tables) - x.first_pgd, all.tables)
+        pt_report(c, ORACLE_CENSUS, 27, b"a tables are allocated, b are reachable", 0,
+                  _in_use(&x.tables) - x.first_pgd, all.tables)
     if _in_use(&x.frames) != all.anon + x.frames.reserved:
-        pt_report(c, ORACLE_CENSUS, 56, b"a frames are allocated, b are mapped", 0, _in_use(&x.frames) - x.frames.reserved, all.anon)
+        pt_report(c, ORACLE_CENSUS, 56, b"a frames are allocated, b are mapped", 0,
+                  _in_use(&x.frames) - x.frames.reserved, all.anon)
     if _in_use(&x.vmas) != vmas:
         pt_report(c, ORACLE_CENSUS, 3, b"a VMAs are allocated, b are in the set", 0, _in_use(&x.vmas), vmas)
     _check_cpus(c, x)

@@ -184,7 +184,8 @@ cdef inline bint _has_rule(const event *e) noexcept nogil:
         return (e.status == 0 or e.status == -EINVAL or e.status == -ENOMEM or e.status == -EFAULT
                 or e.status == STATUS_UNKNOWN)
     if e.verb == VERB_WALK or e.verb == VERB_AGE:
-        return e.status == -EINVAL or e.status == STATUS_UNKNOWN or (e.status == 0 and <uint64_t>e.lines * BITS_PER_LINE >= e.end - e.start)
+        return (e.status == -EINVAL or e.status == STATUS_UNKNOWN
+                or (e.status == 0 and <uint64_t>e.lines * BITS_PER_LINE >= e.end - e.start))
     if e.verb == VERB_DISCARD or e.verb == VERB_EXIT:
         return e.status == 0 or e.status == -EINVAL or e.status == STATUS_UNKNOWN
     if e.verb == VERB_SCAN:

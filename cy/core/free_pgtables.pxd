@@ -2,8 +2,8 @@
 #
 # Context: mmap_lock; the VMAs of the range are detached and zapped, so nothing is populated there and no lock is needed (I15).
 # Where nobody locks VMAs (mm.lockless) that is found out late: tables may still come, and each goes under its locks. One
-# that is not empty then is left to who has installed into it. A table goes if no other VMA overlaps its span: the span must lie within
-# [floor, ceiling), the ends of the neighbours. Entries are cleared bottom-up.
+# that is not empty then is left to who has installed into it. A table goes if no other VMA overlaps its
+# span: the span must lie within [floor, ceiling), the ends of the neighbours. Entries are cleared bottom-up.
 # Source: mm/memory.c free_pgd_range.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE, xchg
@@ -63,7 +63,9 @@ cdef inline void _free_level_locked(mmu_gather *tlb, uint32_t level, uint64_t st
     while entry_offset_map_next(c, m, &addr, end, level + 1, &at) != NULL:
         none = pmd_none(READ_ONCE(at.entryp))
         entry_unmap(c, m)
-        table = unlink_empty_table(c, m, addr, level, DETACH_SCAN) if _within(addr, addr + span, floor, ceiling) and not none else NULL
+        table = NULL
+        if _within(addr, addr + span, floor, ceiling) and not none:
+            table = unlink_empty_table(c, m, addr, level, DETACH_SCAN)
         if table != NULL:
             table_free_tlb(tlb, table, level, addr)
         addr += span

@@ -16,7 +16,8 @@ from cy.mm.offset_map cimport (
 from cy.mm.table cimport mm_dec_nr_tables, table_of, table_unlinked
 from cy.mm.types cimport DETACH_SCAN, mm, ptdesc
 
-# Unlink the table of `level` that covers addr, if there is one and it is empty, as `mode` (DETACH_*) means it. Returns it, or NULL.
+# Unlink the table of `level` that covers addr, if there is one and it is empty, as `mode` (DETACH_*) means it.
+# Returns it, or NULL.
 # Context: no table locked. Lock order: its parent, then the table.
 cdef inline ptdesc *unlink_empty_table(cpu *c, mm *m, uint64_t addr, uint32_t level, uint32_t mode) noexcept nogil:
     cdef mapped_entry at

@@ -56,7 +56,8 @@ cdef inline bint zap_pte_range(cursor *cur, mmu_gather *tlb, uint32_t flags) noe
     cdef cpu *c = cur.cpu
     cdef mm *m = cur.mm
     cdef uint64_t table_end = cur.table_end
-    cdef bint can_reclaim = flags & ZAP_RECLAIM and m.reclaim != NULL and table_end - cur.addr == geo_table_span(&m.geo, PTE_LEVEL)
+    cdef bint whole = table_end - cur.addr == geo_table_span(&m.geo, PTE_LEVEL)
+    cdef bint can_reclaim = flags & ZAP_RECLAIM and m.reclaim != NULL and whole
     cdef bint direct = True, any_skipped = False
     cdef int why
     cur.detached = NULL

@@ -50,13 +50,13 @@ VERBS = (
 )
 KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "gather_alloc_fail": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
-    "flush_ceiling": 33, "gp_batch": 32, "scan_batch": 0, "reuse": "lifo", "delay_interval": 0, "backlog_max": 512, "stall_ms": 1000,
-    "tsan_plant": 0, "crash_plant": 0, "hang_plant": 0,
+    "flush_ceiling": 33, "gp_batch": 32, "scan_batch": 0, "reuse": "lifo", "delay_interval": 0, "backlog_max": 512,
+    "stall_ms": 1000, "tsan_plant": 0, "crash_plant": 0, "hang_plant": 0,
 }
 CONFIG_DEFAULTS = {
     "geometry": (9, 9, 9, 9), "protection": "vma_lock", "reclaim": "sync", "dontneed_vma_lock": True,
-    "drop_lock_before_flush": True, "vma_reuse": "typesafe", "workers": 1, "mms": 1, "tables": 4096, "frames": 65536, "vmas": 1024,
-    "ring_events": 4096, "latency": False, "seed": 0, "bugs": (), "knobs": {},
+    "drop_lock_before_flush": True, "vma_reuse": "typesafe", "workers": 1, "mms": 1, "tables": 4096, "frames": 65536,
+    "vmas": 1024, "ring_events": 4096, "latency": False, "seed": 0, "bugs": (), "knobs": {},
 }
 
 

@@ -163,10 +163,10 @@ def check(rings: list, maps, pages, final=None, task_pages: int = 0, search: boo
 
     ``rings``: one EVENT_DTYPE array for each worker, in program order, walk lines included, times from 1. ``maps``: uint64
     rows (start, end, states) of the mappings before it, ascending; states: 2 read-only, 4 writable, their sum if
-    that is not known; plus 16 if guards lie on its pages, 24 if that is not known. ``pages``: rows (page, incarnation, value) of the pages that were present, incarnation 0 for
-    the zero page; ``final``: the same at its end, or None if that is not known. ``search``: look closer at pages
-    on which the rules alone are not exact; ``budget``: at how many states of each. ``task_pages``: size of the
-    address space, 0 if not known.
+    that is not known; plus 16 if guards lie on its pages, 24 if that is not known. ``pages``: rows (page, incarnation,
+    value) of the pages that were present, incarnation 0 for the zero page; ``final``: the same at its end, or None if
+    that is not known. ``search``: look closer at pages on which the rules alone are not exact; ``budget``: at how many
+    states of each. ``task_pages``: size of the address space, 0 if not known.
 
     Returns checked, unchecked (operations), nr_violations, violations (at most 32), searched, undecided (pages),
     undecided_page, and for the first page on which a search failed: failed (page, t0, t1 of the operation that

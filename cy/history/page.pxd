@@ -15,8 +15,8 @@ from cy.check.data_types cimport (
     PAGE_ZERO, changes, data_is_write, data_oracle, data_page, data_report, discards)
 from cy.history.search cimport SEARCH_UNKNOWN, SEARCH_VIOLATION, search_run
 from cy.history.types cimport (
-    DOES_RANGE, ENTRY_FRAME, ENTRY_NONE, ENTRY_ZERO, MAY_FRAME, MAY_ZERO, NO_OP, SAW_ABSENT, SAW_ALLOWED, SAW_FORBIDDEN, SAW_FRAME,
-    SAW_NOTHING, SAW_PRESENT, SAW_ZERO, frame_span, page_op, page_search, search_room)
+    DOES_RANGE, ENTRY_FRAME, ENTRY_NONE, ENTRY_ZERO, MAY_FRAME, MAY_ZERO, NO_OP, SAW_ABSENT, SAW_ALLOWED, SAW_FORBIDDEN,
+    SAW_FRAME, SAW_NOTHING, SAW_PRESENT, SAW_ZERO, frame_span, page_op, page_search, search_room)
 
 cdef enum:
     # That the search knows.

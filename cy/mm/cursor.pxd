@@ -1,9 +1,9 @@
 # Cursor: how operations reach tables. The protection policy owns the locks behind it.
 #
 # Guarantee: between begin and end the VMA at cur.addr stays as the cursor says, or next and lock find out (vma_stale); no
-# operation relies on an upper table by itself; while a table is locked (next or lock returned 1, until cursor_unlock) it is attached and
-# nobody else stores into it but hardware A and D bits. At most one indirect call per table, none per
-# entry. An operation never takes a table lock itself.
+# operation relies on an upper table by itself; while a table is locked (next or lock returned 1, until
+# cursor_unlock) it is attached and nobody else stores into it but hardware A and D bits. At most one indirect call per
+# table, none per entry. An operation never takes a table lock itself.
 #
 #     begin -> { next | lock -> (entries) -> [detach TRY] -> cursor_unlock -> [detach SCAN] -> [sleep] } -> end
 #

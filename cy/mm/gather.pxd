@@ -86,7 +86,8 @@ cdef inline void tlb_remove_table(mmu_gather *tlb, ptdesc *table, uint64_t start
     tlb.tables = table.index
 
 # No batch for tables: flush now (tlb_table_invalidate), then free this one by itself: after a grace period
-# where page tables are reclaimed (PT_RECLAIM) or walked without locks, else after an IPI to all cpus. Context: as tlb_remove_table.
+# where page tables are reclaimed (PT_RECLAIM) or walked without locks, else after an IPI to all cpus.
+# Context: as tlb_remove_table.
 cdef inline void _tlb_remove_table_one(mmu_gather *tlb, ptdesc *table) noexcept nogil:
     count(tlb.cpu, C_GATHER_FALLBACK)
     if not BUG(tlb.mm.bugs, BUG_P24_BATCH):

@@ -1,8 +1,8 @@
 # Software TLB: one direct-mapped array per cpu, filled by its owner, flushed by anyone.
 #
-# An entry caches frame, RW and D. Its tag is a global page number, which tells the mm as a PCID does. It is valid
-# while `tag` matches and `gen` is the cpu's current full_flushes of that mm. Flushing does not wait for the owner: it bumps flush_gen and clears tags; an access
-# that already holds a translation is covered by the hardware grace period.
+# An entry caches frame, RW and D. Its tag is a global page number, which tells the mm as a PCID does. It is
+# valid while `tag` matches and `gen` is the cpu's current full_flushes of that mm. Flushing does not wait for the owner:
+# it bumps flush_gen and clears tags; an access that already holds a translation is covered by the hardware grace period.
 #
 # [PT-020] store buffering: the filler stores the tag, then loads flush_gen; the flusher bumps
 # flush_gen, then loads the tags. One of them sees the other, so no entry outlives a flush that
@@ -13,7 +13,8 @@
 # Source: arch/x86/mm/tlb.c. Not modelled: PCIDs that run out, lazy mode;
 # every cpu of the machine is in the mm_cpumask of every mm.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, atomic_add_return, cmpxchg, peek, peek32, smp_load_acquire, smp_rmb, smp_wmb, xchg
+from cy.base.atomics cimport (
+    READ_ONCE, WRITE_ONCE, atomic_add_return, cmpxchg, peek, peek32, smp_load_acquire, smp_rmb, smp_wmb, xchg)
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport TLB_ENTRIES, count, cpu, delay_point, pt_report, tlb_entry
 from cy.base.entry cimport pte_pfn

@@ -51,7 +51,8 @@ cdef inline int split_next(cursor *cur) noexcept nogil:
                 break                                # it was detached since: nothing is mapped there
             turn += 1
             if turn == MAX_MAPS:
-                pt_report(c, ORACLE_PROGRESS, 47, b"a walk mapped an entry a times and never saw that it is none", cur.addr, turn, 0)
+                pt_report(c, ORACLE_PROGRESS, 47, b"a walk mapped an entry a times and never saw that it is none",
+                          cur.addr, turn, 0)
                 break
         cur.addr = geo_addr_end(&m.geo, PTE_LEVEL, cur.addr, cur.end)
     return 0

@@ -53,8 +53,9 @@ def explain(
 
     ``known``: incarnations and values in ``space`` are the engine's (learned by a ``Follower``); otherwise
     only which pages are present and which are the zero page. ``final``: present pages at the end, page ->
-    (incarnation, value), and guard markers, as ``GUARD[:2]``; ``None``: not known. ``may_fail``: accesses, mmap and munmap may fail with
-    -ENOMEM, without effect. ``lockless``: nothing kept the VMAs of a range as they were during an operation.
+    (incarnation, value), and guard markers, as ``GUARD[:2]``; ``None``: not known. ``may_fail``: accesses, mmap
+    and munmap may fail with -ENOMEM, without effect. ``lockless``: nothing kept the VMAs of a range as they were during an
+    operation.
     """
     missing = [f"t{b} has {len(seen[b])} results of {len(ops)}" for b, ops in enumerate(branches) if len(seen[b]) != len(ops)]
     if missing:
@@ -113,8 +114,7 @@ class _Search:
             return True
         for page, frame, expected in zip(self.case.pages, state.cells, self.case.final, strict=True):
             if not self._is_final(state, frame, expected):
-                found = "none" if expected is None else "a guard marker" if expected == GUARD[:2] else f"incarnation {expected[0]:#x} value {expected[1]:#x}"
-                self.mismatch = f"every result fits, but not that {page_text(page)} is {found} at the end"
+                self.mismatch = f"every result fits, but not that {page_text(page)} is {_cell_text(expected)} at the end"
                 return False
         return True
 
@@ -146,6 +146,12 @@ class _Search:
             if at < len(tasks)
         ]
         return f"no order of steps gets past {' and '.join(stuck)}"
+
+
+def _cell_text(cell: tuple[int, int] | None) -> str:
+    if cell is None:
+        return "none"
+    return "a guard marker" if cell == GUARD[:2] else f"incarnation {cell[0]:#x} value {cell[1]:#x}"
 
 
 def _seen_text(task: Task) -> str:

@@ -113,7 +113,8 @@ class Case:
 
     def _segment_edges(self, branches: Sequence[Sequence[Op]]) -> list[int]:
         edges = {edge for first in self._parts for edge in (first, first + self.limit)}
-        edges.update(first + edge for first, part in self._parts.items() for vma in part.vmas.vmas for edge in (vma.start, vma.end))
+        vmas = ((first, vma) for first, part in self._parts.items() for vma in part.vmas.vmas)
+        edges.update(first + edge for first, vma in vmas for edge in (vma.start, vma.end))
         edges.update(edge for ops in branches for op in ops if op.verb is not Verb.WALK for edge in (op.start, op.end))
         return sorted(edges) + [1 << 64]
 

@@ -55,7 +55,7 @@ def _holds(task: Task, mapper: Task) -> bool:
 
 
 def _in_progress(case: Case, state: State, b: int, task: Task) -> Iterator[Task]:
-    """Range operations of other branches than ``b``, in the mm of ``task``, that have begun and not yet visited all their pages."""
+    """Range operations of other branches than ``b``, in the mm of ``task``, that have begun and not visited all their pages."""
     for c, tasks in enumerate(case.branches):
         if c != b and state.phase[c] and state.phase[c] < last_phase(other := tasks[state.pos[c]]) and other.op.mm == task.op.mm:
             yield other

@@ -19,7 +19,8 @@ cleared it returns, and by the access that is in flight then; but not once the b
 translation of the page, or faulted there.
 
 A mark stays on a frame until it is written by an access that began after the free returned: before that the access may
-have had D in its TLB, or set D before the visit of the free. A populate for writing takes it away too. A marked frame need not be dropped.
+have had D in its TLB, or set D before the visit of the free. A populate for writing takes it away too. A marked frame
+need not be dropped.
 
 A step is *eager* if doing it now rules out no explanation: it changes nothing that another branch can still see. Eager
 steps are done at once, the others tried in every order.

@@ -176,7 +176,8 @@ class Tables:
         return any(True for _ in self._numbers(self._pte, self._pte_shift, start, end))
 
     def free_empty(self, start: int, end: int, zero: bool, upper: bool) -> None:
-        """Free the empty pte_tables that map a page of ``[start, end)``; ``zero``: or nothing but the zero page. ``upper``: as ``reclaim``."""
+        """Free the empty pte_tables that map a page of ``[start, end)``; ``zero``: or nothing but the zero page.
+        ``upper``: as ``reclaim``."""
         for number in list(self._numbers(self._pte, self._pte_shift, start, end)):
             if number not in self._guards and all(zero and entry == ZERO for entry in self._pte[number].values()):
                 self._free_table(number, upper)

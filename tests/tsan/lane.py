@@ -81,13 +81,15 @@ def run_child(part: str) -> int:
         **scheme.config(),
         "geometry": (9, 9, 9, 9), "workers": WORKERS, "mms": MMS, "tables": 512, "frames": 8 * PAGES, "vmas": 64,
         "ring_events": 1 << 14, "seed": 1, "bugs": [],
-        "knobs": {"need_resched": 64, "gather_batch": 32, "gather_alloc_fail": 8, "trylock_fail": 8, "tsan_plant": int(part == PLANTED)},
+        "knobs": {
+            "need_resched": 64, "gather_batch": 32, "gather_alloc_fail": 8, "trylock_fail": 8, "tsan_plant": int(part == PLANTED),
+        },
     })
     machine.serial(op_array(mmap(0, PAGES).moved(mm) for mm in range(MMS)))
     mix = {
         "weights": {
-            Verb.READ: 40, Verb.WRITE: 80, Verb.GUP_FAST: 40, Verb.WALK: 20, Verb.DONTNEED: 20, Verb.MMAP: 20, Verb.MUNMAP: 10, Verb.FREE: 20,
-            Verb.DISCARD: 20, Verb.EXIT: 1,
+            Verb.READ: 40, Verb.WRITE: 80, Verb.GUP_FAST: 40, Verb.WALK: 20, Verb.DONTNEED: 20, Verb.MMAP: 20, Verb.MUNMAP: 10,
+            Verb.FREE: 20, Verb.DISCARD: 20, Verb.EXIT: 1,
         },
         "start": 0, "end": PAGES, "aligned": True, "mms": MMS,
         "unit": {
