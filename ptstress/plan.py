@@ -61,8 +61,17 @@ def plan_run(source: Source, overrides: Overrides) -> list[StagePlan]:
     return [_plan_stage(source, stage, bits, overrides, i) for i, stage in enumerate(source.stages())]
 
 
+def demands_scans(source: Source) -> bool:
+    """Whether the workload's evidence is that scans met others, which they do under some schemes only."""
+    pairs = [parse_pair(pair) for stage in source.stages() for pair in stage.pairs or []]
+    return any(Verb.SCAN.label in pair for pair in pairs)
+
+
 def _plan_stage(source: Source, stage: Stage, bits: tuple[int, ...], overrides: Overrides, index: int) -> StagePlan:
     scheme = find_scheme(overrides.scheme or stage.scheme or "")
+    if demands_scans(source) and not scheme.scans:
+        name = source.workload.name
+        raise UsageError(f"{name!r} is about scans, and {scheme.name} has none: expected a scheme with async, taskwork or zero")
     threads = overrides.threads or source.workload.threads
     trace_path = find_trace(stage.trace, source.path) if stage.trace else None
     trace = load_trace(trace_path) if trace_path else None

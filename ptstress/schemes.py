@@ -64,6 +64,11 @@ class Scheme:
         """Ids of further bugs in code that it runs, for ``--bug``."""
         return tuple(bug for shown in _SHOWN if shown.where(self) for bug in shown.further)
 
+    @property
+    def scans(self) -> bool:
+        """Whether one of its policies looks for tables in scans; otherwise "scan" does nothing."""
+        return bool(self.policies & {"async", "taskwork", "zero"})
+
     def runs(self, bug_id: str) -> bool:
         """Whether the scheme runs the code that the bug sits in."""
         return bug_id in self.canaries or bug_id in self.shown

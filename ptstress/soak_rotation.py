@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from ptstress.errors import PtstressError, UsageError
 from ptstress.job import Job
-from ptstress.plan import Overrides, StagePlan, plan_run
+from ptstress.plan import Overrides, StagePlan, demands_scans, plan_run
 from ptstress.schemes import SCHEMES, find_scheme
 from ptstress.units import format_geometry
 from ptstress.workload import Source, load_workload, packaged_workloads
@@ -93,8 +93,10 @@ def make_rotation(request: SoakRequest) -> Rotation:
     combinations: list[Combination] = []
     left_out: list[str] = []
     for source in [load_workload(name) for name in dict.fromkeys(names)]:
+        able = [scheme for scheme in schemes if scheme.scans or not demands_scans(source)]
         overrides = Overrides(
-            schemes[0].name, request.geometry, request.threads, request.slice, request.seed, request.build, tuple(request.bugs)
+            (able or schemes)[0].name, request.geometry, request.threads, request.slice, request.seed, request.build,
+            tuple(request.bugs),
         )
         try:
             plans = _distinct(plan_run(source, overrides))
@@ -109,7 +111,7 @@ def make_rotation(request: SoakRequest) -> Rotation:
                 Combination(
                     f"{name} {scheme.name}", source,
                     replace(plan, scheme=scheme, job=_with_config(plan.job, scheme.config())))
-                for scheme in schemes
+                for scheme in able
             ]
     if not combinations:
         raise UsageError(f"no workload can run: {left_out[0]}")

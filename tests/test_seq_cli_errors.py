@@ -57,6 +57,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, expected: str, *arguments:
         (["run", "headline", "--duration", ""], "expected a number and a unit"),
         (["run", "headline", "--scheme", "linux-9"], "scheme 'linux-9': expected one of linux-6.3"),
         (["run", "headline", "--scheme", "vma_lock+maybe"], "expected one of linux-6.3"),
+        (["run", "scan_vs_fault", "--scheme", "linux-6.3"], "expected a scheme with async, taskwork or zero"),
         (["run", "headline", "--scheme", "vma_lock+sync+never"], "expected each reclaim policy once"),
         (["run", "headline", "--scheme", "vma_lock+sync+upper"], "upper frees tables that vma_lock relies on"),
         (["run", "headline", "--geometry", "3x3x3"], "geometry '3x3x3': expected x86-64-4"),
