@@ -3,20 +3,21 @@
 #
 # Guarantee (I46): a page that was present during the whole walk is reported, one that was absent during
 # the whole walk is not. Source: mm/pagewalk.c (PGWALK_RDLOCK), fs/proc/task_mmu.c.
+from libc.errno cimport EINVAL
 from libc.stdint cimport uint64_t
 from cy.base.atomics cimport cmpxchg, plain_store
 from cy.base.bugs cimport BUG, BUG_M11_AGE
-from cy.base.cpu cimport delay_point
+from cy.base.cpu cimport cpu, delay_point
 from cy.base.entry cimport PT_ACCESSED, pte_present
 from cy.base.geometry cimport PAGE_SHIFT
-from cy.mm.cursor cimport cursor_enter_vma, cursor_next_vma, cursor_unlock
+from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_enter_vma, cursor_next_vma, cursor_unlock
 from cy.mm.map cimport ptep_get
-from cy.mm.types cimport cursor
+from cy.mm.types cimport INTENT_WALK, cursor, mm
 
 # What to do with the entries of [cur.addr, cur.table_end). Context: their table is locked; moves nothing of the cursor.
 ctypedef void (*table_visit)(cursor *cur, void *ctx) noexcept nogil
 
-# What walk_page_range and age_page_range collect.
+# What report_table and age_table report to: walk_pages.
 cdef struct walk_report:
     uint64_t first          # page
     uint64_t *bits
@@ -34,27 +35,28 @@ cdef inline void walk_tables(cursor *cur, uint64_t end, table_visit visit, void 
             delay_point(cur.cpu)
         cursor_next_vma(cur, end)
 
-# Sets bit i of `bits` if page first + i is present, for i < nr_bits; returns how many pages are present.
-# Context: walk_tables.
-cdef inline uint64_t walk_page_range(cursor *cur, uint64_t start, uint64_t end, uint64_t *bits, uint64_t nr_bits) noexcept nogil:
-    return _collect(cur, start, end, _report_table, bits, nr_bits)
-
-# The same for pages that were accessed since the last call, as far as their entries tell; from now on they count as not
-# accessed. Source: mm/vmscan.c walk_pte_range, mm/damon/vaddr.c.
-cdef inline uint64_t age_page_range(cursor *cur, uint64_t start, uint64_t end, uint64_t *bits, uint64_t nr_bits) noexcept nogil:
-    return _collect(cur, start, end, _age_table, bits, nr_bits)
-
-cdef inline uint64_t _collect(cursor *cur, uint64_t start, uint64_t end, table_visit visit, uint64_t *bits,
-                              uint64_t nr_bits) noexcept nogil:
+# Look through pages [first, last). `visit` sets bit i of `bits` if it reports page first + i, for i < nr_bits; *nr is how
+# many it reports.
+# Context: no lock; may sleep. mmap_lock is held meanwhile under every policy so far.
+# Returns 0, or -EINVAL and reports nothing.
+cdef inline int walk_pages(cpu *c, mm *m, uint64_t first, uint64_t last, table_visit visit, uint64_t *bits, uint64_t nr_bits,
+                           uint64_t *nr) noexcept nogil:
+    cdef cursor cur
     cdef walk_report r
-    r.first = start >> PAGE_SHIFT
+    if first > last or last > m.end_page:
+        return -EINVAL
+    r.first = first
     r.bits = bits
     r.nr_bits = nr_bits
     r.nr = 0
-    walk_tables(cur, end, visit, &r)
-    return r.nr
+    cursor_begin(&cur, c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, INTENT_WALK)
+    walk_tables(&cur, last << PAGE_SHIFT, visit, &r)
+    cursor_end(&cur)
+    nr[0] = r.nr
+    return 0
 
-cdef inline void _report_table(cursor *cur, void *ctx) noexcept nogil:
+# A visit of walk_pages: report what is present.
+cdef inline void report_table(cursor *cur, void *ctx) noexcept nogil:
     cdef uint64_t addr = cur.addr
     cdef uint64_t *ptep = cur.ptep
     while addr != cur.table_end:
@@ -63,7 +65,9 @@ cdef inline void _report_table(cursor *cur, void *ctx) noexcept nogil:
         ptep += 1
         addr += <uint64_t>1 << PAGE_SHIFT
 
-cdef inline void _age_table(cursor *cur, void *ctx) noexcept nogil:
+# A visit of walk_pages: report what was accessed since the last such visit, as far as its entry tells; from now on it counts
+# as not accessed. Source: mm/vmscan.c walk_pte_range, mm/damon/vaddr.c.
+cdef inline void age_table(cursor *cur, void *ctx) noexcept nogil:
     cdef uint64_t addr = cur.addr
     cdef uint64_t *ptep = cur.ptep
     while addr != cur.table_end:
