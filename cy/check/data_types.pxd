@@ -345,9 +345,8 @@ cdef inline bint data_is_access(const event *e) noexcept nogil:
 cdef inline bint data_is_write(const event *e) noexcept nogil:
     return e.verb == VERB_WRITE or (e.verb == VERB_GUP_FAST and e.aux != 0)
 
-# Make room for `need` items of `size` bytes; what is there stays. Returns False without memory, and
-# the rest of the burst counts as unchecked.
-cdef inline bint data_room(data_oracle *o, void **p, uint64_t *cap, uint64_t need, size_t size) noexcept nogil:
+# Make room for `need` items of `size` bytes at *p; what is there stays. Returns False without memory, and then changes nothing.
+cdef inline bint grow(void **p, uint64_t *cap, uint64_t need, size_t size) noexcept nogil:
     cdef uint64_t n
     cdef void *q
     if need <= cap[0]:
@@ -359,11 +358,17 @@ cdef inline bint data_room(data_oracle *o, void **p, uint64_t *cap, uint64_t nee
         n *= 2
     q = realloc(p[0], n * size)
     if q == NULL:
-        o.out_of_memory = 1
         return False
     p[0] = q
     cap[0] = n
     return True
+
+# The same for an oracle: without memory the rest of the burst counts as unchecked.
+cdef inline bint data_room(data_oracle *o, void **p, uint64_t *cap, uint64_t need, size_t size) noexcept nogil:
+    if grow(p, cap, need, size):
+        return True
+    o.out_of_memory = 1
+    return False
 
 cdef inline void data_report(data_oracle *o, uint32_t invariant, const char *what, uint64_t page,
                              uint64_t a, uint64_t b) noexcept nogil:

@@ -1,6 +1,7 @@
 # Structs of the history checker, and memory for them. What it decides: cy/history/search.pxd.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
+from cy.check.data_types cimport grow
 from cy.check.sort cimport span
 
 # What the page holds. Frames are numbered from ENTRY_FRAME, in the order of the oracle's lives.
@@ -122,19 +123,10 @@ cdef struct page_search:
 
 # Room for `need` items; what is there stays. Returns False without memory.
 cdef inline bint search_room(page_search *s, void **p, uint64_t *cap, uint64_t need, size_t size) noexcept nogil:
-    cdef uint64_t n = 64
-    cdef void *q
-    if need <= cap[0]:
+    if grow(p, cap, need, size):
         return True
-    while n < need:
-        n *= 2
-    q = realloc(p[0], n * size)
-    if q == NULL:
-        s.gave_up = 1
-        return False
-    p[0] = q
-    cap[0] = n
-    return True
+    s.gave_up = 1
+    return False
 
 cdef inline void search_free(page_search *s) noexcept nogil:
     free(s.ops)
