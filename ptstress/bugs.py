@@ -256,6 +256,7 @@ BUGS = (
         "read-modify-write that is not atomic",
         ("data", "model"),
         "prefix: mmap(p0..p4); write(p1); free(p1); t0: mprotect(p1, ro); discard(p1) | t1: write(p1); read(p1)",
+        "canaries/M11-mprotect",
     ),
     Bug(
         "M11-age",

@@ -102,6 +102,8 @@ cdef inline void _change_pte_range(cursor *cur, mmu_gather *tlb) noexcept nogil:
             # none in between faults, and waits for the VMA.
             if not BUG(cur.mm.bugs, BUG_M11_MPROTECT):
                 pte = xchg(ptep, 0)
+            else:
+                delay_point(cur.cpu)
             # [PT-009] pairs with: the hardware walk. [PT-021] pairs with: the flush that follows.
             smp_store_release(ptep, pte & ~PT_RW)
             if not BUG(cur.mm.bugs, BUG_M10_MPROTECT):
