@@ -100,6 +100,8 @@ def refuse_silent_bugs(bugs: tuple[str, ...], plans: list[StagePlan]) -> None:
     for bug in bugs:
         if not any(plan.scheme.runs(bug) for plan in plans):
             able = ", ".join(scheme.name for scheme in SCHEMES if scheme.runs(bug))
+            if not able:
+                raise UsageError(f"bug {bug}: no threads show it soon: expected ptstress explore --bug {bug}")
             names = ", ".join(sorted({plan.scheme.name for plan in plans}))
             raise UsageError(f"bug {bug} sits in code that {names} never runs: expected one of {able}")
 

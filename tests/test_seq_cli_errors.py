@@ -150,6 +150,11 @@ def test_the_fast_build_has_no_bugs_to_plant(capsys):
     refused(capsys, 4, "build fast has no bugs", "run", "headline", "--build", "fast", "--bug", "P01")
 
 
+def test_a_bug_that_no_scheme_shows_on_threads_is_one_for_the_explorer(capsys, monkeypatch):
+    monkeypatch.setattr("ptstress.schemes._SHOWN", ())
+    refused(capsys, 1, "bug P01: no threads show it soon: expected ptstress explore --bug P01", "run", "headline", "--bug", "P01")
+
+
 def test_json_says_the_error_too(capsys):
     assert main(["list", "things", "--json", "-"]) == 1
     error = json.loads(capsys.readouterr().out)
