@@ -4,28 +4,10 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from ptstress.bug import Bug
+from ptstress.bugs_sleep import SLEEP_BUGS
 from ptstress.errors import UsageError
-
-
-@dataclass(frozen=True)
-class Bug:
-    """One planted bug. ``oracles``: each of them is a right answer.
-
-    ``program``: small, and some of its schedules show the bug, under ``scheme``. ``workload``: threads find it there in
-    seconds, as a canary; empty if only the explorer finds it.
-    """
-
-    id: str
-    summary: str
-    source: str
-    kind: str
-    oracles: tuple[str, ...]
-    program: str
-    workload: str = ""
-    scheme: str = "linux-6.18"
-
 
 BUGS = (
     Bug(
@@ -382,6 +364,7 @@ BUGS = (
         "canaries/M01-upper",
         "rcu-upper",
     ),
+    *SLEEP_BUGS,
 )
 
 

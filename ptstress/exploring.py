@@ -35,7 +35,8 @@ POLICIES = ("random", "dfs")
 CARRIERS = ("fibres", "threads", "both")
 # Rare paths are frequent here, because a program has a handful of operations.
 KNOBS: tuple[tuple[str, int | str], ...] = (
-    ("need_resched", 2), ("gather_batch", 2), ("gather_alloc_fail", 4), ("trylock_fail", 8), ("reuse", "lifo"),
+    ("need_resched", 2), ("gather_batch", 2), ("gather_alloc_fail", 4), ("trylock_fail", 8), ("walk_sleep", 4),
+    ("reuse", "lifo"),
 )
 ARENA = (("tables", 128), ("frames", 256), ("vmas", 64))
 _OUTCOMES = (

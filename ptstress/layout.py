@@ -100,6 +100,11 @@ class Counter(IntEnum):
     SCAN_BUSY = 107
     VMAS_MARKED = 108
     ZEROES_UNMAPPED = 109
+    WALK_SLEEPS = 82
+    WALK_LOST = 83
+    NOTIFIED = 84
+    DEVICE_FILLS = 88
+    DEVICE_RETRIES = 89
 
 
 class LockClass(IntEnum):
@@ -115,6 +120,7 @@ class LockClass(IntEnum):
     ARENA = 8
     RCU = 9
     LIST = 10
+    DEVICE = 11
 
     @property
     def label(self) -> str:

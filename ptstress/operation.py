@@ -18,18 +18,20 @@ READ_ONLY, WRITABLE = 0, 1
 PROTECTING = (Verb.MMAP, Verb.MPROTECT)
 #: Value of ``arg`` for ``gup_fast`` and ``populate``.
 LOAD, STORE = 0, 1
-#: Verbs whose ``arg`` says how they do it.
+#: Value of ``arg`` for ``walk``.
+AWAKE, SLEEPING = 0, 1
+#: Verbs whose ``arg`` says how they do it, and whose event keeps it.
 WITH_MODE = (*PROTECTING, Verb.GUP_FAST, Verb.POPULATE)
 #: How values of ``arg`` are written in a program; the usual one of a verb is not.
 _MODES = {
     (Verb.MMAP, READ_ONLY): ", ro", (Verb.MPROTECT, READ_ONLY): ", ro", (Verb.MPROTECT, WRITABLE): ", rw",
-    (Verb.GUP_FAST, STORE): ", write", (Verb.POPULATE, STORE): ", write",
+    (Verb.GUP_FAST, STORE): ", write", (Verb.POPULATE, STORE): ", write", (Verb.WALK, SLEEPING): ", sleep",
 }
 
 
 class Op(NamedTuple):
     """``verb`` on pages ``[start, end)``. ``arg``: mmap, mprotect: 1 if writable; gup_fast: 1 for a store, populate: to write;
-    otherwise 0."""
+    walk: to sleep; otherwise 0."""
 
     verb: Verb
     start: int
@@ -73,9 +75,9 @@ def write(page: int) -> Op:
     return Op(Verb.WRITE, page, page + 1)
 
 
-def walk(start: int, end: int) -> Op:
-    """Look which pages of ``[start, end)`` are present."""
-    return Op(Verb.WALK, start, end)
+def walk(start: int, end: int, sleep: bool = False) -> Op:
+    """Look which pages of ``[start, end)`` are present; ``sleep``: sleep in each table."""
+    return Op(Verb.WALK, start, end, SLEEPING if sleep else AWAKE)
 
 
 def mmap(start: int, end: int, writable: bool = True) -> Op:

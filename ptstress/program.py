@@ -14,6 +14,7 @@ empty.
     mmap(p0..p8, ro)                                    read-only; writable otherwise
     mprotect(p0..p8, ro) mprotect(p0..p8, rw)           read-only, writable
     populate(p0..p8) populate(p0..p8, write)            fault in, for reading or for writing
+    walk(p0..p8, sleep)                                 sleep in each table
     gup_fast(p3, write)                                 store through the pin; a load otherwise
     write(m1:p3) dontneed(m1:p0..p8)                    of mm 1 instead of mm 0
     exit(m0) scan(m0)                                   a whole mm
@@ -28,7 +29,7 @@ from typing import NoReturn
 import numpy as np
 
 from ptstress.errors import UsageError
-from ptstress.operation import LOAD, READ_ONLY, STORE, WRITABLE, Op, op_array
+from ptstress.operation import AWAKE, LOAD, READ_ONLY, SLEEPING, STORE, WRITABLE, Op, op_array
 from ptstress.pages import global_page, local_page
 from ptstress.vocabulary import ACCESSES, MAX_MMS, MM_SHIFT, OPERATIONS, WHOLE_MM, Verb
 
@@ -46,6 +47,7 @@ _ARGS = {
     Verb.MPROTECT: {"ro": READ_ONLY, "rw": WRITABLE},
     Verb.GUP_FAST: {"": LOAD, "write": STORE},
     Verb.POPULATE: {"": LOAD, "write": STORE},
+    Verb.WALK: {"": AWAKE, "sleep": SLEEPING},
 }
 _VERB_FORM = f"one of {', '.join(_VERBS)}"
 

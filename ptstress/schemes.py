@@ -4,7 +4,7 @@ A scheme is one protection x a set of reclaim policies. Adding one is one line i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ptstress.errors import UsageError
 
@@ -26,6 +26,14 @@ RECLAIMS = (
 )
 
 
+#: What a walk that sleeps in a table holds meanwhile, or does afterwards.
+SLEEP_MODES = (
+    ("vma_lock", "the VMA lock, or mmap_lock, stays; the table is looked up again"),
+    ("revalidate", "nothing stays; the walk begins again where it stopped"),
+    ("hoist", "sleeps once for the whole range, before it begins"),
+)
+
+
 @dataclass(frozen=True)
 class Scheme:
     """One way to protect and free page tables.
@@ -34,6 +42,7 @@ class Scheme:
     ``dontneed_vma_lock``: DONTNEED takes the VMA lock instead of mmap_lock for read.
     ``drop_lock_before_flush``: it drops that lock before the final TLB flush.
     ``vma_reuse``: freed VMA objects are reused at once (typesafe, Linux 6.15 and later) or after a grace period (rcu).
+    ``sleep_mode``: how walks sleep. ``secondary_mmu``: each mm has a device that is told of invalidations.
     """
 
     name: str
@@ -43,6 +52,8 @@ class Scheme:
     dontneed_vma_lock: bool = False
     drop_lock_before_flush: bool = False
     vma_reuse: str = "typesafe"
+    sleep_mode: str = "vma_lock"
+    secondary_mmu: bool = False
 
     @property
     def policies(self) -> frozenset[str]:
@@ -86,6 +97,8 @@ class Scheme:
             "dontneed_vma_lock": self.dontneed_vma_lock,
             "drop_lock_before_flush": self.drop_lock_before_flush,
             "vma_reuse": self.vma_reuse,
+            "sleep_mode": self.sleep_mode,
+            "secondary_mmu": self.secondary_mmu,
         }
 
 
@@ -108,10 +121,11 @@ _SHOWN = (
         lambda s: True,
         ("M07-table", "P23", "M10-frame", "M10-mprotect", "M09-free", "M07-exit"),
         ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte",
-         "M01-guard", "MX-drop-markers"),
+         "M01-guard", "MX-drop-markers", "M15-sleep"),
     ),
     _Shown(lambda s: "async" in s.policies, (), ("M07-scan",)),
     _Shown(lambda s: "async" in s.policies and s.protection in ("mmap_lock", "vma_lock"), ("M01-scan",)),
+    _Shown(lambda s: s.secondary_mmu, ("M03-notifier",)),
     _Shown(lambda s: "zero" in s.policies, ("M08-zero", "M10-zero")),
     # Split locks: which lock an entry has, and the order of a table's lock and its parent's, is theirs.
     _Shown(lambda s: s.protection != "covering", (), ("P08",)),
@@ -177,7 +191,16 @@ def why_not(protection: str, policies: frozenset[str]) -> str:
 
 
 def find_scheme(name: str) -> Scheme:
-    """The scheme called ``name``, or built from ``protection+reclaim+...``. Raises ``UsageError``."""
+    """The scheme called ``name``, or built from ``protection+reclaim+...``; with ``@mode`` behind it, where walks sleep in that
+    way and each mm has a device. Raises ``UsageError``.
+    """
+    base, at, mode = name.partition("@")
+    if at:
+        if mode not in dict(SLEEP_MODES):
+            raise UsageError(f"scheme {name!r}: expected @ and one of {', '.join(dict(SLEEP_MODES))}")
+        scheme = find_scheme(base)
+        return replace(scheme, name=name, summary=f"{scheme.summary}; walks sleep: {dict(SLEEP_MODES)[mode]}",
+                       sleep_mode=mode, secondary_mmu=True)
     for scheme in SCHEMES:
         if scheme.name == name:
             return scheme

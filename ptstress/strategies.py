@@ -114,6 +114,7 @@ def knobs() -> st.SearchStrategy[dict[str, int | str]]:
             "need_resched": one_in,
             "gather_batch": one_in,
             "gather_alloc_fail": one_in,
+            "walk_sleep": one_in,
             "trylock_fail": one_in,
             "flush_delay": st.sampled_from((0, 3)),
             "reuse": st.sampled_from(("lifo", "fifo")),

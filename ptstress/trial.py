@@ -24,7 +24,8 @@ RING_EVENTS = 1024
 ARENA = (("tables", 256), ("frames", 2048), ("vmas", 512))
 #: Rare paths are frequent: a program has a handful of operations only.
 RARE: tuple[tuple[str, int | str], ...] = (
-    ("need_resched", 3), ("gather_batch", 3), ("gather_alloc_fail", 3), ("trylock_fail", 3), ("reuse", "lifo"),
+    ("need_resched", 3), ("gather_batch", 3), ("gather_alloc_fail", 3), ("trylock_fail", 3), ("walk_sleep", 2),
+    ("reuse", "lifo"),
 )
 
 

@@ -79,7 +79,7 @@ OP_DTYPE = np.dtype(
     [("start", "u8"), ("end", "u8"), ("arg", "u8"), ("verb", "u2"), ("flags", "u2"), ("worker", "u4")]
 )
 """One operation: pages ``[start, end)``, global page numbers (``ptstress.pages``). ``arg``: mmap, mprotect: 1 if writable;
-gup_fast: 1 for a store; populate: 1 to write. ``worker``: who does it (serial runs)."""
+gup_fast: 1 for a store; populate: 1 to write; walk: 1 to sleep in each table. ``worker``: who does it (serial runs)."""
 
 EVENT_DTYPE = np.dtype(
     [

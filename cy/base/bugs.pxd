@@ -12,6 +12,7 @@ cdef enum:
     BUG_M01_SCAN = 5          # a scan takes a table for empty that looked so without a lock
     BUG_M08_ZERO = 6     # a table goes with its entries for the zero page in it
     BUG_M10_ZERO = 7     # the zero page is unmapped, and TLBs are flushed when the locks are gone
+    BUG_M15_SLEEP = 8    # a walk sleeps inside its RCU section
     BUG_M15_LOCK_ORDER = 10  # fast detach waits for the pml with the ptl held
     BUG_M01_RECYCLED = 11    # vma_start_read does not look whose VMA it has counted itself on
     BUG_M07_EXIT = 12        # exit tears the mm down while operations are still in it
@@ -38,6 +39,7 @@ cdef enum:
     BUG_P17 = 47         # a VMA is unlocked before its flags are seen to change (b1f02b95758d)
     BUG_P18 = 48         # a VMA's bounds are looked at before its lock is held, and not again (657b5146955e)
     BUG_P19 = 49         # mmap publishes a VMA before it write-locks it, and changes it afterwards (33313a747e81)
+    BUG_M03_NOTIFIER = 29 # a device is told that an invalidation is over before anything was unmapped
     BUG_M01_INSTALL = 56 # who installs a table does not look whether its parent is still attached
     BUG_M04_R11 = 57     # a populate looks whether its VMA has changed before it has the table's lock, not afterwards
     BUG_M02_TEARDOWN = 58 # teardown unlinks tables without their locks where VMAs are not locked

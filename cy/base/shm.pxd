@@ -100,6 +100,11 @@ cdef enum:
     C_GUP_LOST = 94              # an entry changed between the look and the pin
     C_PINNED_KEPT = 95           # a frame was pinned when its grace period was over
     C_HELD = 68                  # .. + 2 * MAX_HELD_SHOWN: their addresses and classes, first taken first
+    C_WALK_SLEEPS = 82           # tables in which a walk slept
+    C_WALK_LOST = 83             # ... and that were not there afterwards
+    C_NOTIFIED = 84              # invalidations that a device was told of
+    C_DEVICE_FILLS = 88          # translations that walks gave a device
+    C_DEVICE_RETRIES = 89        # ... and those that an invalidation forbade
     C_VMA_RECYCLED = 80          # a lockless reader met a VMA object that had become another mm's
     C_EXIT_BY_OTHER = 81         # an mm was torn down by the last operation in it, not by its exit
     C_LAZYFREE = 99              # pages marked by FREE
@@ -115,8 +120,9 @@ cdef enum:
     C_BATCHED_DRAINS = 103       # times somebody else made up for them under a ptl
 
 # One operation to do, as streams and programs hold it. read, write, gup_fast: [start, start + 1). mmap, mprotect: `arg`
-# is 1 if writable; gup_fast: 1 to store; populate: 1 to write. exit, scan: `start` is the first page
-# of the mm. sync: wait until worker `start` has done `end` operations. `worker` matters in serial runs.
+# is 1 if writable; gup_fast: 1 to store; populate: 1 to write; walk: 1 to sleep in each table. exit,
+# scan: `start` is the first page of the mm. sync: wait until worker `start` has done `end` operations.
+# `worker` matters in serial runs.
 cdef struct op:
     uint64_t start
     uint64_t end

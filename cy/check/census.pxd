@@ -20,7 +20,7 @@ from cy.base.shm cimport ORACLE_CENSUS, ORACLE_COUNTERS, ORACLE_PROGRESS, ORACLE
 from cy.check.machine cimport machine, machine_mm
 from cy.mm.arena cimport arena_nr_free
 from cy.mm.rss cimport mm_rss
-from cy.mm.types cimport ITEM_LIVE, arena, mm, ptdesc, vma
+from cy.mm.types cimport ITEM_LIVE, SECONDARY_ENTRIES, arena, mm, ptdesc, secondary_entry, vma
 from cy.mm.vma cimport vma_at, vma_index_after
 from cy.mm.table cimport TABLE_BYTES
 
@@ -60,7 +60,7 @@ cdef inline void _check_mm(cpu *c, machine *x, mm *m, census *n) noexcept nogil:
         pt_report(c, ORACLE_COUNTERS, 25, b"pgtables_bytes is a, the tables make b", 0, m.pgtables_bytes, n.counted * TABLE_BYTES)
     if mm_rss(m) != n.anon:
         pt_report(c, ORACLE_COUNTERS, 28, b"rss is a pages, b entries map a frame", 0, mm_rss(m), n.anon)
-    _check_vmas(c, m)
+    _check_vmas(c, x, m)
 
 # Reserved items are never free: the pgds, the zero page.
 cdef inline uint64_t _in_use(arena *a) noexcept nogil:
@@ -147,7 +147,7 @@ cdef inline void _check_leaf(cpu *c, machine *x, mm *m, census *n, uint64_t pte,
         pt_report(c, ORACLE_CENSUS, 29, b"frame a is mapped and in state b", addr, pfn, m.frames.items[pfn].state)
 
 # I19, I20, and order and count of the set.
-cdef inline void _check_vmas(cpu *c, mm *m) noexcept nogil:
+cdef inline void _check_vmas(cpu *c, machine *x, mm *m) noexcept nogil:
     cdef uint32_t i
     cdef uint64_t end = 0
     cdef vma *v
@@ -165,6 +165,12 @@ cdef inline void _check_vmas(cpu *c, mm *m) noexcept nogil:
         if (v.marked or m.marked) and not m.on_list:
             pt_report(c, ORACLE_CENSUS, 50, b"a VMA is marked for a scan, but no scan will find its mm", v.vm_start, 0, 0)
         end = v.vm_end
+    for i in range(<uint32_t>SECONDARY_ENTRIES):
+        if m.secondary.entries[i].tag != 0 and not _secondary_agrees(x, &m.secondary.entries[i]):
+            pt_report(c, ORACLE_STALE_TLB, 22, b"a device translates by a, which the tables do not hold",
+                      (m.secondary.entries[i].tag - 1) << PAGE_SHIFT, m.secondary.entries[i].val, 0)
+    if m.secondary.in_progress != 0:
+        pt_report(c, ORACLE_COUNTERS, 22, b"a invalidations are left in progress", 0, m.secondary.in_progress, 0)
     if m.tlb_flush_pending != 0:
         pt_report(c, ORACLE_COUNTERS, 22, b"tlb_flush_pending is left at a", 0, m.tlb_flush_pending, 0)
 
@@ -196,6 +202,10 @@ cdef inline bint _tlb_agrees(machine *x, tlb_entry *e) noexcept nogil:
     return (
         pte_present(pte) and pte_pfn(pte) == pte_pfn(e.val) and (pte_write(pte) or not pte_write(e.val))
         and (pte & PT_DIRTY or not e.val & PT_DIRTY))
+
+cdef inline bint _secondary_agrees(machine *x, const secondary_entry *e) noexcept nogil:
+    cdef uint64_t pte = quiescent_pte(x, e.tag - 1)
+    return pte_present(pte) and pte_pfn(pte) == pte_pfn(e.val) and (pte_write(pte) or not pte_write(e.val))
 
 # All mms have one geometry.
 cdef inline bint _pwc_agrees(machine *x, cpu *c, pwc_entry *e) noexcept nogil:

@@ -88,7 +88,7 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
         e.end = m.first_page
         do_scan(c, m, &e.start, &e.end)
     elif verb == VERB_WALK:
-        status = do_walk(c, m, o.start, o.end, <uint64_t *>(e + 1), <uint64_t>lines * BITS_PER_LINE, &value)
+        status = do_walk(c, m, o.start, o.end, (o.arg & 1) != 0, <uint64_t *>(e + 1), <uint64_t>lines * BITS_PER_LINE, &value)
         e.aux = <uint32_t>value
     elif verb == VERB_AGE:
         status = do_age(c, m, o.start, o.end, <uint64_t *>(e + 1), <uint64_t>lines * BITS_PER_LINE, &value)

@@ -13,7 +13,8 @@ from cy.mm.arena cimport arena_reset
 from cy.mm.mm_list cimport mm_list_init
 from cy.mm.mm_users cimport mm_first_init
 from cy.mm.table cimport table_entries
-from cy.mm.types cimport arena, arena_item, mm, mm_list, page, protect_ops, ptdesc, reclaim_ops, vma
+from cy.mm.mmu_notifier cimport secondary_mmu_init
+from cy.mm.types cimport arena, arena_item, mm, mm_list, page, protect_ops, ptdesc, reclaim_ops, sleep_ops, vma
 from cy.sync.rcu cimport rcu_cpu_init, rcu_domain, rcu_domain_init
 
 cdef struct machine:
@@ -28,6 +29,7 @@ cdef struct machine:
     cpu *cpus
     protect_ops protect
     reclaim_ops reclaim
+    sleep_ops sleep
     mm_list list                # of mms to scan
     uint32_t nr_workers
     uint32_t delay_interval
@@ -103,6 +105,7 @@ cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t fram
     first.entries = x.entries
     first.vma_objects = <vma *>(base + l.vmas)
     first.protect = &x.protect
+    first.sleep = &x.sleep
     first.set.capacity = vmas - 1
     x.first_pgd = 1 if x.nr_mms > 1 else 0
     for i in range(x.nr_mms):
@@ -135,6 +138,7 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
         first.vma_objects[i].vm_seq = <uint32_t>-3
     for i in range(x.nr_mms):
         mm_first_init(&x.mms[i], &first.ptdescs[x.first_pgd + i])
+        secondary_mmu_init(&x.mms[i].secondary)
     for i in range(NR_RCU):
         rcu_domain_init(&x.rcu[i], i, x.cpus, x.nr_workers)
     mm_list_init(&x.list)

@@ -5,7 +5,7 @@
 # With drop_lock_before_flush a VMA lock goes before tlb_finish_mmu, as in 6.18; tlb_flush_pending makes concurrent
 # gathers flush everything meanwhile.
 # Source: mm/madvise.c do_madvise, madvise_walk_vmas.
-# Not modelled: process_madvise, locked and PFN mappings, userfaultfd events, mmu notifiers.
+# Not modelled: process_madvise, locked and PFN mappings, userfaultfd events.
 from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.cpu cimport cpu

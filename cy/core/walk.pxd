@@ -4,15 +4,19 @@
 # Guarantee (I46): a page that was present during the whole walk is reported, one that was absent during
 # the whole walk is not. Source: mm/pagewalk.c (PGWALK_RDLOCK), fs/proc/task_mmu.c.
 from libc.errno cimport EINVAL
-from libc.stdint cimport uint64_t
-from cy.base.atomics cimport cmpxchg, plain_store
+from libc.stdint cimport uint32_t, uint64_t
+from cy.base.atomics cimport cmpxchg, peek32, plain_store
 from cy.base.bugs cimport BUG, BUG_M11_AGE
-from cy.base.cpu cimport cpu, delay_point
+from cy.base.build cimport PT_CHECKS
+from cy.base.cpu cimport cpu, delay_point, pt_report
 from cy.base.entry cimport PT_ACCESSED, pte_present
 from cy.base.geometry cimport PAGE_SHIFT
+from cy.base.rng cimport rng_one_in
+from cy.base.shm cimport ORACLE_UAF
 from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_enter_vma, cursor_next_vma, cursor_unlock
 from cy.mm.map cimport ptep_get
-from cy.mm.types cimport INTENT_WALK, cursor, mm
+from cy.mm.mmu_notifier cimport secondary_batch, secondary_batch_add, secondary_batch_begin, secondary_fill
+from cy.mm.types cimport INTENT_WALK, PAUSE_BEGUN, PAUSE_LOCKED, cursor, mm
 
 # What to do with the entries of [cur.addr, cur.table_end). Context: their table is locked; moves nothing of the cursor.
 ctypedef void (*table_visit)(cursor *cur, void *ctx) noexcept nogil
@@ -23,24 +27,48 @@ cdef struct walk_report:
     uint64_t *bits
     uint64_t nr_bits
     uint64_t nr
+    secondary_batch device  # what a walk has read for it
 
 # Visit the tables of [cur.addr, end). Context: the cursor has begun for it, nothing was done since. Only VMAs are
 # entered: what lies between them may be under teardown by a munmap that has downgraded its lock.
 cdef inline void walk_tables(cursor *cur, uint64_t end, table_visit visit, void *ctx) noexcept nogil:
+    cdef uint64_t slept = cur.addr      # the walk has slept for what lies below
     while cursor_enter_vma(cur, end):
-        while cur.ops.next(cur):
-            visit(cur, ctx)
-            cur.addr = cur.table_end
-            cursor_unlock(cur)
-            delay_point(cur.cpu)
-        cursor_next_vma(cur, end)
+        if not _visit_tables(cur, end, &slept, visit, ctx):
+            cursor_next_vma(cur, end)
+
+# Visit those of [cur.addr, cur.end). Returns True if the cursor has begun anew where it stands.
+cdef inline bint _visit_tables(cursor *cur, uint64_t end, uint64_t *slept, table_visit visit, void *ctx) noexcept nogil:
+    cdef int how
+    while cur.ops.next(cur):
+        # Once for each part of a table, however often it is looked for: so the walk gets on.
+        if cur.sleep_one_in != 0 and cur.addr >= slept[0]:
+            slept[0] = cur.table_end
+            if rng_one_in(&cur.cpu.rng, cur.sleep_one_in):
+                how = cur.mm.sleep.pause(cur, end)
+                if how != PAUSE_LOCKED:
+                    if how == PAUSE_BEGUN:
+                        return True
+                    continue
+                _check_attached(cur)
+        visit(cur, ctx)
+        cur.addr = cur.table_end
+        cursor_unlock(cur)
+        delay_point(cur.cpu)
+    return False
+
+# Oracle use-after-free: what a walk goes on with is attached (I06). Context: the table's lock.
+cdef inline void _check_attached(cursor *cur) noexcept nogil:
+    if PT_CHECKS and peek32(&cur.table.detached):
+        pt_report(cur.cpu, ORACLE_UAF, 6, b"a walk slept in table a and goes on in it, though it was detached", cur.addr,
+                  cur.table.index, 0)
 
 # Look through pages [first, last). `visit` sets bit i of `bits` if it reports page first + i, for i < nr_bits; *nr is how
-# many it reports.
-# Context: no lock; may sleep. mmap_lock is held meanwhile under every policy so far.
-# Returns 0, or -EINVAL and reports nothing.
-cdef inline int walk_pages(cpu *c, mm *m, uint64_t first, uint64_t last, table_visit visit, uint64_t *bits, uint64_t nr_bits,
-                           uint64_t *nr) noexcept nogil:
+# many it reports. A device gets what report_table reads. `sleep_one_in`: in how many tables the walk sleeps; 0: in none.
+# Context: no lock; may sleep. Policies hold mmap_lock meanwhile, or no lock at all; while the walk sleeps, what the sleep
+# mode says. Returns 0, or -EINVAL and reports nothing.
+cdef inline int walk_pages(cpu *c, mm *m, uint64_t first, uint64_t last, uint32_t sleep_one_in, table_visit visit,
+                           uint64_t *bits, uint64_t nr_bits, uint64_t *nr) noexcept nogil:
     cdef cursor cur
     cdef walk_report r
     if first > last or last > m.end_page:
@@ -49,19 +77,31 @@ cdef inline int walk_pages(cpu *c, mm *m, uint64_t first, uint64_t last, table_v
     r.bits = bits
     r.nr_bits = nr_bits
     r.nr = 0
-    cursor_begin(&cur, c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, INTENT_WALK)
+    r.device.nr = 0
+    cursor_begin(&cur, c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, m.sleep.intent if sleep_one_in != 0 else INTENT_WALK)
+    if sleep_one_in != 0:
+        cur.sleep_one_in = sleep_one_in
+        m.sleep.enter(&cur)
     walk_tables(&cur, last << PAGE_SHIFT, visit, &r)
+    if sleep_one_in != 0:
+        m.sleep.leave(&cur)
     cursor_end(&cur)
+    secondary_fill(c, m, &r.device)
     nr[0] = r.nr
     return 0
 
 # A visit of walk_pages: report what is present.
 cdef inline void report_table(cursor *cur, void *ctx) noexcept nogil:
-    cdef uint64_t addr = cur.addr
+    cdef walk_report *r = <walk_report *>ctx
+    cdef uint64_t addr = cur.addr, pte
     cdef uint64_t *ptep = cur.ptep
+    secondary_fill(cur.cpu, cur.mm, &r.device)
+    secondary_batch_begin(&r.device, cur.mm)
     while addr != cur.table_end:
-        if pte_present(ptep_get(cur.cpu, cur.mm, cur.table, ptep)):
-            _report(<walk_report *>ctx, addr)
+        pte = ptep_get(cur.cpu, cur.mm, cur.table, ptep)
+        if pte_present(pte):
+            _report(r, addr)
+            secondary_batch_add(&r.device, cur.mm, addr >> PAGE_SHIFT, pte)
         ptep += 1
         addr += <uint64_t>1 << PAGE_SHIFT
 

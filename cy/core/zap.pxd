@@ -14,7 +14,7 @@
 # Not modelled: huge entries, markers other than guards.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cy.base.atomics cimport WRITE_ONCE, plain_load32, xchg
-from cy.base.bugs cimport BUG, BUG_MX_DROP_MARKERS, BUG_P01, BUG_P13
+from cy.base.bugs cimport BUG, BUG_M03_NOTIFIER, BUG_MX_DROP_MARKERS, BUG_P01, BUG_P13
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport is_guard_pte_marker, pte_none, pte_pfn, pte_special
 from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_table_span
@@ -26,6 +26,7 @@ from cy.mm.cursor cimport cursor_unlock
 from cy.mm.gather cimport (
     mmu_gather, tlb_flush_mmu, tlb_flush_mmu_tlbonly, tlb_flush_range_add, tlb_remove_page)
 from cy.mm.map cimport ptep_get
+from cy.mm.mmu_notifier cimport mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from cy.mm.rss cimport mm_add_rss
 from cy.mm.types cimport cursor, mm
 
@@ -44,10 +45,17 @@ cdef enum:
 # `flags`: ZAP_*. Returns True if a table that was zapped is still there, as far as is known.
 cdef inline bint zap_page_range(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_t end, uint32_t flags) noexcept nogil:
     cdef bint left = False
+    if cur.mm.secondary.present:
+        cur.ops.sleep(cur)              # a policy that holds on to tables must let go
+    mmu_notifier_invalidate_range_start(cur.cpu, cur.mm, start, end)
+    if BUG(cur.mm.bugs, BUG_M03_NOTIFIER):
+        mmu_notifier_invalidate_range_end(cur.cpu, cur.mm, start, end)
     cur.addr = start
     cur.end = end
     while cur.ops.next(cur):
         left |= zap_pte_range(cur, tlb, flags)
+    if not BUG(cur.mm.bugs, BUG_M03_NOTIFIER):
+        mmu_notifier_invalidate_range_end(cur.cpu, cur.mm, start, end)
     return left
 
 # Context: the table at cur.addr is locked. Returns with it unlocked and cur.addr behind what was done.

@@ -4,7 +4,10 @@ PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "co
 RECLAIMS = {
     "sync": RECLAIM_SYNC, "async": RECLAIM_ASYNC, "taskwork": RECLAIM_TASKWORK, "zero": RECLAIM_ZERO, "upper": RECLAIM_UPPER,
 }
+SLEEP_MODES = {"vma_lock": SLEEP_VMA_LOCK, "revalidate": SLEEP_REVALIDATE, "hoist": SLEEP_HOIST}
 BUG_BITS = {
+    "M15-sleep": BUG_M15_SLEEP,
+    "M03-notifier": BUG_M03_NOTIFIER,
     "MX-drop-markers": BUG_MX_DROP_MARKERS,
     "M01-guard": BUG_M01_GUARD,
     "M01-gup-pte": BUG_M01_GUP_PTE,
@@ -51,12 +54,13 @@ VERBS = (
 KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "gather_alloc_fail": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
     "flush_ceiling": 33, "gp_batch": 32, "scan_batch": 0, "reuse": "lifo", "delay_interval": 0, "backlog_max": 512,
-    "stall_ms": 1000, "tsan_plant": 0, "crash_plant": 0, "hang_plant": 0,
+    "stall_ms": 1000, "walk_sleep": 0, "sleep_us": 0, "tsan_plant": 0, "crash_plant": 0, "hang_plant": 0,
 }
 CONFIG_DEFAULTS = {
     "geometry": (9, 9, 9, 9), "protection": "vma_lock", "reclaim": "sync", "dontneed_vma_lock": True,
-    "drop_lock_before_flush": True, "vma_reuse": "typesafe", "workers": 1, "mms": 1, "tables": 4096, "frames": 65536,
-    "vmas": 1024, "ring_events": 4096, "latency": False, "seed": 0, "bugs": (), "knobs": {},
+    "drop_lock_before_flush": True, "vma_reuse": "typesafe", "sleep_mode": "vma_lock", "secondary_mmu": False,
+    "workers": 1, "mms": 1, "tables": 4096, "frames": 65536, "vmas": 1024, "ring_events": 4096, "latency": False, "seed": 0,
+    "bugs": (), "knobs": {},
 }
 
 
@@ -103,6 +107,8 @@ cdef int fill_mm(machine *x, dict config) except -1:
     reclaim_fill(m, &x.reclaim, _reclaim_set(config["reclaim"]))
     if x.reclaim.unlinked != NULL and x.protect.detach_upper == NULL:
         raise ValueError(f"reclaim upper frees tables that protection {config['protection']!r} relies on")
+    sleep_fill(&x.sleep, _choose("sleep_mode", config["sleep_mode"], SLEEP_MODES))
+    m.secondary.present = bool(config["secondary_mmu"])
     m.dontneed_vma_lock = bool(config["dontneed_vma_lock"])
     m.drop_lock_before_flush = bool(config["drop_lock_before_flush"])
     m.vma_typesafe = _choose("vma_reuse", config["vma_reuse"], {"rcu": 0, "typesafe": 1})
@@ -121,6 +127,8 @@ cdef int fill_mm(machine *x, dict config) except -1:
     m.knobs.flush_ceiling = knobs["flush_ceiling"]
     m.knobs.gp_batch = 0 if PT_SCHED else knobs["gp_batch"]
     m.knobs.scan_batch = knobs["scan_batch"]
+    m.knobs.walk_sleep = knobs["walk_sleep"]
+    m.knobs.sleep_us = knobs["sleep_us"]
     m.knobs.tsan_plant = knobs["tsan_plant"]
     m.knobs.crash_plant = knobs["crash_plant"]
     m.knobs.hang_plant = knobs["hang_plant"]

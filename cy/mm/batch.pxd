@@ -18,6 +18,7 @@ from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport C_BATCHED_DRAINS, C_BATCHED_FLUSHES
 from cy.mm.arena cimport arena_zapped
 from cy.mm.deferred cimport chain_add, chain_splice, frame_free
+from cy.mm.mmu_notifier cimport check_stale_secondary
 from cy.mm.tlb cimport check_stale_tlb, flush_tlb_cpu, flush_tlb_mm
 from cy.mm.types cimport ARENA_NONE, mm
 
@@ -84,6 +85,7 @@ cdef inline void try_to_unmap_flush(unmap_batch *b) noexcept nogil:
         b.flush_required = 0
     if PT_CHECKS:
         check_stale_tlb(b.cpu, b.mm, b.start, b.end)
+        check_stale_secondary(b.cpu, b.mm, b.start, b.end)
     chain_splice(b.mm, &b.cpu.frames_next, &b.frames)
 
 # No TLB translates what reclaim has cleared under the ptl that the caller holds, once this returns.

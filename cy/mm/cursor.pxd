@@ -37,6 +37,7 @@ cdef inline int cursor_begin(cursor *cur, cpu *c, mm *m, uint64_t start, uint64_
     cur.peeked = NULL
     cur.found_addr = NOWHERE
     cur.installed = 0
+    cur.sleep_one_in = 0
     return cur.ops.begin(cur, start, end, intent)
 
 cdef inline void cursor_end(cursor *cur) noexcept nogil:

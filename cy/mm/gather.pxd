@@ -16,6 +16,7 @@ from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport C_GATHER_FALLBACK
 from cy.mm.arena cimport arena_zapped
 from cy.mm.deferred cimport chain_add, chain_splice, frame_free
+from cy.mm.mmu_notifier cimport check_stale_secondary
 from cy.mm.pwc cimport check_stale_pwc
 from cy.mm.table cimport pagetable_dtor, table_free_rcu, table_free_sync
 from cy.mm.tlb cimport check_stale_tlb, flush_tlb_mm, flush_tlb_range
@@ -130,6 +131,7 @@ cdef inline void tlb_finish_mmu(mmu_gather *tlb) noexcept nogil:
     tlb_flush_mmu(tlb)
     if PT_CHECKS:
         check_stale_tlb(tlb.cpu, tlb.mm, tlb.all_start, tlb.all_end)
+        check_stale_secondary(tlb.cpu, tlb.mm, tlb.all_start, tlb.all_end)
         if tlb.all_tables:
             check_stale_pwc(tlb.cpu, tlb.mm)
     atomic_add_return(&tlb.mm.tlb_flush_pending, <uint64_t>-1)

@@ -111,9 +111,15 @@ cdef inline void check_stale_tlb(cpu *c, mm *m, uint64_t start, uint64_t end) no
             for vpn in range(first, last):
                 _check_entry(c, m, &m.cpus[i], tlb_slot(&m.cpus[i], vpn), first, last)
 
+# A frame that was translated to, of that incarnation, is free, or unmapped by this operation of cpu c. Context: oracles.
+cdef inline bint frame_is_gone(cpu *c, mm *m, uint32_t pfn, uint64_t incarnation) noexcept nogil:
+    cdef uint32_t state = peek32(&m.frames.items[pfn].state)
+    return state == ITEM_FREE or peek(&m.pages[pfn].incarnation) != incarnation \
+        or (state == ITEM_ZAPPED and peek32(&m.frames.items[pfn].owner) == zap_owner(c))
+
 cdef inline void _check_entry(cpu *c, mm *m, cpu *target, tlb_entry *e, uint64_t first, uint64_t last) noexcept nogil:
     cdef uint64_t fills = peek(&e.fills), tag = peek(&e.tag), incarnation, val
-    cdef uint32_t pfn, state
+    cdef uint32_t pfn
     cdef bint stale
     if (fills & 1) != 0 or tag == 0 or tag - 1 < first or tag - 1 >= last:
         return
@@ -123,9 +129,7 @@ cdef inline void _check_entry(cpu *c, mm *m, cpu *target, tlb_entry *e, uint64_t
     if pfn == 0:
         return              # the zero page is never freed
     smp_rmb()
-    state = peek32(&m.frames.items[pfn].state)
-    stale = state == ITEM_FREE or peek(&m.pages[pfn].incarnation) != incarnation \
-        or (state == ITEM_ZAPPED and peek32(&m.frames.items[pfn].owner) == zap_owner(c))
+    stale = frame_is_gone(c, m, pfn, incarnation)
     smp_rmb()
     if stale and peek(&e.gen) == peek(&target.full_flushes[m.index]) \
             and peek(&e.tag) == tag and peek(&e.fills) == fills:

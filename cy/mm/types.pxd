@@ -137,6 +137,8 @@ cdef struct knobs:
     uint32_t crash_plant    # number of a verb: an operation of that kind kills the process; 0: none
     uint32_t scan_batch     # tables that a scan looks at before it lets others have the locks; 0: no limit
     uint32_t hang_plant     # number of a verb: an operation of that kind never ends; 0: none
+    uint32_t walk_sleep     # one in N: what a walk does in a table sleeps
+    uint32_t sleep_us       # for so long, on average; 0: it yields
 
 # ---- mm_list.pxd ----------------------------------------------------------------------------
 
@@ -145,6 +147,27 @@ cdef struct mm_list:
     # Written and read: lock held.
     mm *head
     mm *tail
+
+# ---- mmu_notifier.pxd -----------------------------------------------------------------------
+
+cdef enum:
+    SECONDARY_ENTRIES = 16
+
+# A translation that a device keeps.
+cdef struct secondary_entry:
+    uint64_t tag            # page number + 1; 0: none
+    uint64_t val            # leaf entry that it was made from
+    uint64_t incarnation    # of the frame at that time
+
+# The device's own page table over one mm. Written and read: its lock held, but for `present`.
+cdef struct secondary_mmu:
+    spinlock_t lock
+    uint32_t present        # 0: the mm has no device; never changes
+    uint64_t invalidate_seq     # invalidations that ended. Read: marked, too
+    uint64_t in_progress        # invalidations that began and did not end; they lie in [start, end)
+    uint64_t start
+    uint64_t end
+    secondary_entry entries[16]
 
 # ---- the address space itself ---------------------------------------------------------------
 
@@ -160,6 +183,7 @@ cdef struct mm:
     uint32_t vma_typesafe               # VMA objects are reused at once (6.15 and later), else after a grace period
     const protect_ops *protect
     const reclaim_ops *reclaim          # NULL: never
+    const sleep_ops *sleep
     # What all mms of a machine share: frames, tables and VMA objects move between them, and a cpu runs any of them.
     arena *frames
     arena *tables
@@ -202,6 +226,7 @@ cdef struct mm:
     uint64_t scan_at
     uint64_t scan_until
     uint64_t pad1
+    secondary_mmu secondary
 
 # ---- cursor.pxd: what a protection policy fills in ------------------------------------------
 
@@ -212,6 +237,7 @@ cdef enum:
     INTENT_UNMAP = 4        # the VMAs are detached and the caller holds mmap_lock: nothing to lock
     INTENT_SCAN = 6         # as WALK, but who would have to wait is told so
     INTENT_PROTECT = 5      # the VMAs are write-locked, and mmap_lock is held for writing: nothing to lock
+    INTENT_SLEEP = 7        # as WALK, by who may keep the lock of a VMA for long and leaves mmap_lock alone if it can
     DETACH_TRY = 1          # the table is locked and known to be empty; do not wait
     DETACH_SCAN = 2         # nothing is locked; lock, look whether it is empty, detach
     DETACH_ZERO = 3         # as SCAN, and what maps the zero page does not count: it is unmapped first
@@ -251,6 +277,7 @@ cdef struct cursor:
     uint64_t *found_pmdp
     ptdesc *found_table
     uint64_t installed      # address whose tables install has made, and nobody has proved to lie in a VMA yet, + 1; or 0
+    uint32_t sleep_one_in   # in how many tables of a walk its visitor sleeps; 0: in none
 
 # Every function: may not be called with a table locked unless it says so. Errors are negative errno.
 cdef struct protect_ops:
@@ -281,6 +308,21 @@ cdef struct protect_ops:
     void (*sleep)(cursor *cur) noexcept nogil
     # Drop everything that begin took.
     void (*end)(cursor *cur) noexcept nogil
+
+cdef enum:
+    PAUSE_LOCKED = 0        # the table at cur.addr is locked, as next left it
+    PAUSE_LOST = 1          # nothing is locked; no table maps cur.addr, or it may be another one: ask next again
+    PAUSE_BEGUN = 2         # the cursor has begun anew at cur.addr
+
+# How a walk sleeps in the middle of a table, and what keeps the table meanwhile: see cy/protect/sleep.pxd.
+cdef struct sleep_ops:
+    uint32_t intent         # of the cursor of such a walk: WALK or SLEEP
+    # The walk begins. Context: the cursor has begun, nothing locked.
+    void (*enter)(cursor *cur) noexcept nogil
+    # Sleep, and get hold of the table again. Context: it is locked. `end`: of the whole walk. Returns PAUSE_*.
+    int (*pause)(cursor *cur, uint64_t end) noexcept nogil
+    # The walk ends. Context: as enter.
+    void (*leave)(cursor *cur) noexcept nogil
 
 # What a scan looked at.
 cdef struct scan_report:

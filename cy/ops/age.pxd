@@ -11,4 +11,4 @@ from cy.mm.types cimport mm
 # Pages [first, last). Context: no lock; may sleep. Returns 0 or -EINVAL; *young and `bits` as walk_pages sets them.
 cdef inline int do_age(cpu *c, mm *m, uint64_t first, uint64_t last, uint64_t *bits, uint64_t nr_bits,
                        uint64_t *young) noexcept nogil:
-    return walk_pages(c, m, first, last, age_table, bits, nr_bits, young)
+    return walk_pages(c, m, first, last, 0, age_table, bits, nr_bits, young)

@@ -24,6 +24,7 @@ from cy.mm.batch cimport (
     set_tlb_ubc_flush_pending, try_to_unmap_flush, unmap_batch, unmap_batch_add, unmap_batch_init)
 from cy.mm.cursor cimport cursor_begin, cursor_end
 from cy.mm.map cimport ptep_get
+from cy.mm.mmu_notifier cimport mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from cy.mm.pin cimport page_is_pinned
 from cy.mm.rss cimport mm_add_rss
 from cy.mm.tlb cimport flush_tlb_range
@@ -37,9 +38,11 @@ cdef inline int do_discard(cpu *c, mm *m, uint64_t first, uint64_t last) noexcep
     if first > last or last > m.end_page:
         return -EINVAL
     unmap_batch_init(&batch, c, m)
+    mmu_notifier_invalidate_range_start(c, m, first << PAGE_SHIFT, last << PAGE_SHIFT)
     cursor_begin(&cur, c, m, first << PAGE_SHIFT, last << PAGE_SHIFT, INTENT_WALK)
     walk_tables(&cur, last << PAGE_SHIFT, _discard_table, &batch)
     cursor_end(&cur)
+    mmu_notifier_invalidate_range_end(c, m, first << PAGE_SHIFT, last << PAGE_SHIFT)
     try_to_unmap_flush(&batch)
     do_scan(c, m, &first, &last)
     return 0

@@ -19,6 +19,7 @@ from cy.mm.batch cimport flush_tlb_batched_pending
 from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_unlock
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_flush_range_add, tlb_gather_mmu
 from cy.mm.map cimport ptep_get
+from cy.mm.mmu_notifier cimport mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from cy.mm.types cimport INTENT_PROTECT, cursor, mm, vma
 from cy.mm.vma cimport find_vma, vm_end, vm_start, vma_lookup
 from cy.mm.vma_lock cimport mmap_write_lock, mmap_write_unlock, vma_end_write_all, vma_start_write
@@ -82,6 +83,7 @@ cdef inline int mprotect_fixup(mmu_gather *tlb, vma *v, uint64_t start, uint64_t
 # Take the write bit from the entries of [start, end). Context: mmap_lock for writing, the VMA write-locked.
 cdef inline void _change_protection(mmu_gather *tlb, vma *v, uint64_t start, uint64_t end) noexcept nogil:
     cdef cursor cur
+    mmu_notifier_invalidate_range_start(tlb.cpu, tlb.mm, start, end)
     cursor_begin(&cur, tlb.cpu, tlb.mm, start, end, INTENT_PROTECT)
     cur.vma = v
     while cur.ops.next(&cur):
@@ -89,6 +91,7 @@ cdef inline void _change_protection(mmu_gather *tlb, vma *v, uint64_t start, uin
         cursor_unlock(&cur)
         delay_point(tlb.cpu)
     cursor_end(&cur)
+    mmu_notifier_invalidate_range_end(tlb.cpu, tlb.mm, start, end)
 
 # Context: the table at cur.addr is locked. Moves cur.addr behind it.
 cdef inline void _change_pte_range(cursor *cur, mmu_gather *tlb) noexcept nogil:

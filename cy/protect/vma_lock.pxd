@@ -1,12 +1,13 @@
 # Protection `vma_lock`: faults hold the lock of one VMA and fall back to mmap_lock; DONTNEED does so
-# from 6.17 on if its range lies in one VMA (mm.dontneed_vma_lock); walks hold mmap_lock.
+# from 6.17 on if its range lies in one VMA (mm.dontneed_vma_lock); walks hold mmap_lock, but those that keep the VMA lock
+# while they sleep do as DONTNEED does.
 # Source: arch/x86/mm/fault.c, mm/memory.c lock_vma_under_rcu, mm/madvise.c madvise_lock.
 # Registered in cy/protect/registry.pxd.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.cpu cimport count
 from cy.base.shm cimport C_VMA_LOCK_FALLBACK
 from cy.mm.cursor cimport cursor_set_vma
-from cy.mm.types cimport HELD_VMA, INTENT_FAULT, INTENT_ZAP, cursor, protect_ops, vma
+from cy.mm.types cimport HELD_VMA, INTENT_FAULT, INTENT_SLEEP, INTENT_ZAP, cursor, protect_ops, vma
 from cy.mm.vma cimport vm_end
 from cy.mm.vma_lock cimport lock_vma_under_rcu, vma_end_read
 from cy.protect.mmap_lock cimport mmap_lock_begin, mmap_lock_end, mmap_lock_next_vma
@@ -14,7 +15,7 @@ from cy.protect.split cimport split_detach, split_install, split_lock, split_nex
 
 cdef inline int vma_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil:
     cdef vma *v
-    if intent == INTENT_FAULT or (intent == INTENT_ZAP and cur.mm.dontneed_vma_lock):
+    if intent == INTENT_FAULT or intent == INTENT_SLEEP or (intent == INTENT_ZAP and cur.mm.dontneed_vma_lock):
         v = lock_vma_under_rcu(cur.cpu, cur.mm, start)
         if v != NULL:
             # A fault concerns one page, and the lookup has proved that it covers that.

@@ -11,6 +11,7 @@
 #                 LOCK_ARENA    arena.lock                       [mm/arena]
 #                   LOCK_RCU    rcu_domain.gp_lock, trylock only [sync/rcu]
 #                     LOCK_LIST mm_list.lock                     [mm/mm_list]
+#                       LOCK_DEVICE secondary_mmu.lock           [mm/mmu_notifier]
 #
 # The same table is in cy/LOCKING.md; a test compares them. Source: head comment of mm/rmap.c.
 from libc.stdint cimport uint32_t, uint64_t
@@ -29,6 +30,7 @@ cdef enum:
     LOCK_ARENA = 8
     LOCK_RCU = 9
     LOCK_LIST = 10
+    LOCK_DEVICE = 11
 
 # Context: before waiting for a lock of the class.
 cdef inline void lock_check_order(cpu *c, uint32_t lock_class) noexcept nogil:
