@@ -33,15 +33,16 @@ from cy.mm.offset_map cimport (
     entry_offset_map, entry_offset_map_lock, entry_offset_map_next, entry_unmap, entry_unmap_unlock, mapped_entry)
 from cy.mm.table cimport pagetable_alloc, pagetable_free_private
 from cy.mm.types cimport (
-    DETACH_SCAN, DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_FAULT, INTENT_PROTECT, INTENT_UNMAP, cursor, mm, protect_ops, ptdesc)
+    DETACH_SCAN, DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_FAULT, INTENT_PROTECT, INTENT_SCAN, INTENT_UNMAP, cursor, mm,
+    protect_ops, ptdesc)
 from cy.mm.vma_snapshot cimport mergeable_anon_vma_lockless, vma_snapshot
 from cy.protect.split cimport split_detach_try, split_sleep
 from cy.sync.lockclass cimport LOCK_PGL, might_sleep
 from cy.sync.spinlock cimport spin_lock, spin_unlock
 
 cdef inline int rcu_begin(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil:
-    if intent == INTENT_UNMAP or intent == INTENT_PROTECT:
-        return 0
+    if intent == INTENT_UNMAP or intent == INTENT_PROTECT or intent == INTENT_SCAN:
+        return 0                    # a scan unlinks empty tables, whatever VMA they are of
     vma_snapshot(cur)
     return -EFAULT if intent == INTENT_FAULT and (cur.vma == NULL or cur.vma_start > start) else 0
 
