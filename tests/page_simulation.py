@@ -10,6 +10,7 @@ from random import Random
 import numpy as np
 from page_events import (
     FRESH, age, discard, dontneed, event, free, guard_install, guard_remove, mmap, mprotect, munmap, populate, walk)
+from rules import EMPTY, GUARD
 
 from ptstress.vocabulary import EVENT_DTYPE, Verb
 
@@ -48,7 +49,9 @@ class Simulation:
                 continue                                # one worker is preempted most of the time
             if next(running[w], self) is self:
                 del running[w]
-        final = {p: (0, 0) if e is self.ZERO else tuple(e[:2]) for p, e in self.entries.items() if e is not self.GUARD}
+        final = dict.fromkeys(self.pages, EMPTY)
+        for page, e in self.entries.items():
+            final[page] = (0, 0) if e is self.ZERO else GUARD if e is self.GUARD else tuple(e[:2])
         return [np.concatenate(ring) for ring in self.rings], final
 
     def _tick(self) -> int:

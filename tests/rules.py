@@ -4,6 +4,9 @@ import numpy as np
 
 from ptstress._history import check_bursts as check_rows
 
+#: In place of (incarnation, value), of a page that is not present: that a guard marker lies there, or none.
+GUARD, EMPTY = ((1 << 64) - 1, 1), ((1 << 64) - 1, 0)
+
 Final = dict[int, tuple[int, int]] | None
 Burst = tuple[list[np.ndarray], Final]
 

@@ -5,7 +5,7 @@ from errno import EFAULT, EINVAL, ENOMEM
 import pytest
 from page_events import (
     FRESH, age, dontneed, free, guard_install, guard_remove, gup_fast, mmap, mprotect, munmap, populate, read, walk, write)
-from rules import check_bursts, verdict
+from rules import EMPTY, GUARD, check_bursts, verdict
 
 MAP = mmap(1, 2, 0, 1024)
 FAR = 1 << 40
@@ -125,3 +125,34 @@ def test_page_under_a_guard_is_absent_at_the_end(held):
     assert 38 in verdict(*ops, final={7: held})
     assert verdict(*ops, final={}) == set()
     assert verdict(*ops, read(9, 10, 7), guard_remove(9, 10, 7), final={7: (0, 0)}) == set()
+
+
+#: What is at the end: (operations, whether a guard is there, whether that is right)
+ENDS = {
+    "a guard is there": ([guard_install(3, 4, 7)], True, True),
+    "it is gone": ([guard_install(3, 4, 7)], False, False),
+    "it went with its mapping": ([guard_install(3, 4, 7), munmap(5, 6, 0, 600)], False, True),
+    "it survived its mapping": ([guard_install(3, 4, 7), munmap(5, 6, 0, 600), mmap(7, 8, 0, 600)], True, False),
+    "nobody put one there": ([dontneed(3, 4, 7)], True, False),
+    "it was not removed": ([guard_install(3, 4, 7), guard_remove(5, 6, 7)], True, False),
+    "it was removed": ([guard_install(3, 4, 7), guard_remove(5, 6, 7)], False, True),
+    "a dontneed of many pages dropped it": ([guard_install(3, 4, 7), dontneed(5, 6, 0, 600)], False, False),
+    "either came last, say it stays": ([guard_install(3, 6, 7), guard_remove(4, 5, 7)], True, True),
+    "either came last, say it goes": ([guard_install(3, 6, 7), guard_remove(4, 5, 7)], False, True),
+    "an install that met a hole may have come there": ([guard_install(3, 4, 7, 2048, -ENOMEM), dontneed(5, 6, 7)], True, True),
+    "... or not": ([guard_install(3, 4, 7, 2048, -ENOMEM), dontneed(5, 6, 7)], False, True),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_guards_are_looked_at_when_a_burst_ends(case):
+    ops, lies, right = ENDS[case]
+    assert verdict(MAP, *ops, final={7: GUARD if lies else EMPTY}) == (set() if right else {38})
+
+
+@pytest.mark.parametrize("end", [GUARD, EMPTY])
+def test_a_guard_of_an_earlier_burst_is_looked_at_where_a_page_is_touched(end):
+    first = ([MAP, guard_install(3, 4, 0, 512), guard_remove(5, 6, 100)], {})
+    for page, guarded in ((7, GUARD), (100, EMPTY), (600, EMPTY)):
+        found = check_bursts([first, ([dontneed(13, 14, page)], {page: end})])["violations"]
+        assert [v["invariant"] for v in found] == [38] * (end != guarded)

@@ -46,7 +46,8 @@
 #      Where reclaim unmaps the zero page (`zero_goes`), only frames are surely present.
 #  (G) An operation fails with -ESRCH only beside an exit of its mm. An exit is a munmap of all of its mm.
 # The quiescent page is one more observation at the end of a burst. It shows what was lost, and makes
-# the state that is carried to the next burst a single one.
+# the state that is carried to the next burst a single one. I38 A guard marker that it shows was put there and may be there
+# still; where it shows none, the page may have none.
 #
 # An operation of which nobody knows what became of it (STATUS_UNKNOWN) only excuses others.
 #
@@ -61,7 +62,7 @@
 # zero page that is read while a discard of the page is open; a gup_fast that pins what a discard has ended but not flushed;
 # histories whose incarnations are used in an order that needs more than counting to refute; an order of changes of a
 # mapping that no two accesses agree with; a dontneed or mmap that met a hole, as a visit; a guard_install that goes on after
-# its range was unmapped; that a guard is lost where nothing accessed the page, or nothing shows at the end.
+# its range was unmapped; that a guard is lost where the burst did not touch the page by itself.
 from libc.stdint cimport uint64_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memset

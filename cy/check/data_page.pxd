@@ -14,16 +14,16 @@ from cy.check.data_scan cimport data_kind, data_populated
 from cy.check.data_share cimport data_share_at
 from cy.check.data_succession cimport lazy_can_end, succession_check
 from cy.check.data_types cimport (
-    CHANGES_SURE, DISCARD, DISCARD_OFTEN, DISCARD_SURE, GROUP_PAGES, GUARDED, GUARD_SHIFT, MAP_ANY, MAP_RO, MAP_RW,
-    PAGE_ABSENT, PAGE_ANON, PAGE_UNSEEN, PAGE_ZERO, data_is_access, data_is_write, data_oracle, data_page, data_report, data_room,
-    discards)
+    CHANGES_SURE, DISCARD, DISCARD_OFTEN, DISCARD_SURE, GROUP_PAGES, GUARDED, GUARD_SHIFT, MAP_ANY, MAP_RO, MAP_RW, OPEN,
+    PAGE_ABSENT, PAGE_ANON, PAGE_GUARD, PAGE_NONE, PAGE_UNSEEN, PAGE_ZERO, data_is_access, data_is_write, data_oracle,
+    data_page, data_report, data_room, discards)
 from cy.check.sort cimport upper_bound
 
 # Check the page and carry its state on. Context: data_place; pages of a group in ascending order.
 cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
     cdef const discards *d
     cdef uint64_t incarnation = 0, value = 0, nr_e, violations = o.violations
-    cdef uint32_t state = PAGE_ABSENT
+    cdef uint32_t state = PAGE_ABSENT, seen
     cdef uint32_t at = 0
     cdef bint lost, lazy = False
     cdef uint32_t before = data_maps_at(o, p.page)
@@ -38,16 +38,15 @@ cdef inline void data_page_check(data_oracle *o, data_page *p) noexcept nogil:
         register_carry(o, p.incarnation, p.value, p.lazy)
     nr_e = _take_accesses(o, p, d)
     if o.observe != NULL and (p.nr != 0 or d.latest != 0 or d.nr_frees != 0):
-        state = <uint32_t>o.observe(o.ctx, p.page, &incarnation, &value)
+        seen = <uint32_t>o.observe(o.ctx, p.page, &incarnation, &value)
+        state = seen if seen == PAGE_ZERO or seen == PAGE_ANON else PAGE_ABSENT
         if state == PAGE_ANON:
             at = register_op(o, incarnation, value, <uint64_t>-1, <uint64_t>-1, False)
         else:
             _take_zero(o, <uint64_t>-1, <uint64_t>-1)
         register_check(o, p.page)
         lost = _check_populated(o, d, p.page) or succession_check(o, d, p.page)
-        if state != PAGE_ABSENT and not discards_open(d, o.guards, False, <uint64_t>-1, <uint64_t>-1):
-            data_report(o, 38, b"a page is present that a guard lies on", p.page, state, 0)
-        elif not lost:
+        if _check_guard(o, d, p.page, seen) and not lost:
             _check_end(o, p, d, state, nr_e)
         # Whatever a discard of the next burst is: has this one left the frame marked and clean?
         lazy = state == PAGE_ANON and lazy_can_end(d, &o.lives[at], <uint64_t>-1)
@@ -236,6 +235,19 @@ cdef inline void _check_mapped_all(data_oracle *o, uint64_t page, const discards
                 and not changes_may(&d.maps, o.states, MAP_RO | MAP_RW, d.t0[i], d.t1[i])):
             data_report(o, 34, b"a dontneed or guard_install (begin a, end b) succeeded over a hole", page, d.t0[i], d.t1[i])
             return
+
+# Rule E for the quiescent page: a guard lies there, or none does, for a reason. Returns False after a report.
+cdef inline bint _check_guard(data_oracle *o, const discards *d, uint64_t page, uint32_t seen) noexcept nogil:
+    cdef uint32_t wanted = GUARDED if seen == PAGE_GUARD else OPEN
+    if seen == PAGE_ABSENT or changes_may(&d.guards, o.guards, wanted, <uint64_t>-1, <uint64_t>-1):
+        return True
+    if seen == PAGE_GUARD:
+        data_report(o, 38, b"a guard lies on a page, but none was put there, or it was removed", page, 0, 0)
+    elif seen == PAGE_NONE:
+        data_report(o, 38, b"a guard that was put on a page, and that nothing took away, is gone", page, 0, 0)
+    else:
+        data_report(o, 38, b"a page is present that a guard lies on", page, seen, 0)
+    return False
 
 # Rule F for the quiescent page. Losses of data were looked for before.
 cdef inline void _check_end(data_oracle *o, const data_page *p, const discards *d, uint32_t state, uint64_t nr_e) noexcept nogil:

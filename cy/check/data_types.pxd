@@ -20,10 +20,12 @@ cdef enum:
 
 # What `observe` returns.
 cdef enum:
-    PAGE_ABSENT = 0
+    PAGE_ABSENT = 0             # nothing, or a guard marker: nobody says
     PAGE_ZERO = 1
     PAGE_ANON = 2
     PAGE_UNSEEN = 3
+    PAGE_GUARD = 4
+    PAGE_NONE = 5               # nothing, and no guard marker either
 
 # What an operation may do to a page of its range.
 cdef enum:

@@ -6,12 +6,12 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from cy.base.cpu cimport cpu
-from cy.base.entry cimport pte_pfn, pte_present, pte_special
+from cy.base.entry cimport is_guard_pte_marker, pte_pfn, pte_present, pte_special
 from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_task_size
 from cy.base.shm cimport event
 from cy.check.census cimport quiescent_pte
 from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init, data_oracle_reset
-from cy.check.data_types cimport PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle
+from cy.check.data_types cimport PAGE_ANON, PAGE_GUARD, PAGE_NONE, PAGE_ZERO, data_oracle
 from cy.check.machine cimport machine
 from cy.check.overlap cimport overlaps_count
 from cy.mm.types cimport DETACH_ZERO, mm
@@ -89,7 +89,7 @@ cdef inline int observe_page(void *ctx, uint64_t vpn, uint64_t *incarnation, uin
     incarnation[0] = 0
     value[0] = 0
     if not pte_present(pte):
-        return PAGE_ABSENT
+        return PAGE_GUARD if is_guard_pte_marker(pte) else PAGE_NONE
     if pte_special(pte) or pte_pfn(pte) >= m.frames.nr:
         return PAGE_ZERO
     incarnation[0] = m.pages[pte_pfn(pte)].incarnation

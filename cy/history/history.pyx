@@ -9,7 +9,8 @@ from cy.base.shm cimport MAX_CPUS, MAX_REPORTS, NR_VERBS, event, report, shm_hea
 from cy.check.data cimport data_oracle_burst, data_oracle_destroy, data_oracle_init
 from cy.check.data_table cimport data_page_get
 from cy.check.data_types cimport (
-    MAP_GUARDED, MAP_OPEN, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page, data_room, mapping, observe_t)
+    MAP_GUARDED, MAP_OPEN, PAGE_ABSENT, PAGE_ANON, PAGE_GUARD, PAGE_NONE, PAGE_ZERO, data_oracle, data_page, data_room, mapping,
+    observe_t)
 from cy.check.overlap cimport overlaps_count
 from cy.check.sort cimport upper_bound
 from cy.history.page cimport decider, page_decide
@@ -37,6 +38,8 @@ cdef int observe_final(void *ctx, uint64_t page, uint64_t *incarnation, uint64_t
         return PAGE_ABSENT
     incarnation[0] = f.rows[3 * i - 2]
     value[0] = f.rows[3 * i - 1]
+    if incarnation[0] == <uint64_t>-1:      # tests say so what lies where no page is present
+        return PAGE_GUARD if value[0] else PAGE_NONE
     return PAGE_ANON if incarnation[0] != 0 else PAGE_ZERO
 
 
