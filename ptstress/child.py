@@ -86,7 +86,7 @@ class _Run:
         self.job = job
         self.engine = engine
         self.view = SharedView(memory, job.workers, job.ring_events)
-        config = {**job.config, "geometry": tuple(job.config["geometry"]), "latency": job.measure}
+        config = {**job.config, "geometry": tuple(job.config["geometry"]), "measure": job.measure}
         self.machine = engine.Machine(config, memory)
         self.trace = trace_streams(job.trace, job.trace_workers) if job.trace else []
         self.race_ns = self.check_ns = self.bursts = self.replays = self.raced = self.checked = 0
@@ -229,7 +229,7 @@ class _Run:
         self.check_ns += int(burst["check_ns"])
         self.bursts += 1
         if self.meter:
-            self.meter.after_burst(int(burst["race_ns"]), self.view.field("table_bytes"))
+            self.meter.after_burst(int(burst["race_ns"]), burst["table_bytes"])
         self.stuck = [int(w) for w in burst["stuck"]]
 
 

@@ -4,7 +4,7 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ptstress.failures import keep_failures
 from ptstress.hdrlog import Interval, log_text
 from ptstress.histogram import Histogram
 from ptstress.layout import Counter
-from ptstress.plan import Overrides, StagePlan, plan_run
+from ptstress.plan import Overrides, StagePlan, distinct_stages, plan_run
 from ptstress.report import status_line
 from ptstress.results import Canaries, ResultsFolder
 from ptstress.running import check_build, command_line, flags_of, refuse_silent_bugs
@@ -33,7 +33,7 @@ from ptstress.workload import Source, load_workload
 MIN_SCHEMES = 2
 DEFAULT_BUILD = "fast"
 PAGE = "compare.html"
-MEANING_NOTE = "rates and means are over the racing time; table bytes are those at the ends of bursts"
+MEANING_NOTE = "rates and means are over the racing time; table bytes are looked at every 5 ms of it"
 LATENCY_NOTE = "latencies are wall-clock; with more threads than cores their tail is time slices of others"
 CANARY_NOTE = "no canaries were planted: 'ptstress run' shows that such runs can fail"
 
@@ -86,21 +86,12 @@ def plan_cases(request: CompareRequest) -> list[Case]:
         source = load_workload(given)
         plans = {scheme: plan_run(source, replace(request.overrides, scheme=scheme)) for scheme in schemes}
         refuse_silent_bugs(request.overrides.bugs, [plan for stages in plans.values() for plan in stages])
-        for name, stage in distinct_stages(source.workload.name, plans[schemes[0]]):
+        for stage in distinct_stages(plans[schemes[0]]):
+            name = f"{source.workload.name}/{plans[schemes[0]][stage].name}" if stage else source.workload.name
             if name in [case.name for case in cases]:
                 raise UsageError(f"workload {given!r}: another one is called {name!r} too: expected different names")
             cases.append(Case(name, given, source, stage))
     return cases
-
-
-def distinct_stages(workload: str, plans: list[StagePlan]) -> Iterator[tuple[str, int]]:
-    """Name and number of the stages that still differ when all have the same scheme; the first is called as the workload."""
-    seen = []
-    for number, plan in enumerate(plans):
-        key = (structs.replace(plan.job, seed=0), plan.pairs)
-        if key not in seen:
-            yield (f"{workload}/{plan.name}" if seen else workload), number
-            seen.append(key)
 
 
 class _Comparison:

@@ -185,4 +185,5 @@ def _colour(number: int) -> str:
 
 
 def _dash(number: int) -> str:
-    return DASHES[number % len(DASHES)] or "none"
+    # From the eighth on colours come again, with other dashes.
+    return DASHES[(number + number // len(COLOURS)) % len(DASHES)] or "none"

@@ -93,7 +93,7 @@ def _bytes_chart(number: Mapping[str, int], cells: Mapping[str, Cell]) -> Elemen
     y = y_axis(0, 1.05 * highest / 1024, lambda kb: f"{kb:,.0f}", legend=legend_lines(cells))
     in_kb = [Series(one.name, one.number, [(at, size / 1024) for at, size in one.points]) for one in series]
     x = x_axis(0, seconds, lambda t: f"{t:g}")
-    return line_chart("Table bytes at ends of bursts", "seconds of racing", "kB", x, y, in_kb)
+    return line_chart("Table bytes", "seconds of racing", "kB", x, y, in_kb)
 
 
 def _latency_chart(verb: str, number: Mapping[str, int], cells: Mapping[str, Cell]) -> Element:

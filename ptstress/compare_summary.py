@@ -38,9 +38,14 @@ class Repetition:
         return self.raced / self.race_s if self.race_s else 0.0
 
     @property
+    def byte_seconds(self) -> float:
+        """Area under the table bytes over the racing time."""
+        return self.measured.table_byte_ns / 1e9
+
+    @property
     def mean_bytes(self) -> float:
         """Table bytes, averaged over the racing time."""
-        return self.measured.table_byte_ns / 1e9 / self.race_s if self.race_s else 0.0
+        return self.byte_seconds / self.race_s if self.race_s else 0.0
 
 
 @dataclass
@@ -95,8 +100,8 @@ class CompareRow(Struct):
     """One workload under one scheme. Medians over the repetitions, unless said otherwise.
 
     ``ops_per_second``: operations in a second of racing. ``ratio``: to the first scheme, of the same repetitions.
-    ``tables_byte_seconds``: the area under the table bytes at ends of bursts, over the racing time; ``tables_mean_bytes``:
-    that divided by the time.
+    ``tables_byte_seconds``: the area under the table bytes over the racing time; ``tables_mean_bytes``: that divided by the
+    time; ``tables_byte_seconds_per_op``: by the operations.
     Sums over all repetitions: ``race_s``, ``operations``, ``checked``, ``tables_allocated``, ``tables_reclaimed``,
     ``grace_periods``, ``reclaim_stalls`` (a worker waited because its queue for grace periods was full), ``near_misses``,
     ``retries`` (near misses but lock waits), ``lock_waits``.
@@ -122,6 +127,7 @@ class CompareRow(Struct):
     tables_end_bytes: int | None = None
     tables_mean_bytes: float | None = None
     tables_byte_seconds: float | None = None
+    tables_byte_seconds_per_op: float | None = None
     tables_allocated: int = 0
     tables_reclaimed: int = 0
     grace_periods: int = 0
@@ -178,7 +184,8 @@ def summarize_row(cell: Cell, reference: Cell, histograms: str = "") -> CompareR
     row.tables_peak_bytes = int(median(r.stage.tables.peak_bytes for r in done))
     row.tables_end_bytes = int(median(r.stage.tables.end_bytes for r in done))
     row.tables_mean_bytes = median(r.mean_bytes for r in done)
-    row.tables_byte_seconds = median(r.measured.table_byte_ns / 1e9 for r in done)
+    row.tables_byte_seconds = median(r.byte_seconds for r in done)
+    row.tables_byte_seconds_per_op = median(r.byte_seconds / r.raced for r in done) if all(r.raced for r in done) else None
     row.tables_allocated, row.tables_reclaimed = pooled["tables"].allocated, pooled["tables"].reclaimed
     row.grace_periods, row.grace_period_max_ms, row.backlog_max = structs.astuple(pooled["rcu"])
     row.reclaim_stalls = sum(r.stalls for r in done)

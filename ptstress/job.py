@@ -60,8 +60,8 @@ class Measured(Struct, frozen=True):
     """What a measured run notes beside its counters.
 
     ``latency``: by verb, (bucket, count) as ``cy/check/latency.pxd`` has them, in clock ticks of ``ns_per_tick``.
-    ``table_bytes``: (racing time in nanoseconds, bytes) at ends of bursts, not at all of them; ``table_byte_ns``: the
-    area under the line through all of them.
+    ``table_bytes``: (racing time in nanoseconds, bytes), some of the samples; ``table_byte_ns``: the area under the line
+    through all of them.
     """
 
     latency: dict[str, list[tuple[int, int]]]

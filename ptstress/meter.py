@@ -1,6 +1,7 @@
-"""What a measured run notes beside its counters: table bytes at the ends of its bursts, and how long operations took."""
+"""What a measured run notes beside its counters: table bytes over the racing time, and how long operations took."""
 
 import time
+from collections.abc import Sequence
 from types import ModuleType
 
 from ptstress.job import Measured
@@ -24,13 +25,15 @@ class Meter:
         self.bytes = table_bytes
         self.points = self.points or [(0, table_bytes)]
 
-    def after_burst(self, race_ns: int, table_bytes: int) -> None:
-        """A burst has ended that raced for ``race_ns``."""
+    def after_burst(self, race_ns: int, samples: Sequence[tuple[int, int]]) -> None:
+        """A burst has ended that raced for ``race_ns``. ``samples``: (ns since its begin, bytes), the last at its end."""
+        before = 0
+        for ns, table_bytes in samples:
+            self.byte_ns += (ns - before) * (self.bytes + table_bytes) // 2
+            before, self.bytes = ns, table_bytes
+            if self.race_ns + ns >= self.points[-1][0] + self.step_ns:
+                self.points.append((self.race_ns + ns, table_bytes))
         self.race_ns += race_ns
-        self.byte_ns += race_ns * (self.bytes + table_bytes) // 2
-        self.bytes = table_bytes
-        if self.race_ns >= self.points[-1][0] + self.step_ns:
-            self.points.append((self.race_ns, table_bytes))
 
     def measured(self, counts) -> Measured:
         """All that was noted. ``counts``: the machine's ``latencies()``."""

@@ -1,5 +1,6 @@
 """From a stage of a workload to a job: who does what on which thread, and how much memory that needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,14 @@ def plan_run(source: Source, overrides: Overrides) -> list[StagePlan]:
     bits = parse_geometry(overrides.geometry or workload.geometry)
     check_geometry(source, bits)
     return [_plan_stage(source, stage, bits, overrides, i) for i, stage in enumerate(source.stages())]
+
+
+def distinct_stages(plans: Sequence[StagePlan]) -> list[int]:
+    """Numbers of the stages that differ in more than their scheme. ``plans``: the stages of a workload under one scheme."""
+    kept: dict[str, int] = {}
+    for number, plan in enumerate(plans):
+        kept.setdefault(repr(structs.replace(plan.job, seed=0)), number)
+    return list(kept.values())
 
 
 def demands_scans(source: Source) -> bool:

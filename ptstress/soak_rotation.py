@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from ptstress.errors import PtstressError, UsageError
 from ptstress.job import Job
-from ptstress.plan import Overrides, StagePlan, demands_scans, plan_run
+from ptstress.plan import Overrides, StagePlan, demands_scans, distinct_stages, plan_run
 from ptstress.schemes import SCHEMES, find_scheme
 from ptstress.units import format_geometry
 from ptstress.workload import Source, load_workload, packaged_workloads
@@ -99,13 +99,13 @@ def make_rotation(request: SoakRequest) -> Rotation:
             tuple(request.bugs),
         )
         try:
-            plans = _distinct(plan_run(source, overrides))
+            stages = plan_run(source, overrides)
         except PtstressError as error:
             if request.workloads:
                 raise
             left_out.append(f"{source.workload.name}: {error}")
             continue
-        for plan in plans:
+        for plan in [stages[number] for number in distinct_stages(stages)]:
             name = source.workload.name if len(source.stages()) == 1 else f"{source.workload.name}/{plan.name}"
             combinations += [
                 Combination(
@@ -116,14 +116,6 @@ def make_rotation(request: SoakRequest) -> Rotation:
     if not combinations:
         raise UsageError(f"no workload can run: {left_out[0]}")
     return Rotation(request.seed, tuple(combinations), tuple(left_out))
-
-
-def _distinct(plans: Sequence[StagePlan]) -> list[StagePlan]:
-    """Stages that differ in more than their scheme, which is the same for all here."""
-    kept: dict[str, StagePlan] = {}
-    for plan in plans:
-        kept.setdefault(repr(structs.replace(plan.job, seed=0)), plan)
-    return list(kept.values())
 
 
 def _with_config(job: Job, changes: Mapping[str, object]) -> Job:

@@ -3,6 +3,7 @@
 import re
 from html.parser import HTMLParser
 from math import comb
+from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from ptstress.cli import main
-from ptstress.compare import distinct_stages
+from ptstress.compare import CompareRequest, plan_cases
 from ptstress.compare_chart import Bar, Series, bar_chart, line_chart, round_up, x_axis, y_axis
 from ptstress.compare_page import page_text
 from ptstress.compare_statistics import estimate, median_interval, ratios
@@ -18,7 +19,7 @@ from ptstress.compare_summary import Cell, CompareSummary, Repetition, summarize
 from ptstress.compare_table import duration_text, figures, rate_text, tables
 from ptstress.histogram import Histogram
 from ptstress.job import Measured
-from ptstress.plan import Overrides, plan_run
+from ptstress.plan import Overrides, distinct_stages, plan_run
 from ptstress.results import Canaries, Checked, Ops, Overlaps, Rcu, StageSummary, Tables
 from ptstress.workload import load_workload
 
@@ -185,7 +186,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else(page):
     assert Links(page).found == [] and "url(" not in page and "@import" not in page
     titles = [svg.find(f"{SVG}title").text for svg in root.iter(f"{SVG}svg")]
     assert titles == [
-        "Operations per second of racing", "Table bytes at ends of bursts", "Latency of write", "Latency of dontneed",
+        "Operations per second of racing", "Table bytes", "Latency of write", "Latency of dontneed",
     ]
     assert all(element.text for element in root.iter("td")), "an empty cell would be read as an open one"
     assert "a <machine>" in "".join(root.itertext())
@@ -246,7 +247,10 @@ def test_the_summary_is_json_of_its_schema():
 
 def test_stages_that_differ_in_their_scheme_only_are_one():
     plans = plan_run(load_workload("headline"), Overrides(scheme="linux-6.18", build="fast", duration="1s"))
-    assert list(distinct_stages("headline", plans)) == [("headline", 0), ("headline/jemalloc-16m", 2)]
+    assert distinct_stages(plans) == [0, 2]
+    two = ("linux-6.12", "linux-6.18")
+    request = CompareRequest(("headline",), two, 1, Overrides(build="fast", duration="1s"), Path("results"))
+    assert [(case.name, case.stage) for case in plan_cases(request)] == [("headline", 0), ("headline/jemalloc-16m", 2)]
 
 
 @pytest.mark.parametrize(
@@ -258,6 +262,7 @@ def test_stages_that_differ_in_their_scheme_only_are_one():
         (["hot_page", "--schemes", "linux-6.18,linux-6.18"], 1, "nothing to compare"),
         (["hot_page", "--schemes", "a,b,a"], 1, "expected each scheme once"),
         (["hot_page", "--schemes", ","], 1, "nothing to compare"),
+        (["scan_vs_fault", "--schemes", "seed-async,linux-6.12"], 1, "is about scans, and linux-6.12 has none"),
         (["hot_page", "--schemes", "linux-6.18,linux-9"], 1, "scheme 'linux-9': expected one of linux-6.3"),
         (["hot_pag", "--schemes", "linux-6.12,linux-6.18"], 1, "did you mean 'hot_page'?"),
         (["hot_page", "--schemes", "linux-6.12,linux-6.18", "--repeat", "0"], 1, "repeat"),

@@ -5,6 +5,7 @@ import random
 import struct
 import zlib
 from collections import Counter as Multiset
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from ptstress.engine import load_engine
 from ptstress.hdrlog import Interval, encode, leb128, log_text
 from ptstress.histogram import HIGHEST_NS, TICK_BITS, Histogram, bucket_of, highest_in, lowest_in
 from ptstress.layout import SharedView, operation_lines, shared_bytes
-from ptstress.operation import mmap, op_array
+from ptstress.meter import Meter
+from ptstress.operation import Op, mmap, op_array, write
 from ptstress.schemes import find_scheme
 from ptstress.vocabulary import NR_VERBS, Verb
 
@@ -66,10 +68,10 @@ def test_merging_adds_up():
 # ---- the engine ----------------------------------------------------------------------------------
 
 
-def machine(build: str, memory: bytearray, latency: bool):
+def machine(build: str, memory: bytearray, measure: bool):
     config = {
         **find_scheme("linux-6.18").config(), "geometry": (9, 2, 1), "workers": WORKERS, "tables": 64, "frames": 8192, "vmas": 64,
-        "ring_events": RING, "seed": 1, "latency": latency,
+        "ring_events": RING, "seed": 1, "measure": measure,
     }
     return load_engine(build).Machine(config, memory)
 
@@ -102,9 +104,37 @@ def test_the_engine_counts_what_the_workers_record_and_nothing_else(build):
     assert engine.latencies().sum() == before
 
 
-def test_a_machine_that_was_not_asked_has_no_latencies():
+def test_a_measured_burst_tells_its_table_bytes_while_it_lasts_and_at_its_end():
+    engine = machine("fast", bytearray(shared_bytes(WORKERS, RING)), True)
+    engine.serial(op_array([mmap(0, 1024), write(0), write(600)]))
+    # Waits for what never happens: the burst lasts as long as it may.
+    engine.start([("ops", op_array([Op(Verb.SYNC, 1, 5)])), None])
+    burst = engine.burst(40)
+    times, sizes = zip(*burst["table_bytes"], strict=True)
+    assert list(times) == sorted(times) and times[-1] == burst["race_ns"]
+    assert sizes == (engine.table_bytes,) * 8, "one for each 5 ms but the last, and one at the end"
+
+
+def test_a_meter_adds_up_bursts():
+    ticks = iter([100, 1100])
+    meter = Meter(SimpleNamespace(clock_pair=lambda: (next(ticks), 0)), duration_s=4e-7)
+    meter.start(1000)
+    meter.after_burst(30, [(10, 3000), (30, 3000)])
+    meter.start(0)      # a trace begins again
+    meter.after_burst(20, [(20, 2000)])
+    counts = np.zeros((NR_VERBS, 8), np.uint64)
+    counts[Verb.READ][3] = 5
+    measured = meter.measured(counts)
+    assert measured.table_bytes == [(0, 1000), (10, 3000), (30, 3000), (50, 2000)]
+    assert measured.table_byte_ns == 10 * 2000 + 20 * 3000 + 20 * 1000
+    assert measured.latency == {"read": [(3, 5)]} and measured.ns_per_tick > 0
+
+
+def test_a_machine_that_was_not_asked_measures_nothing():
     engine = machine("fast", bytearray(shared_bytes(WORKERS, RING)), False)
-    with pytest.raises(ValueError, match="expected a machine with latency=True"):
+    engine.start([None] * WORKERS)
+    assert engine.burst(20)["table_bytes"] == []
+    with pytest.raises(ValueError, match="expected a machine with measure=True"):
         engine.latencies()
 
 

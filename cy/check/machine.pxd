@@ -5,6 +5,7 @@
 # objects, RCU domains and cpus, so that what one gives back the next one gets.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
+from cy.base.coordination cimport pt_acq
 from cy.base.cpu cimport NR_RCU, cpu
 from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT, geo_task_size
 from cy.base.rng cimport rng_seed
@@ -155,7 +156,7 @@ cdef inline uint64_t machine_table_bytes(machine *x) noexcept nogil:
     cdef uint64_t n = 0
     cdef uint32_t i
     for i in range(x.nr_mms):
-        n += x.mms[i].pgtables_bytes
+        n += pt_acq(&x.mms[i].pgtables_bytes)
     return n
 
 cdef inline void _cpu_reset(machine *x, cpu *c, uint32_t id) noexcept nogil:

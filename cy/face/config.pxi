@@ -59,7 +59,7 @@ KNOB_DEFAULTS = {
 CONFIG_DEFAULTS = {
     "geometry": (9, 9, 9, 9), "protection": "vma_lock", "reclaim": "sync", "dontneed_vma_lock": True,
     "drop_lock_before_flush": True, "vma_reuse": "typesafe", "sleep_mode": "vma_lock", "secondary_mmu": False,
-    "workers": 1, "mms": 1, "tables": 4096, "frames": 65536, "vmas": 1024, "ring_events": 4096, "latency": False, "seed": 0,
+    "workers": 1, "mms": 1, "tables": 4096, "frames": 65536, "vmas": 1024, "ring_events": 4096, "measure": False, "seed": 0,
     "bugs": (), "knobs": {},
 }
 

@@ -4,6 +4,8 @@
 cdef enum:
     PARK_LIMIT_MS = 20000       # a worker that does not park for so long is stuck
     LATENCY_ROWS = NR_VERBS * LATENCY_BUCKETS
+    SAMPLE_MS = 5               # between two looks at the table bytes of a measured burst
+    MAX_SAMPLES = 64            # of a burst, the last one at its end included
 
 
 cdef class Machine(Space):
@@ -11,19 +13,23 @@ cdef class Machine(Space):
 
     ``config`` and ``shared``: see ``Space``. ``start``, ``burst``, ``stop`` run endless streams and check
     after each burst; ``race`` runs one short program per worker; ``program`` and ``explorable`` hand a
-    program to a controlled scheduler. With the config key ``latency`` the workers count how long the operations of
-    their streams take.
+    program to a controlled scheduler. With the config key ``measure`` the workers count how long the operations of
+    their streams take, and ``burst`` looks at the table bytes every few milliseconds.
     """
 
     cdef crew crew
     cdef worker *workers
     cdef object kept            # arrays that streams and branches point into
     cdef explore_ctx explore
-    cdef _Region latency        # histograms of all workers, one after the other; None: nobody asked
+    cdef bint measured
+    cdef _Region latency        # measured: histograms of all workers, one after the other
+    cdef uint64_t samples[2 * MAX_SAMPLES]      # of a measured burst: time since its begin in ns, table bytes
+    cdef uint32_t nr_samples
 
     def __init__(self, config, shared=None):
         super().__init__(config, shared)
-        if self.config["latency"]:
+        self.measured = bool(self.config["measure"])
+        if self.measured:
             self.latency = _Region(self.x.nr_workers * LATENCY_ROWS * sizeof(uint64_t))
         self.workers = <worker *>calloc(self.x.nr_workers, sizeof(worker))
         if self.workers == NULL:
@@ -31,7 +37,7 @@ cdef class Machine(Space):
 
     def __dealloc__(self):
         if self.broken:
-            if self.latency is not None:
+            if self.measured:
                 self.latency.base = NULL        # the stuck worker may still count
             return
         if self.started:
@@ -95,7 +101,8 @@ cdef class Machine(Space):
         """Let all workers race for at most ``max_ms``, then check everything on all of them.
 
         Returns {"finished": all arrays are at their end (and there is one), "race_ns", "check_ns", "stuck":
-        workers that did not park within 20 s}. After a stuck burst the machine cannot be used any more.
+        workers that did not park within 20 s, "table_bytes": of a measured burst, (ns since its begin, bytes) while the
+        workers raced and last when they had parked}. After a stuck burst the machine cannot be used any more.
         """
         cdef uint64_t t0 = now_ns(), t1, t2
         cdef bint parked
@@ -105,23 +112,42 @@ cdef class Machine(Space):
         pt_rel(&self.x.header.phase, 1)
         with nogil:
             crew_post(&self.crew, JOB_RACE)
-            parked = crew_wait(&self.crew, max_ms)
+            parked = self._wait(max_ms, t0)
             if not parked:
                 pt_rel(&self.crew.end_burst, 1)
                 parked = crew_wait(&self.crew, PARK_LIMIT_MS)
         t1 = now_ns()
         if not parked:
             self.broken = True
-            return {"finished": False, "race_ns": t1 - t0, "check_ns": 0,
+            return {"finished": False, "race_ns": t1 - t0, "check_ns": 0, "table_bytes": [],
                     "stuck": [i for i in range(self.x.nr_workers) if not self.x.shared[i].counter[C_PARKED]]}
         pt_rel(&self.x.header.phase, 2)
+        self._sample(t1 - t0)
         check_quiescent(&self.x.cpus[0], self.x)
         self._consume_on_threads()
         self.x.header.table_bytes = machine_table_bytes(self.x)
         pt_rel(&self.x.header.phase, 0)
         t2 = now_ns()
         return {"finished": self._arrays_done(),
-                "race_ns": t1 - t0, "check_ns": t2 - t1, "stuck": []}
+                "race_ns": t1 - t0, "check_ns": t2 - t1, "stuck": [],
+                "table_bytes": [(self.samples[2 * i], self.samples[2 * i + 1]) for i in range(self.nr_samples)]}
+
+    cdef bint _wait(self, int max_ms, uint64_t begin) noexcept nogil:
+        """Wait for the workers, at most ``max_ms``; look at the table bytes meanwhile if that is measured."""
+        self.nr_samples = 0
+        while self.measured and max_ms > SAMPLE_MS and self.nr_samples < MAX_SAMPLES - 1:
+            if crew_wait(&self.crew, SAMPLE_MS):
+                return True
+            self._sample(now_ns() - begin)
+            max_ms -= SAMPLE_MS
+        return crew_wait(&self.crew, max_ms)
+
+    cdef void _sample(self, uint64_t ns) noexcept nogil:
+        """Note the table bytes of a measured burst. Context: a look from outside while workers run."""
+        if self.measured:
+            self.samples[2 * self.nr_samples] = ns
+            self.samples[2 * self.nr_samples + 1] = machine_table_bytes(self.x)
+            self.nr_samples += 1
 
     cdef bint _arrays_done(self):
         cdef uint32_t i, arrays = 0
@@ -154,21 +180,21 @@ cdef class Machine(Space):
     cdef int _count_latency(self, bint on) except -1:
         """Let the workers count, or what this thread does from now on not be counted. Context: no worker runs."""
         cdef uint32_t i
-        for i in range(self.x.nr_workers if self.latency is not None else 0):
+        for i in range(self.x.nr_workers if self.measured else 0):
             self.x.cpus[i].latency = <uint64_t *>self.latency.base + <uint64_t>i * LATENCY_ROWS if on else NULL
         return 0
 
     def latencies(self):
         """How many operations of the streams took how long: array NR_VERBS x LATENCY_BUCKETS, see cy/check/latency.pxd.
 
-        Context: no worker runs. ValueError without the config key ``latency``.
+        Of all streams since the machine was made. Context: no worker runs. ValueError without the config key ``measure``.
         """
         cdef const uint64_t *counts
         cdef uint32_t i
         cdef uint64_t k
         cdef uint64_t[::1] total
-        if self.latency is None:
-            raise ValueError("nothing was counted: expected a machine with latency=True")
+        if not self.measured:
+            raise ValueError("nothing was counted: expected a machine with measure=True")
         out = np.zeros((NR_VERBS, LATENCY_BUCKETS), np.uint64)
         total = out.reshape(-1)
         for i in range(self.x.nr_workers):
