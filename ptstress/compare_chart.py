@@ -75,14 +75,25 @@ def round_up(value: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-9))
 
 
+def short_text(value: float) -> str:
+    """A round number: ``500 k``, ``1.5 M``."""
+    for factor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= factor:
+            return f"{value / factor:g}{unit}"
+    return f"{value:g}"
+
+
 def bar_chart(title: str, unit: str, bars: Sequence[Bar], form: Callable[[float], str]) -> Element:
-    """Horizontal bars from zero, each with its name, its value and the interval of it as a whisker; dots are single runs."""
+    """Horizontal bars from zero, each with its name, its value and the interval of it as a whisker; dots are single runs.
+
+    ``form``: how a value is written.
+    """
     left = 12 + CHARACTER * max(len(bar.name) for bar in bars)
     bottom = TOP + BAR_GAP + len(bars) * (BAR + BAR_GAP)
     svg = _canvas(title, bottom + BOTTOM)
     highest = max((v for bar in bars for v in (bar.value, bar.high or 0.0, *bar.single)), default=0.0) or 1.0
     room = 10 + CHARACTER * max(len(form(bar.value)) for bar in bars)
-    axis = Axis(0, highest, left, WIDTH - RIGHT - room, form)
+    axis = Axis(0, highest, left, WIDTH - RIGHT - room, short_text)
     _x_axis(svg, axis, bottom, unit, TOP)
     for i, bar in enumerate(bars):
         y = TOP + BAR_GAP + i * (BAR + BAR_GAP)

@@ -130,8 +130,8 @@ def rate_text(value: float | None) -> str:
     for factor, unit in ((1e6, " M"), (1e4, " k")):
         if value >= factor:
             scaled = value / (1e3 if factor == 1e4 else factor)
-            return f"{scaled:,.0f}{unit}" if scaled >= 100 else f"{scaled:.3g}{unit}"
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+            return f"{scaled:,.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{unit}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
 
 
 def _kb(size_bytes: float | None) -> str:

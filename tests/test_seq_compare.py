@@ -144,7 +144,10 @@ def test_a_figure_that_nobody_has_is_left_out():
 
 @pytest.mark.parametrize(
     ("rate", "text"),
-    [(None, "-"), (0.4, "0.4"), (9_999, "9,999"), (12_345, "12.3 k"), (999_999, "1,000 k"), (1_284_000, "1.28 M")],
+    [
+        (None, "-"), (0.4, "0.40"), (9_999, "9,999"), (12_345, "12.3 k"), (999_999, "1,000 k"), (1_284_000, "1.28 M"),
+        (1.3e6, "1.30 M"), (25e6, "25.0 M"),
+    ],
 )
 def test_rates_have_three_digits(rate, text):
     assert rate_text(rate) == text
@@ -220,6 +223,11 @@ def test_bars_begin_at_zero_and_are_as_long_as_their_values():
     long, short = (float(bar.get("width")) for bar in svg.iter("rect"))
     assert long == pytest.approx(2 * short, abs=0.3)
     assert len(list(svg.iter("circle"))) == 2
+
+
+def test_many_schemes_look_different_too():
+    svg = bar_chart("t", "u", [Bar(str(i), i, 1.0, None, None) for i in range(20)], str)
+    assert len({(bar.get("stroke"), bar.get("stroke-dasharray")) for bar in svg.iter("rect")}) == 20
 
 
 def test_lines_rise_from_the_bottom_left_to_the_top_right():
