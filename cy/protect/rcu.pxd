@@ -13,8 +13,8 @@
 #       its VMA is an old one and starts over. Otherwise: a page in no VMA
 # What a populate has installed for a VMA that turned out to be old may stand where teardown has been: it is taken back.
 # DONTNEED, FREE and walks see one VMA after the other; what they say of a range is true of each page at an instant of its own.
-# Source: lore.kernel.org/r/20241204110940; Linux has none of it. Registered in cy/protect/registry.pxd.
-# Not modelled: sleepable walkers (SRCU, or a count in the table).
+# Source: lore.kernel.org/r/20241204110940; Linux has none of it. Registered in cy/protect/registry.pxd. How a walk sleeps in a
+# table, the difficulty that the plan names: cy/protect/sleep.pxd.
 from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE32, smp_load_acquire, smp_mb
