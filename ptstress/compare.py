@@ -114,9 +114,18 @@ class _Comparison:
                 self.cells[case.name, scheme] = Cell(case.name, scheme, plan.scheme.parts, geometry, plan.threads)
 
     def run(self) -> CompareSummary:
-        """All repetitions, the schemes in turns; what there is when a signal ends it."""
+        """All repetitions. What there is by then is written whatever ends them: a signal, or an error."""
         request = self.request
         self.folder.log("start", workloads=list(request.workloads), schemes=list(request.schemes), seed=request.overrides.seed)
+        try:
+            self._take_turns()
+        finally:
+            summary = self._write()
+        return summary
+
+    def _take_turns(self) -> None:
+        """Repetition by repetition, workload by workload, one scheme after the other."""
+        request = self.request
         turns = [(n, case, scheme) for n in range(request.repeat) for case in self.cases for scheme in request.schemes]
         with Stopper() as stopper, self.status:
             for at, (number, case, scheme) in enumerate(turns):
@@ -126,6 +135,9 @@ class _Comparison:
                 if stopper.requests:
                     self.stopped = f"stopped early, in run {at + 1} of {len(turns)}"
                     break
+
+    def _write(self) -> CompareSummary:
+        """Histograms, page and summary."""
         summary = self._summary()
         self.folder.write_text(PAGE, page_text(summary, self.cells))
         self.folder.write_summary(summary)
@@ -149,7 +161,9 @@ class _Comparison:
             return      # a part of a run is no figure
         cell.stages.append(stage)
         repetition = repetition_of(number, start_s, stage, outcome)
-        if repetition and not cell.failed:
+        if cell.failed:
+            cell.repetitions.clear()    # figures of something that is wrong
+        elif repetition:
             cell.repetitions.append(repetition)
         self.folder.log(
             "run", workload=case.name, scheme=scheme, repetition=number, verdict=stage.verdict, operations=stage.ops.total,
@@ -175,9 +189,9 @@ class _Comparison:
                 cell = self.cells[case.name, scheme]
                 rows.append(summarize_row(cell, self.cells[case.name, request.schemes[0]], self._write_histograms(cell)))
         codes = [ExitCode(s.exit_code) for cell in self.cells.values() for s in cell.stages]
-        unmeasured = [f"{c.workload} under {c.scheme} was not measured" for c in self.cells.values() if not c.stages]
+        unmeasured = ", ".join(f"{c.workload} under {c.scheme}" for c in self.cells.values() if not c.stages)
         code = worst([*codes, *([ExitCode.UNTRUSTWORTHY] if unmeasured else [])])
-        found = [self.stopped, *unmeasured, busy_warning(self.load)]
+        found = [self.stopped, f"not measured: {unmeasured}" if unmeasured else "", busy_warning(self.load)]
         return CompareSummary(
             verdict=VERDICTS[code], exit_code=code, workloads=[case.name for case in self.cases], schemes=list(request.schemes),
             build=request.overrides.build, seed=request.overrides.seed, repeat=request.repeat, duration_s=self.duration_s,
@@ -220,7 +234,8 @@ def compare_lines(s: CompareSummary, out: Callable[[str], None]) -> None:
         for note in row.notes:
             out(f"  {row.workload} under {row.scheme}: {note}")
     if s.failure:
-        out(f"failure: {s.failure.oracle}: {s.failure.what.splitlines()[0]}")
+        what, _, _ = s.failure.what.partition("\n")
+        out(f"failure: {s.failure.oracle}: {what}")
     for note in s.notes:
         out(f"note: {note}")
     out(f"results: {s.results}  (page: {s.results}/{s.page})")

@@ -94,4 +94,4 @@ def test_a_stop_keeps_what_there_is(tmp_path, runs):
     assert sum(done) >= runs and (results(tmp_path) / "compare.html").is_file()
     assert code == (0 if all(done) else 7), out + err
     assert any(note.startswith("stopped early, in run") for note in summary["notes"])
-    assert ("was not measured" in out) == (not all(done))
+    assert ("not measured: " in out) == (not all(done))
