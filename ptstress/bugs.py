@@ -277,6 +277,15 @@ BUGS = (
         "canaries/P13-local",
     ),
     Bug(
+        "M08-ipi",
+        "tables are freed after an IPI to all cpus: that waits for gup_fast, but not for walkers under RCU",
+        "what Linux did until page tables were reclaimed; why 6.14 frees them by RCU",
+        "wrong kind of grace period",
+        ("use-after-free",),
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p0); write(p1)",
+        "canaries/M08-ipi",
+    ),
+    Bug(
         "M08-zero",
         "a table that maps only the zero page is unlinked with its entries in it: a write that saw one takes "
         "the table for attached",

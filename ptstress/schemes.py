@@ -129,7 +129,7 @@ _SHOWN = (
     _Shown(lambda s: "zero" in s.policies, ("M08-zero", "M10-zero")),
     # Split locks: which lock an entry has, and the order of a table's lock and its parent's, is theirs.
     _Shown(lambda s: s.protection != "covering", (), ("P08",)),
-    _Shown(lambda s: "sync" in s.policies and s.protection != "covering", ("M15-lock-order",), ("P02",)),
+    _Shown(lambda s: "sync" in s.policies and s.protection != "covering", ("M15-lock-order",), ("P02", "M08-ipi")),
     _Shown(lambda s: "sync" in s.policies and s.protection in ("mmap_lock", "vma_lock"), (), ("P07", "P20")),
     # An IPI frees a table that finds no batch only where empty tables stay.
     _Shown(lambda s: not s.policies and not s.lockless, (), ("P24-batch",)),

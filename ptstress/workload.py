@@ -78,6 +78,7 @@ class Knobs(Strict):
     gather_batch: Natural | str | None = None
     gather_alloc_fail: Natural | None = None
     scan_batch: Natural | None = None
+    table_free: Literal["rcu", "ipi"] | None = None
     walk_sleep: Natural | None = None
     sleep_us: Natural | None = None
     trylock_fail: Natural | None = None

@@ -13,6 +13,7 @@ cdef enum:
     BUG_M08_ZERO = 6     # a table goes with its entries for the zero page in it
     BUG_M10_ZERO = 7     # the zero page is unmapped, and TLBs are flushed when the locks are gone
     BUG_M15_SLEEP = 8    # a walk sleeps inside its RCU section
+    BUG_M08_IPI = 9      # tables are freed after an IPI, which does not wait for RCU readers
     BUG_M15_LOCK_ORDER = 10  # fast detach waits for the pml with the ptl held
     BUG_M01_RECYCLED = 11    # vma_start_read does not look whose VMA it has counted itself on
     BUG_M07_EXIT = 12        # exit tears the mm down while operations are still in it

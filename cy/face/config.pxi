@@ -30,6 +30,7 @@ BUG_BITS = {
     "P24-batch": BUG_P24_BATCH,
     "M07-scan": BUG_M07_SCAN,
     "M01-scan": BUG_M01_SCAN,
+    "M08-ipi": BUG_M08_IPI,
     "M08-zero": BUG_M08_ZERO,
     "M10-zero": BUG_M10_ZERO,
     "M07-table": BUG_M07_TABLE,
@@ -53,7 +54,8 @@ VERBS = (
 )
 KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "gather_alloc_fail": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
-    "flush_ceiling": 33, "gp_batch": 32, "scan_batch": 0, "reuse": "lifo", "delay_interval": 0, "backlog_max": 512,
+    "flush_ceiling": 33, "gp_batch": 32, "scan_batch": 0, "table_free": "rcu",
+    "reuse": "lifo", "delay_interval": 0, "backlog_max": 512,
     "stall_ms": 1000, "walk_sleep": 0, "sleep_us": 0, "tsan_plant": 0, "crash_plant": 0, "hang_plant": 0,
 }
 CONFIG_DEFAULTS = {
@@ -127,6 +129,7 @@ cdef int fill_mm(machine *x, dict config) except -1:
     m.knobs.flush_ceiling = knobs["flush_ceiling"]
     m.knobs.gp_batch = 0 if PT_SCHED else knobs["gp_batch"]
     m.knobs.scan_batch = knobs["scan_batch"]
+    m.knobs.table_free_ipi = _choose("table_free", knobs["table_free"], {"rcu": 0, "ipi": 1})
     m.knobs.walk_sleep = knobs["walk_sleep"]
     m.knobs.sleep_us = knobs["sleep_us"]
     m.knobs.tsan_plant = knobs["tsan_plant"]

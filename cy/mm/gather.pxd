@@ -8,7 +8,7 @@
 # Source: mm/mmu_gather.c, include/asm-generic/tlb.h. Not modelled: several page batches, lazy TLBs.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE, atomic_add_return
-from cy.base.bugs cimport BUG, BUG_M10_FRAME, BUG_P02, BUG_P24, BUG_P24_BATCH
+from cy.base.bugs cimport BUG, BUG_M08_IPI, BUG_M10_FRAME, BUG_P02, BUG_P24, BUG_P24_BATCH
 from cy.base.build cimport PT_CHECKS, PT_SCHED
 from cy.base.clock cimport sched_yield
 from cy.base.cpu cimport count, cpu, delay_point, frame_chain
@@ -94,9 +94,18 @@ cdef inline void _tlb_remove_table_one(mmu_gather *tlb, ptdesc *table) noexcept 
     if not BUG(tlb.mm.bugs, BUG_P24_BATCH):
         tlb_flush_mmu_tlbonly(tlb)
     if tlb.mm.reclaim != NULL or tlb.mm.lockless:
-        table_free_rcu(tlb.cpu, tlb.mm, table)
+        _table_free(tlb, table)
     else:
         table_free_sync(tlb.cpu, tlb.mm, table)
+
+# After a grace period, or, with knobs.table_free_ipi, after an IPI ("semi-RCU", as before page tables were reclaimed): that waits
+# for who walks with interrupts off, and not for who walks under RCU. It is enough where only munmap frees tables, for it has
+# shut out all others.
+cdef inline void _table_free(mmu_gather *tlb, ptdesc *table) noexcept nogil:
+    if tlb.mm.knobs.table_free_ipi or BUG(tlb.mm.bugs, BUG_M08_IPI):
+        table_free_sync(tlb.cpu, tlb.mm, table)
+    else:
+        table_free_rcu(tlb.cpu, tlb.mm, table)
 
 # Flush, free nothing. Context: any, also under a ptl.
 cdef inline void tlb_flush_mmu_tlbonly(mmu_gather *tlb) noexcept nogil:
@@ -120,7 +129,7 @@ cdef inline void tlb_flush_mmu(mmu_gather *tlb) noexcept nogil:
     while tlb.tables != ARENA_NONE:
         table = &tlb.mm.ptdescs[tlb.tables]
         tlb.tables = table.next
-        table_free_rcu(tlb.cpu, tlb.mm, table)
+        _table_free(tlb, table)
 
 # End of the operation's unmapping. Context: none, or any lock above the page_table_lock.
 # After it no TLB holds what the operation unmapped.

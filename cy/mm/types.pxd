@@ -135,6 +135,7 @@ cdef struct knobs:
     uint32_t gp_batch       # callbacks that a cpu queues before it drives a grace period
     uint32_t tsan_plant     # 1: a plain counter is raced on, to prove that the tsan lane is alive
     uint32_t crash_plant    # number of a verb: an operation of that kind kills the process; 0: none
+    uint32_t table_free_ipi # 1: tables are freed after an IPI to all cpus, not after a grace period
     uint32_t scan_batch     # tables that a scan looks at before it lets others have the locks; 0: no limit
     uint32_t hang_plant     # number of a verb: an operation of that kind never ends; 0: none
     uint32_t walk_sleep     # one in N: what a walk does in a table sleeps
