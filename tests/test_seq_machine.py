@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
+from ptstress.engine import load_engine
 from ptstress.machines import address_space_machine
 from ptstress.model import AddressSpace, Follower, compare
 from ptstress.observe import observations
@@ -118,3 +119,9 @@ def test_state_tells_where_guards_lie():
         [0, 2, 4], [2, 4, 20], [4, 7, 4], [7, 8, 20], [8, 10, 18], [10, 12, 2],
         [there + 3, there + 4, 4], [there + 4, there + 5, 20]]
     assert pages[:, 0].tolist() == [1]
+
+
+@pytest.mark.parametrize("protection", ["mmap_lock", "vma_lock", "covering"])
+def test_the_engine_frees_no_upper_tables_that_a_protection_relies_on(protection):
+    with pytest.raises(ValueError, match=f"reclaim upper frees tables that protection '{protection}' relies on"):
+        load_engine("stress").Machine({"protection": protection, "reclaim": "sync+upper"})
