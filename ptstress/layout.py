@@ -103,6 +103,10 @@ class Counter(IntEnum):
     WALK_SLEEPS = 82
     WALK_LOST = 83
     NOTIFIED = 84
+    SRCU_PERIODS = 96
+    SRCU_GP_MAX_NS = 97
+    SRCU_BACKLOG_MAX = 98
+    REF_LOST = 110
     DEVICE_FILLS = 88
     DEVICE_RETRIES = 89
 

@@ -1,4 +1,4 @@
-"""RCU, locks and sequence counters on real threads. Every detector finds a deliberately wrong variant, too.
+"""RCU, SRCU, locks and sequence counters on real threads. Every detector finds a deliberately wrong variant, too.
 
 Rounds are counted, never timed. Wrong variants that threads find only with luck are left to the explorer; the
 others get far more rounds than they ever needed, also on one core.
@@ -51,6 +51,26 @@ def test_a_stalled_reader_cannot_let_the_backlog_grow(kit, flavour):
 def test_the_backlog_grows_without_backpressure(kit, flavour):
     """Result: Always."""
     assert threads(kit.Rig("backlog", "no_backpressure", repeats=12, backlog_max=4, **flavour), rounds=1) > 0
+
+
+def test_no_sleeping_reader_sees_a_freed_parcel(kit):
+    """Result: Never."""
+    assert threads(kit.Rig("srcu_unlink", cpus=5, repeats=200, delay_interval=5), rounds=20) == 0
+
+
+def test_a_freed_parcel_is_seen_by_who_does_not_enter_srcu(kit):
+    """Result: Sometimes."""
+    assert threads(kit.Rig("srcu_unlink", "silent_reader", cpus=4, repeats=500, delay_interval=5), BUSTED_ROUNDS) > 0
+
+
+def test_leaving_srcu_by_the_half_of_the_moment_is_noticed(kit):
+    """Result: Sometimes."""
+    assert threads(kit.Rig("srcu_unlink", "other_half", cpus=4, repeats=500, delay_interval=5), BUSTED_ROUNDS) > 0
+
+
+def test_synchronize_srcu_waits_for_the_reader(kit):
+    """Result: Never."""
+    assert threads(kit.Rig("srcu_sync", delay_interval=5), rounds=2000) == 0
 
 
 @pytest.mark.parametrize("cpus", [2, 8])

@@ -1,4 +1,4 @@
-"""RCU, locks and sequence counters under the explorer. Every detector finds a deliberately wrong variant, too.
+"""RCU, SRCU, locks and sequence counters under the explorer. Every detector finds a deliberately wrong variant, too.
 
 Readers are those of the flavour "xchg": the explorer does not model membarrier(); real threads do.
 """
@@ -24,6 +24,8 @@ SMALL = {
     "unlink": {"cpus": 3},
     "sync": {},
     "backlog": {"repeats": 6},
+    "srcu_unlink": {"cpus": 3, "repeats": 2},
+    "srcu_sync": {},
     "mutex": {"cpus": 3},
     "two_locks": {},
     "rwsem": {"cpus": 3},
@@ -36,6 +38,8 @@ LARGE = {
     "unlink": {"cpus": 5, "repeats": 3},
     "sync": {},
     "backlog": {"repeats": 12},
+    "srcu_unlink": {"cpus": 5, "repeats": 3},
+    "srcu_sync": {},
     "mutex": {"cpus": 5, "repeats": 3},
     "two_locks": {},
     "rwsem": {"cpus": 4, "repeats": 3},
@@ -50,6 +54,12 @@ BUSTED = [
     ("unlink", "unordered_reader"),     # [PT-010]: its slot waits in the store buffer
     ("sync", "no_grace_period"),
     ("backlog", "no_backpressure"),
+    ("srcu_unlink", "no_grace_period"),
+    ("srcu_unlink", "silent_reader"),
+    ("srcu_unlink", "unordered_reader"),    # [PT-030]: the section that it has begun waits in the store buffer
+    ("srcu_unlink", "other_half"),
+    ("srcu_unlink", "no_first_scan"),       # it read the index before a flip, and counted itself afterwards
+    ("srcu_sync", "no_grace_period"),
     ("mutex", "test_then_set"),
     ("mutex", "unordered_unlock"),      # [PT-001]: the unlock overtakes the stores before it
     ("two_locks", "opposite_order"),

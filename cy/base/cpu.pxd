@@ -26,18 +26,21 @@ cdef struct rcu_head:
     rcu_head *next
     void (*func)(cpu *c, rcu_head *head) noexcept nogil
 
-# A cpu's part of one RCU domain.
-cdef struct rcu_cpu:
-    # Written: own cpu. Read: grace periods. 0 outside; else the grace-period number at entry.
-    uint64_t slot
-    uint64_t nested             # sections inside the outermost; own cpu only
-    # Callbacks, own cpu only: `next` wait for a grace period to be chosen, `wait` for `wait_gp`.
+# Callbacks that a cpu has queued: see cy/sync/cblist.pxd.
+cdef struct rcu_cblist:
     rcu_head *next_head
     rcu_head **next_tail
     rcu_head *wait_head
     uint64_t wait_gp
     uint32_t nr_next
     uint32_t nr_wait
+
+# A cpu's part of one RCU domain.
+cdef struct rcu_cpu:
+    # Written: own cpu. Read: grace periods. 0 outside; else the grace-period number at entry.
+    uint64_t slot
+    uint64_t nested             # sections inside the outermost; own cpu only
+    rcu_cblist callbacks        # own cpu only
     uint64_t pad[9]             # 128 bytes: found by a shift
 
 cdef struct tlb_entry:

@@ -102,6 +102,10 @@ cdef enum:
     C_HELD = 68                  # .. + 2 * MAX_HELD_SHOWN: their addresses and classes, first taken first
     C_WALK_SLEEPS = 82           # tables in which a walk slept
     C_WALK_LOST = 83             # ... and that were not there afterwards
+    C_SRCU_PERIODS = 96
+    C_SRCU_GP_MAX_NS = 97        # longest grace period of SRCU
+    C_SRCU_BACKLOG_MAX = 98      # most callbacks that were queued for it at once
+    C_REF_LOST = 110             # a walk found a table that was being freed, and got no reference
     C_NOTIFIED = 84              # invalidations that a device was told of
     C_DEVICE_FILLS = 88          # translations that walks gave a device
     C_DEVICE_RETRIES = 89        # ... and those that an invalidation forbade

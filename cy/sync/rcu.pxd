@@ -24,10 +24,11 @@ from cy.base.atomics cimport (
 from cy.base.build cimport PT_RCU_XCHG, likely
 from cy.base.clock cimport now_ns, sched_yield
 from cy.base.coordination cimport pt_acq
-from cy.base.cpu cimport count, count_max, cpu, pt_report, rcu_cpu, rcu_head
+from cy.base.cpu cimport count, count_max, cpu, pt_report, rcu_cblist, rcu_cpu, rcu_head
 from cy.base.shm cimport (
     C_GRACE_PERIODS, C_RCU_BACKLOG_MAX, C_RCU_BACKPRESSURE, C_RCU_CALLBACKS, C_RCU_GP_MAX_NS,
     C_RCU_STALL_CPU, C_RCU_STALL_NS, C_RCU_STALL_SITE, C_VERB_NOW, ORACLE_PROGRESS)
+from cy.sync.cblist cimport cblist_add, cblist_init, cblist_nr, cblist_run, cblist_wait
 from cy.sync.lockclass cimport LOCK_RCU, might_sleep
 from cy.sync.spinlock cimport spin_lock_init, spin_trylock, spin_unlock, spinlock_t
 
@@ -77,11 +78,7 @@ cdef inline void rcu_domain_init(rcu_domain *d, uint32_t which, cpu *cpus, uint3
 cdef inline void rcu_cpu_init(rcu_cpu *r) noexcept nogil:
     r.slot = 0
     r.nested = 0
-    r.next_head = NULL
-    r.next_tail = &r.next_head
-    r.wait_head = NULL
-    r.nr_next = 0
-    r.nr_wait = 0
+    cblist_init(&r.callbacks)
 
 # Enter a read section. Context: any. Never waits. Nests.
 cdef inline void rcu_read_lock(cpu *c, rcu_domain *d) noexcept nogil:
@@ -112,13 +109,9 @@ cdef inline void rcu_read_unlock(cpu *c, rcu_domain *d) noexcept nogil:
 # The object must already be unlinked. Does not wait; see rcu_backpressure.
 cdef inline void call_rcu(cpu *c, rcu_domain *d, rcu_head *head,
                           void (*func)(cpu *c, rcu_head *head) noexcept nogil) noexcept nogil:
-    cdef rcu_cpu *r = &c.rcu[d.which]
-    head.func = func
-    head.next = NULL
-    r.next_tail[0] = head
-    r.next_tail = &head.next
-    r.nr_next += 1
-    count_max(c, C_RCU_BACKLOG_MAX, r.nr_next + r.nr_wait)
+    cdef rcu_cblist *l = &c.rcu[d.which].callbacks
+    cblist_add(l, head, func)
+    count_max(c, C_RCU_BACKLOG_MAX, cblist_nr(l))
 
 # The grace period that must end before an object unlinked by now may be freed.
 cdef inline uint64_t rcu_gp_target(rcu_domain *d) noexcept nogil:
@@ -180,35 +173,20 @@ cdef inline int rcu_can_advance(const void *arg) noexcept nogil:
 # Invoke what is due; drive a grace period if at least `threshold` callbacks wait.
 # Context: outside read sections. Callbacks run here and must not sleep.
 cdef inline void rcu_poll(cpu *c, rcu_domain *d, uint32_t threshold) noexcept nogil:
-    cdef rcu_cpu *r = &c.rcu[d.which]
-    if r.nr_next + r.nr_wait == 0 or r.nr_next + r.nr_wait < threshold:
+    cdef rcu_cblist *l = &c.rcu[d.which].callbacks
+    if cblist_nr(l) == 0 or cblist_nr(l) < threshold:
         return
-    _rcu_segments(c, d)
-    if r.nr_wait:
+    _rcu_segments(c, d, l)
+    if l.nr_wait:
         rcu_advance(c, d)
-        _rcu_segments(c, d)
+        _rcu_segments(c, d, l)
 
 # Invoke the waiting segment if its grace period is over; then let the next one wait.
-cdef inline void _rcu_segments(cpu *c, rcu_domain *d) noexcept nogil:
-    cdef rcu_cpu *r = &c.rcu[d.which]
-    cdef rcu_head *head
-    cdef rcu_head *following
-    if r.nr_wait and rcu_gp_reached(d, r.wait_gp):
-        head = r.wait_head
-        r.wait_head = NULL
-        c.shared.counter[C_RCU_CALLBACKS] += r.nr_wait
-        r.nr_wait = 0
-        while head != NULL:
-            following = head.next
-            head.func(c, head)
-            head = following
-    if r.nr_wait == 0 and r.nr_next:
-        r.wait_head = r.next_head
-        r.nr_wait = r.nr_next
-        r.next_head = NULL
-        r.next_tail = &r.next_head
-        r.nr_next = 0
-        r.wait_gp = rcu_gp_target(d)
+cdef inline void _rcu_segments(cpu *c, rcu_domain *d, rcu_cblist *l) noexcept nogil:
+    if l.nr_wait and rcu_gp_reached(d, l.wait_gp):
+        c.shared.counter[C_RCU_CALLBACKS] += cblist_run(c, l)
+    if l.nr_wait == 0 and l.nr_next:
+        cblist_wait(l, rcu_gp_target(d))
 
 # Wait for a full grace period. Context: may sleep; outside read sections of this domain.
 cdef inline void synchronize_rcu(cpu *c, rcu_domain *d) noexcept nogil:
@@ -223,24 +201,24 @@ cdef inline void synchronize_rcu(cpu *c, rcu_domain *d) noexcept nogil:
 # Wait until every callback that this cpu queued has run. Context: as synchronize_rcu.
 # The kernel's waits for all cpus; here each worker calls it for itself before it parks.
 cdef inline void rcu_barrier(cpu *c, rcu_domain *d) noexcept nogil:
-    cdef rcu_cpu *r = &c.rcu[d.which]
+    cdef rcu_cblist *l = &c.rcu[d.which].callbacks
     might_sleep(c)
-    while r.nr_next + r.nr_wait:
+    while cblist_nr(l):
         rcu_poll(c, d, 0)
-        if r.nr_next + r.nr_wait:
+        if cblist_nr(l):
             _rcu_wait(d)
 
 # Wait while more than backlog_max callbacks of this cpu are queued, so that one preempted reader
 # cannot let the backlog grow without bound. Context: as synchronize_rcu.
 cdef inline void rcu_backpressure(cpu *c, rcu_domain *d) noexcept nogil:
-    cdef rcu_cpu *r = &c.rcu[d.which]
+    cdef rcu_cblist *l = &c.rcu[d.which].callbacks
     might_sleep(c)
-    if likely(r.nr_next + r.nr_wait <= d.backlog_max):
+    if likely(cblist_nr(l) <= d.backlog_max):
         return
     count(c, C_RCU_BACKPRESSURE)
-    while r.nr_next + r.nr_wait > d.backlog_max:
+    while cblist_nr(l) > d.backlog_max:
         rcu_poll(c, d, 0)
-        if r.nr_next + r.nr_wait > d.backlog_max:
+        if cblist_nr(l) > d.backlog_max:
             _rcu_wait(d)
 
 cdef inline void _rcu_wait(rcu_domain *d) noexcept nogil:

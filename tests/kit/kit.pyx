@@ -45,7 +45,7 @@ from cy.mm.vma_lock cimport (
     VMA_EXCLUDE_READERS, lock_vma_under_rcu, mmap_read_unlock, mmap_write_downgrade, mmap_write_lock,
     mmap_write_unlock, vma_end_read, vma_mark_attached, vma_mark_detached, vma_start_read, vma_start_write)
 from cy.sync.lockclass cimport (
-    LOCK_MMAP, LOCK_PML, LOCK_PTL, LOCK_VMA, lock_held_push, lock_held_pop, might_sleep)
+    LOCK_MMAP, LOCK_PML, LOCK_PTL, LOCK_RCU, LOCK_VMA, lock_held_push, lock_held_pop, might_sleep)
 from cy.sync.rcu cimport (
     call_rcu, rcu_advance, rcu_backpressure, rcu_barrier, rcu_can_advance, rcu_domain, rcu_gp_reached, rcu_gp_target,
     rcu_membarrier_available, rcu_poll, rcu_read_lock, rcu_read_unlock, synchronize_rcu)
@@ -54,9 +54,13 @@ from cy.sync.rwsem cimport (
     up_read, up_write)
 from cy.sync.seqcount cimport seq_begin, seq_retry, seq_write_begin, seq_write_end, seqcount_init, seqcount_t
 from cy.sync.spinlock cimport spin_lock, spin_trylock, spin_unlock, spinlock_t
+from cy.sync.srcu cimport (
+    SRCU_IDLE, SRCU_SCAN2, call_srcu, srcu_advance, srcu_backpressure, srcu_barrier, srcu_can_advance, srcu_gp_reached,
+    srcu_gp_target, srcu_poll, srcu_read_lock, srcu_read_unlock, srcu_sections, srcu_struct, srcu_struct_init, synchronize_srcu)
 
 include "rig.pxi"
 include "rcu.pxi"
+include "srcu.pxi"
 include "locks.pxi"
 include "arena.pxi"
 include "vma.pxi"
@@ -64,4 +68,5 @@ include "map.pxi"
 include "tlb.pxi"
 include "scenes.pxi"
 include "bench_sync.pxi"
+include "bench_srcu.pxi"
 include "bench_mm.pxi"

@@ -6,6 +6,10 @@ BUSTED = {
         "unordered_reader": UNORDERED_READER},
     "sync": {"no_grace_period": NO_GRACE_PERIOD},
     "backlog": {"no_backpressure": NO_BACKPRESSURE},
+    "srcu_unlink": {
+        "no_grace_period": NO_GRACE_PERIOD, "silent_reader": SILENT_READER, "unordered_reader": UNORDERED_READER,
+        "other_half": OTHER_HALF, "no_first_scan": NO_FIRST_SCAN},
+    "srcu_sync": {"no_grace_period": NO_GRACE_PERIOD},
     "mutex": {"test_then_set": TEST_THEN_SET, "unordered_unlock": UNORDERED_UNLOCK},
     "two_locks": {"opposite_order": OPPOSITE_ORDER},
     "rwsem": {"blind_writer": BLIND_WRITER},
@@ -33,7 +37,7 @@ cdef int choose_scene(rig *r, str name, str busted) except -1:
     if busted and busted not in BUSTED[name]:
         raise ValueError(f"wrong variant {busted!r} of {name!r}: expected one of {', '.join(BUSTED[name])}")
     r.busted = BUSTED[name][busted] if busted else 0
-    if not (rcu_scene(&r.scene, name) or lock_scene(&r.scene, name) or arena_scene(&r.scene, name)
+    if not (rcu_scene(&r.scene, name) or srcu_scene(&r.scene, name) or lock_scene(&r.scene, name) or arena_scene(&r.scene, name)
             or vma_scene(&r.scene, name) or map_scene(r, &r.scene, name) or tlb_scene(r, &r.scene, name)):
         raise ValueError(f"scene {name!r} has no body")
     return 0
