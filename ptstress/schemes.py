@@ -31,6 +31,9 @@ SLEEP_MODES = (
     ("vma_lock", "the VMA lock, or mmap_lock, stays; the table is looked up again"),
     ("revalidate", "nothing stays; the walk begins again where it stopped"),
     ("hoist", "sleeps once for the whole range, before it begins"),
+    ("refcount", "a reference keeps the table from being freed"),
+    ("srcu", "a section of SRCU keeps all tables from being freed"),
+    ("srcu-mm", "a section of SRCU keeps the tables of its mm from being freed"),
 )
 
 
@@ -126,6 +129,10 @@ _SHOWN = (
     _Shown(lambda s: "async" in s.policies, (), ("M07-scan",)),
     _Shown(lambda s: "async" in s.policies and s.protection in ("mmap_lock", "vma_lock"), ("M01-scan",)),
     _Shown(lambda s: s.secondary_mmu, ("M03-notifier",)),
+    # A covering lock is held where a reference is taken.
+    _Shown(lambda s: s.sleep_mode == "refcount" and s.protection != "covering", ("M01-ref",)),
+    _Shown(lambda s: s.sleep_mode.startswith("srcu"), ("M13-srcu",)),
+    _Shown(lambda s: s.sleep_mode == "refcount" or s.sleep_mode.startswith("srcu"), ("M01-relock",)),
     _Shown(lambda s: "zero" in s.policies, ("M08-zero", "M10-zero")),
     # Split locks: which lock an entry has, and the order of a table's lock and its parent's, is theirs.
     _Shown(lambda s: s.protection != "covering", (), ("P08",)),

@@ -23,6 +23,7 @@ from cy.mm.rss cimport mm_rss
 from cy.mm.types cimport ITEM_LIVE, SECONDARY_ENTRIES, arena, mm, ptdesc, secondary_entry, vma
 from cy.mm.vma cimport vma_at, vma_index_after
 from cy.mm.table cimport TABLE_BYTES
+from cy.sync.srcu cimport srcu_sections
 
 cdef struct census:
     uint64_t tables             # reachable, the pgd included, of one mm or all
@@ -176,7 +177,7 @@ cdef inline void _check_vmas(cpu *c, machine *x, mm *m) noexcept nogil:
 
 # I13 and I22: no lock or section left; every TLB entry says what the tables say.
 cdef inline void _check_cpus(cpu *reporter, machine *x) noexcept nogil:
-    cdef uint32_t i, slot, sections
+    cdef uint32_t i, k, slot, sections
     cdef cpu *c
     cdef tlb_entry *e
     for i in range(x.nr_workers):
@@ -185,6 +186,10 @@ cdef inline void _check_cpus(cpu *reporter, machine *x) noexcept nogil:
         if c.nr_held != 0 or sections != 0:
             pt_report(reporter, ORACLE_PROGRESS, 13, b"a cpu ended an operation with a locks held and b read sections", 0,
                       c.nr_held, sections)
+        for k in range(x.mms[0].nr_srcu):
+            if srcu_sections(&x.srcu[k], i) != 0:
+                pt_report(reporter, ORACLE_PROGRESS, 13, b"cpu a ended an operation inside b sections of SRCU", 0, i,
+                          srcu_sections(&x.srcu[k], i))
         if c.nr_pins != 0:
             pt_report(reporter, ORACLE_COUNTERS, 23, b"cpu a ended an operation with b frames pinned", 0, i, c.nr_pins)
         for slot in range(PWC_ENTRIES):

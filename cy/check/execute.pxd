@@ -6,14 +6,15 @@ from cy.base.atomics cimport cpu_relax, plain_load, plain_store, sched_wait
 from cy.base.build cimport PT_CHECKS, PT_TSAN
 from cy.base.clock cimport sched_yield
 from cy.base.coordination cimport pt_rel
-from cy.base.cpu cimport RCU_HW, RCU_TABLES, cpu, pt_report
+from cy.base.cpu cimport RCU_HW, cpu, pt_report
 from cy.base.shm cimport (
     C_STREAM_DONE, ORACLE_PROGRESS, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_GUARD_INSTALL,
     VERB_GUARD_REMOVE, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_READ, VERB_SCAN, VERB_WALK,
     VERB_WRITE, event, op)
 from cy.check.machine cimport machine, machine_mm
 from cy.check.record cimport BITS_PER_LINE, record_begin, record_end, record_room, walk_lines
-from cy.mm.deferred cimport frames_pinned, frames_poll
+from cy.mm.deferred cimport (
+    deferred_backpressure, deferred_barrier_tables, deferred_poll_tables, frames_pinned, frames_poll)
 from cy.mm.mm_users cimport mmget_not_zero
 from cy.mm.pin cimport page_is_unpinned
 from cy.mm.types cimport mm, page
@@ -31,7 +32,7 @@ from cy.ops.munmap cimport do_munmap
 from cy.ops.populate cimport do_populate
 from cy.ops.scan cimport do_scan
 from cy.ops.walk cimport do_walk
-from cy.sync.rcu cimport rcu_backpressure, rcu_barrier, rcu_can_advance, rcu_poll
+from cy.sync.rcu cimport rcu_can_advance
 
 cdef enum:
     FRAMES_PER_CALLBACK = 16    # frames are many and cheap; they move when this many times gp_batch wait
@@ -57,8 +58,7 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
         lines = walk_lines(o.end - o.start)
     if not record_room(c, lines):
         return False
-    rcu_backpressure(c, &m.rcu[RCU_TABLES])
-    rcu_backpressure(c, &m.rcu[RCU_HW])
+    deferred_backpressure(c, m)
     if verb == VERB_WRITE or (verb == VERB_GUP_FAST and o.arg & 1):
         value = fresh_value(c)
     e = record_begin(c, verb, o.start, m.end_page if verb == VERB_EXIT else o.end, lines, value)
@@ -135,15 +135,13 @@ cdef inline void _planted_failure(mm *m, uint32_t verb) noexcept nogil:
 
 # Let what waits for grace periods move on. Context: between operations.
 cdef inline void poll(cpu *c, mm *m) noexcept nogil:
-    rcu_poll(c, &m.rcu[RCU_TABLES], m.knobs.gp_batch)
-    rcu_poll(c, &m.rcu[RCU_HW], m.knobs.gp_batch)
+    deferred_poll_tables(c, m, m.knobs.gp_batch)
     frames_poll(c, m, m.knobs.gp_batch * FRAMES_PER_CALLBACK)
 
 # Wait until nothing of this cpu waits for a grace period any more. Context: as poll; may sleep.
 cdef inline void drain(cpu *c, mm *m) noexcept nogil:
     cdef page *pinned
-    rcu_barrier(c, &m.rcu[RCU_TABLES])
-    rcu_barrier(c, &m.rcu[RCU_HW])      # tables go through it after the other
+    deferred_barrier_tables(c, m)
     while c.frames_next.nr + c.frames_wait.nr:
         frames_poll(c, m, 0)
         if c.frames_next.nr + c.frames_wait.nr:

@@ -16,6 +16,7 @@ from cy.mm.mm_users cimport mm_first_init
 from cy.mm.table cimport table_entries
 from cy.mm.mmu_notifier cimport secondary_mmu_init
 from cy.mm.types cimport arena, arena_item, mm, mm_list, page, protect_ops, ptdesc, reclaim_ops, sleep_ops, vma
+from cy.sync.srcu cimport srcu_struct, srcu_struct_init
 from cy.sync.rcu cimport rcu_cpu_init, rcu_domain, rcu_domain_init
 
 cdef struct machine:
@@ -27,6 +28,7 @@ cdef struct machine:
     arena tables
     arena vmas
     rcu_domain rcu[3]           # RCU_TABLES, RCU_HW, RCU_IRQ
+    srcu_struct srcu[8]         # one for each mm, or one for all; see mm.nr_srcu
     cpu *cpus
     protect_ops protect
     reclaim_ops reclaim
@@ -101,6 +103,9 @@ cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t fram
     first.vmas = &x.vmas
     first.rcu = x.rcu
     first.list = &x.list
+    first.srcus = x.srcu
+    if first.nr_srcu > x.nr_mms:
+        first.nr_srcu = x.nr_mms
     first.pages = <page *>(base + l.pages)
     first.ptdescs = <ptdesc *>(base + l.ptdescs)
     first.entries = x.entries
@@ -114,6 +119,8 @@ cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t fram
         if i != 0:
             memcpy(m, first, sizeof(mm))
         m.index = i
+        if m.nr_srcu != 0:
+            m.srcu = &x.srcu[i if i < m.nr_srcu else 0]
         m.first_page = <uint64_t>i << MM_SHIFT
         m.end_page = m.first_page + (geo_task_size(&m.geo) >> PAGE_SHIFT)
         m.set.slots = <uint64_t *>(base + l.slots) + <uint64_t>i * vmas
@@ -142,6 +149,8 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
         secondary_mmu_init(&x.mms[i].secondary)
     for i in range(NR_RCU):
         rcu_domain_init(&x.rcu[i], i, x.cpus, x.nr_workers)
+    for i in range(first.nr_srcu):
+        srcu_struct_init(&x.srcu[i], x.nr_workers)
     mm_list_init(&x.list)
     x.header.nr_reports = 0
     for i in range(x.nr_workers):

@@ -4,9 +4,15 @@ PROTECTIONS = {"mmap_lock": PROTECT_MMAP_LOCK, "vma_lock": PROTECT_VMA_LOCK, "co
 RECLAIMS = {
     "sync": RECLAIM_SYNC, "async": RECLAIM_ASYNC, "taskwork": RECLAIM_TASKWORK, "zero": RECLAIM_ZERO, "upper": RECLAIM_UPPER,
 }
-SLEEP_MODES = {"vma_lock": SLEEP_VMA_LOCK, "revalidate": SLEEP_REVALIDATE, "hoist": SLEEP_HOIST}
+SLEEP_MODES = {
+    "vma_lock": SLEEP_VMA_LOCK, "revalidate": SLEEP_REVALIDATE, "hoist": SLEEP_HOIST, "refcount": SLEEP_REFCOUNT,
+    "srcu": SLEEP_SRCU, "srcu-mm": SLEEP_SRCU_MM,
+}
 BUG_BITS = {
     "M15-sleep": BUG_M15_SLEEP,
+    "M01-ref": BUG_M01_REF,
+    "M01-relock": BUG_M01_RELOCK,
+    "M13-srcu": BUG_M13_SRCU,
     "M03-notifier": BUG_M03_NOTIFIER,
     "MX-drop-markers": BUG_MX_DROP_MARKERS,
     "M01-guard": BUG_M01_GUARD,
@@ -109,7 +115,7 @@ cdef int fill_mm(machine *x, dict config) except -1:
     reclaim_fill(m, &x.reclaim, _reclaim_set(config["reclaim"]))
     if x.reclaim.unlinked != NULL and x.protect.detach_upper == NULL:
         raise ValueError(f"reclaim upper frees tables that protection {config['protection']!r} relies on")
-    sleep_fill(&x.sleep, _choose("sleep_mode", config["sleep_mode"], SLEEP_MODES))
+    sleep_fill(m, &x.sleep, _choose("sleep_mode", config["sleep_mode"], SLEEP_MODES))
     m.secondary.present = bool(config["secondary_mmu"])
     m.dontneed_vma_lock = bool(config["dontneed_vma_lock"])
     m.drop_lock_before_flush = bool(config["drop_lock_before_flush"])
@@ -140,6 +146,8 @@ cdef int fill_mm(machine *x, dict config) except -1:
     x.frames.fifo = fifo
     x.tables.fifo = fifo
     x.vmas.fifo = fifo
+    for domain in range(MAX_MMS):
+        x.srcu[<int>domain].backlog_max = knobs["backlog_max"]
     for domain in range(NR_RCU):
         x.rcu[<int>domain].membarrier = rcu_membarrier_available()
         x.rcu[<int>domain].backlog_max = knobs["backlog_max"]

@@ -20,7 +20,8 @@ cdef str _ptdesc_field(mm *m, uint64_t i, uint64_t offset):
     cdef ptdesc *t = NULL
     return _field(offset, sorted([
         (0, "rcu head"), (<uint64_t><uintptr_t>&t.lock, "ptl" if m.ptdescs[i].level == PTE_LEVEL else "pml"),
-        (<uint64_t><uintptr_t>&t.level, "descriptor"),
+        (<uint64_t><uintptr_t>&t.level, "descriptor"), (<uint64_t><uintptr_t>&t.refs, "references"),
+        (<uint64_t><uintptr_t>&t.addr, "descriptor"),
     ]))
 
 
@@ -36,6 +37,7 @@ cdef str _mm_field(uint64_t offset):
         (<uint64_t><uintptr_t>&x.mms[0].pgtables_bytes, "pgtables_bytes"),
         (<uint64_t><uintptr_t>&x.mms[0].rss_anon, "rss_anon"),
         (<uint64_t><uintptr_t>&x.mms[0].tlb_flush_pending, "tlb_flush_pending"),
+        (<uint64_t><uintptr_t>&x.mms[0].secondary, "device"),
     ]))
 
 
@@ -47,7 +49,7 @@ cdef str _machine_field(machine *machine_, uint64_t offset):
     return _field(offset, sorted([
         (0, "machine"), (<uint64_t><uintptr_t>&x.frames, "arena"),
         (<uint64_t><uintptr_t>&x.rcu[0], "rcu_domain tables"), (<uint64_t><uintptr_t>&x.rcu[1], "rcu_domain hardware"),
-        (<uint64_t><uintptr_t>&x.rcu[2], "rcu_domain interrupts off"),
+        (<uint64_t><uintptr_t>&x.rcu[2], "rcu_domain interrupts off"), (<uint64_t><uintptr_t>&x.srcu[0], "srcu"),
         (<uint64_t><uintptr_t>&x.cpus, "machine"),
     ]))
 

@@ -14,19 +14,41 @@ from cy.base.shm cimport C_PINNED_KEPT, ORACLE_STALE_TLB
 from cy.mm.arena cimport arena_free
 from cy.mm.pin cimport page_is_pinned
 from cy.mm.types cimport mm, page
-from cy.sync.rcu cimport rcu_advance, rcu_gp_reached, rcu_gp_target, rcu_poll
+from cy.sync.rcu cimport rcu_advance, rcu_backpressure, rcu_barrier, rcu_gp_reached, rcu_gp_target, rcu_poll
+from cy.sync.srcu cimport srcu_backpressure, srcu_barrier, srcu_poll
 
 cdef enum:
-    DEFERRED_TURNS = 4          # a table goes through two domains, each may first have to end a grace period
+    DEFERRED_TURNS = 6          # a table goes through three domains, each may first have to end a grace period
 
 # An arena is empty: move on what waits for grace periods, without waiting for readers.
 # Context: outside read sections; locks above the arena's may be held.
 cdef inline void deferred_poll(cpu *c, mm *m) noexcept nogil:
     cdef uint32_t turn
     for turn in range(<uint32_t>DEFERRED_TURNS):
-        rcu_poll(c, &m.rcu[RCU_TABLES], 0)
-        rcu_poll(c, &m.rcu[RCU_HW], 0)
+        deferred_poll_tables(c, m, 0)
         frames_poll(c, m, 0)
+
+# Let tables on their way out go on, if at least `threshold` wait. Context: as deferred_poll.
+cdef inline void deferred_poll_tables(cpu *c, mm *m, uint32_t threshold) noexcept nogil:
+    rcu_poll(c, &m.rcu[RCU_TABLES], threshold)
+    if m.srcu != NULL:
+        srcu_poll(c, m.srcu, threshold)
+    rcu_poll(c, &m.rcu[RCU_HW], threshold)
+
+# Wait until all of them that this cpu has queued are through, of all mms. Context: may sleep; outside read sections.
+cdef inline void deferred_barrier_tables(cpu *c, mm *m) noexcept nogil:
+    cdef uint32_t i
+    rcu_barrier(c, &m.rcu[RCU_TABLES])
+    for i in range(m.nr_srcu):
+        srcu_barrier(c, &m.srcus[i])
+    rcu_barrier(c, &m.rcu[RCU_HW])
+
+# Wait while too many are queued by this cpu. Context: as deferred_barrier_tables.
+cdef inline void deferred_backpressure(cpu *c, mm *m) noexcept nogil:
+    rcu_backpressure(c, &m.rcu[RCU_TABLES])
+    if m.srcu != NULL:
+        srcu_backpressure(c, m.srcu)
+    rcu_backpressure(c, &m.rcu[RCU_HW])
 
 # Free a frame that no translation reaches and no access uses.
 cdef inline void frame_free(cpu *c, mm *m, uint32_t pfn) noexcept nogil:

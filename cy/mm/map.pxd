@@ -10,11 +10,14 @@
 # ways, each a call of its own:
 #   attached_by_pmd  the parent entry is still the one that was mapped;
 #   attached_by_pte  an entry seen earlier, not none, is still there: a detached table is all none;
-#   attached_by_pml  the pml is held since before the map.
-# For an entry expected to be none only the first and the last are valid.
+#   attached_by_pml  the pml is held since before the map;
+# and a fourth for who has slept in a table that something kept:
+#   attached_by_table  the table itself says so.
+# For an entry expected to be none the second is not valid.
 # Source: mm/pgtable-generic.c, Documentation/mm/process_addrs.rst.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, smp_load_acquire
+from cy.base.atomics cimport READ_ONCE, plain_load32, smp_load_acquire
+from cy.base.bugs cimport BUG, BUG_M01_RELOCK
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.entry cimport PT_POISON, pmd_none, pte_none
@@ -127,6 +130,13 @@ cdef inline bint attached_by_pml(cpu *c, ptdesc *pmd_table) noexcept nogil:
     if PT_CHECKS and not lock_is_held(c, &pmd_table.lock):
         pt_report(c, ORACLE_LOCK_ORDER, 6, b"proof of attachment by a pml that is not held", pmd_table.addr, 0, 0)
     return True
+
+# Proof (d). Context: ptl held; the table was found attached at this place once, and its memory kept since.
+cdef inline bint attached_by_table(cpu *c, mm *m, ptdesc *table) noexcept nogil:
+    if not plain_load32(&table.detached) or BUG(m.bugs, BUG_M01_RELOCK):
+        return True
+    count(c, C_RECHECK_LOST)
+    return False
 
 # An entry read under its table's lock; poison is a freed table (oracle use-after-free), read as none.
 cdef inline uint64_t ptep_get(cpu *c, mm *m, ptdesc *table, uint64_t *ptep) noexcept nogil:

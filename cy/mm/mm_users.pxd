@@ -52,6 +52,7 @@ cdef inline void mm_first_init(mm *m, ptdesc *pgd) noexcept nogil:
     pgd.level = m.geo.levels - 1
     pgd.addr = m.first_page << PAGE_SHIFT
     pgd.detached = 0
+    pgd.refs = 1
     memset(pgd.entries, 0, <size_t>geo_fanout(&m.geo, pgd.level) * 8)
     spin_lock_init(&pgd.lock)
     m.mmap_lock.count = 0

@@ -2,19 +2,21 @@
 #
 # Life of a table: allocated and zeroed, private -> published by a release store into its parent ->
 # detached (parent entry cleared under the parent lock and its own) -> queued by a gather -> TLB
-# flush -> grace period of RCU_TABLES, then its lock dies -> grace period of RCU_HW -> free.
+# flush -> [last reference, if walkers that sleep hold some] -> grace period of RCU_TABLES -> [grace period of SRCU, if they
+# sleep in it], then its lock dies -> grace period of RCU_HW -> free.
 # Source: mm/memory.c pmd_install, include/linux/mm.h pagetable_*_ctor and _dtor, mm/mmu_gather.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    WRITE_ONCE32, atomic_add, peek, peek32, plain_fill, plain_load, plain_load32, plain_store, plain_store32)
-from cy.base.bugs cimport BUG, BUG_M07_TABLE, BUG_P05, BUG_P16, BUG_P23
+    READ_ONCE32, WRITE_ONCE32, atomic_add, atomic_add_return32, cmpxchg32, peek, peek32, plain_fill, plain_load,
+    plain_load32, plain_store, plain_store32)
+from cy.base.bugs cimport BUG, BUG_M01_REF, BUG_M07_TABLE, BUG_P05, BUG_P16, BUG_P23
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, count, count_max, cpu, delay_point, pt_report, rcu_head
 from cy.base.entry cimport PT_POISON, pmd_gen_is, pmd_is_table, pmd_none, pte_none, pte_pfn
 from cy.base.geometry cimport P4D_LEVEL, PTE_LEVEL, geo_fanout, geo_table_span
 from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport (
-    C_ALLOC_FAILED, C_TABLES_ALLOCATED, C_TABLES_FREED, C_TABLE_BYTES_PEAK, ORACLE_UAF)
+    C_ALLOC_FAILED, C_REF_LOST, C_TABLES_ALLOCATED, C_TABLES_FREED, C_TABLE_BYTES_PEAK, ORACLE_UAF)
 from cy.mm.arena cimport arena_alloc, arena_free, arena_zapped
 from cy.mm.deferred cimport deferred_poll
 from cy.mm.pwc cimport check_no_pwc
@@ -22,6 +24,7 @@ from cy.mm.types cimport ARENA_NONE, ITEM_FREE, mm, ptdesc
 from cy.sync.irq cimport irq_sync_all
 from cy.sync.rcu cimport call_rcu
 from cy.sync.spinlock cimport spin_lock_destroy
+from cy.sync.srcu cimport call_srcu
 
 cdef enum:
     TABLE_BYTES = 4096
@@ -55,6 +58,8 @@ cdef inline ptdesc *pagetable_take(cpu *c, mm *m, uint32_t level, uint64_t addr)
     plain_store(&t.addr, addr & ~(geo_table_span(&m.geo, level) - 1))
     t.mm = m
     plain_store32(&t.lock.val, 0)
+    if m.table_refs:
+        plain_store32(&t.refs, 1)
     # [PT-004] pairs with: pmd_install and its kind. The zeroes and the lock come before the entry.
     plain_fill(t.entries, PT_POISON if BUG(m.bugs, BUG_P16) else 0, geo_fanout(&m.geo, level))
     count(c, C_TABLES_ALLOCATED + level)
@@ -134,7 +139,40 @@ cdef inline void table_free_rcu(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     if BUG(m.bugs, BUG_P05):
         _table_gp_over(c, &t.rcu)
         return
+    if m.table_refs:
+        table_put(c, m, t)
+        return
     call_rcu(c, &m.rcu[RCU_TABLES], &t.rcu, _table_gp_over)
+
+# Keep the memory and the lock of a table that was found under RCU, beyond that section. False: it is being freed.
+# It may be detached, and may be so any time: who comes back looks under its lock. Context: RCU_TABLES.
+cdef inline bint table_tryget(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    cdef uint32_t refs = READ_ONCE32(&t.refs), seen
+    if BUG(m.bugs, BUG_M01_REF):
+        refs = atomic_add_return32(&t.refs, 1) - 1
+        return _check_not_revived(c, t, refs)
+    while refs != 0:
+        seen = cmpxchg32(&t.refs, refs, refs + 1)
+        if seen == refs:
+            return True
+        refs = seen
+    count(c, C_REF_LOST)
+    return False
+
+# Oracle use-after-free: a count goes from 0 to nothing else (I54). It is put right, or the table would be queued twice.
+cdef inline bint _check_not_revived(cpu *c, ptdesc *t, uint32_t before) noexcept nogil:
+    if before != 0:
+        return True
+    pt_report(c, ORACLE_UAF, 54, b"a reference to table a of level b, which is being freed, was taken", t.addr, t.index, t.level)
+    atomic_add_return32(&t.refs, <uint32_t>-1)
+    return False
+
+# Give it back, or take the table out of use: the last one frees it. Context: any.
+cdef inline void table_put(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    # [PT-034] pairs with: the last put. What a holder did with the table comes before its end.
+    if atomic_add_return32(&t.refs, <uint32_t>-1) == 0:
+        # [PT-034] pairs with: the puts before it, of other holders.
+        call_rcu(c, &m.rcu[RCU_TABLES], &t.rcu, _table_gp_over)
 
 # Free an unlinked table when all cpus have taken an IPI, as kernels without page-table reclaim do where they have no
 # room to queue it: no section with interrupts off and no hardware access holds it. Software walkers do not count: only
@@ -148,8 +186,19 @@ cdef inline void table_free_sync(cpu *c, mm *m, ptdesc *t) noexcept nogil:
 cdef inline void pagetable_dtor(ptdesc *t) noexcept nogil:
     spin_lock_destroy(&t.lock)
 
-# After the scheme's grace period no walker holds the table or its lock. Hardware may still do.
+# After the scheme's grace period no walker holds the table or its lock, but one that sleeps in it. Hardware may still do.
 cdef inline void _table_gp_over(cpu *c, rcu_head *head) noexcept nogil:
+    cdef ptdesc *t = <ptdesc *>head
+    cdef mm *m = <mm *>t.mm
+    if PT_CHECKS and m.table_refs and peek32(&t.refs) != 0 and not BUG(m.bugs, BUG_P05):
+        pt_report(c, ORACLE_UAF, 54, b"table a is freed with b references to it", t.addr, t.index, t.refs)
+    if m.srcu != NULL and not BUG(m.bugs, BUG_P05):
+        call_srcu(c, m.srcu, head, _table_srcu_over)
+    else:
+        _table_srcu_over(c, head)
+
+# Nor does one that sleeps.
+cdef inline void _table_srcu_over(cpu *c, rcu_head *head) noexcept nogil:
     cdef ptdesc *t = <ptdesc *>head
     pagetable_dtor(t)
     call_rcu(c, &(<mm *>t.mm).rcu[RCU_HW], head, _table_hw_gp_over)

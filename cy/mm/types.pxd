@@ -6,6 +6,7 @@ from cy.sync.rcu cimport rcu_domain
 from cy.sync.rwsem cimport rw_semaphore
 from cy.sync.seqcount cimport seqcount_t
 from cy.sync.spinlock cimport spinlock_t
+from cy.sync.srcu cimport srcu_struct
 
 # ---- arena.pxd ------------------------------------------------------------------------------
 
@@ -73,7 +74,9 @@ cdef struct ptdesc:
     # Written: parent lock and own lock held. Read reliably: own lock. Read unreliably: RCU, as a
     # hint only (oracles).
     uint32_t detached
-    uint32_t pad
+    # Atomic, where mm.table_refs: one for its place in the page table, until it is freed, and one for each walker that sleeps
+    # in it. 0: on its way to be freed, for ever in this life.
+    uint32_t refs
     uint64_t addr           # first address it maps
     void *mm                # for callbacks, which get nothing but the rcu_head
 
@@ -185,6 +188,10 @@ cdef struct mm:
     const protect_ops *protect
     const reclaim_ops *reclaim          # NULL: never
     const sleep_ops *sleep
+    uint32_t table_refs                 # walkers that sleep hold references to tables
+    uint32_t nr_srcu                    # of the machine: none, one, or one for each mm
+    srcu_struct *srcus                  # all of them
+    srcu_struct *srcu                   # NULL, or in which walkers of this mm sleep: a table waits for it before it is freed
     # What all mms of a machine share: frames, tables and VMA objects move between them, and a cpu runs any of them.
     arena *frames
     arena *tables
@@ -279,6 +286,7 @@ cdef struct cursor:
     ptdesc *found_table
     uint64_t installed      # address whose tables install has made, and nobody has proved to lie in a VMA yet, + 1; or 0
     uint32_t sleep_one_in   # in how many tables of a walk its visitor sleeps; 0: in none
+    uint32_t srcu_idx       # to leave mm.srcu with
 
 # Every function: may not be called with a table locked unless it says so. Errors are negative errno.
 cdef struct protect_ops:
@@ -295,6 +303,9 @@ cdef struct protect_ops:
     # Otherwise: the caller saw the entry `expect`, which was not none; proof by that. Returns 0 if
     # there is no table, or the entry changed.
     int (*lock)(cursor *cur, uint64_t expect) noexcept nogil
+    # Lock `table`, in which the cursor was at cur.addr before it slept, again. 0: it was detached meanwhile. The entry that
+    # referred to it is not looked at, nor is the table that holds it. Context: something has kept the table.
+    int (*relock)(cursor *cur, ptdesc *table) noexcept nogil
     # Make sure that a table maps cur.addr. 0 or -ENOMEM. Context: may sleep.
     int (*install)(cursor *cur) noexcept nogil
     # Unlink the table at cur.addr if it is empty; see DETACH_*. Returns 1 and sets cur.detached, or 0.

@@ -11,12 +11,13 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.bugs cimport BUG, BUG_M07_EXIT
 from cy.base.build cimport PT_CHECKS
 from cy.base.clock cimport sched_yield
-from cy.base.cpu cimport RCU_HW, RCU_TABLES, count, cpu, delay_point, pt_report
+from cy.base.cpu cimport count, cpu, delay_point, pt_report
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport C_EXIT_BY_OTHER, ORACLE_COUNTERS
 from cy.core.free_pgtables cimport free_pgtables
 from cy.core.zap cimport ZAP_DROP_MARKERS, zap_page_range
 from cy.mm.cursor cimport cursor_begin, cursor_end
+from cy.mm.deferred cimport deferred_barrier_tables
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
 from cy.mm.mm_list cimport mm_list_del
 from cy.mm.mm_users cimport mm_init, mm_reborn, mm_start_exit, mm_was_reborn, mmput_last
@@ -27,7 +28,6 @@ from cy.mm.vma cimport vm_area_free, vm_end, vm_start, vma_at, vma_count, vma_se
 from cy.mm.vma_lock cimport (
     mmap_read_lock, mmap_read_unlock, mmap_write_lock, mmap_write_unlock, vma_mark_detached, vma_start_write)
 from cy.sync.lockclass cimport might_sleep
-from cy.sync.rcu cimport rcu_barrier
 from cy.sync.wait cimport wait_turn
 
 cdef struct exit_wait:
@@ -112,6 +112,5 @@ cdef inline ptdesc *_pgd_alloc(cpu *c, mm *m) noexcept nogil:
         t = pagetable_take(c, m, m.geo.levels - 1, m.first_page << PAGE_SHIFT)
         if t != NULL:
             return t
-        rcu_barrier(c, &m.rcu[RCU_TABLES])
-        rcu_barrier(c, &m.rcu[RCU_HW])
+        deferred_barrier_tables(c, m)
         sched_yield()

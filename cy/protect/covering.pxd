@@ -13,8 +13,8 @@ from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
 from cy.core.populate cimport pmd_alloc, pte_alloc
 from cy.core.table_empty cimport pmd_clear_table, table_empty_out
 from cy.mm.cursor cimport cursor_set_table
-from cy.mm.map cimport attached_by_pte, entry_offset, pmd_offset_next, pte_index
-from cy.mm.table cimport table_of
+from cy.mm.map cimport attached_by_pte, attached_by_table, entry_offset, pmd_offset_next, pte_index
+from cy.mm.table cimport table_check_live, table_of
 from cy.mm.types cimport DETACH_TRY, HELD_COVER, cursor, mm, protect_ops, ptdesc
 from cy.protect.mmap_lock cimport mmap_lock_begin, mmap_lock_end, mmap_lock_next_vma
 from cy.sync.lockclass cimport LOCK_PML, might_sleep
@@ -67,6 +67,16 @@ cdef inline int covering_lock(cursor *cur, uint64_t expect) noexcept nogil:
     cursor_set_table(cur, table, pmdp, READ_ONCE(pmdp), pmd_table, HELD_COVER)
     return 1
 
+# mmap_lock has kept the pmd_table, and so the cover, where it was.
+cdef inline int covering_relock(cursor *cur, ptdesc *table) noexcept nogil:
+    _cover(cur, cur.pmd_table)
+    table_check_live(cur.cpu, cur.mm, table, cur.pmdval)
+    if not attached_by_table(cur.cpu, cur.mm, table):
+        _uncover(cur)
+        return 0
+    cursor_set_table(cur, table, cur.pmdp, cur.pmdval, cur.pmd_table, HELD_COVER)
+    return 1
+
 cdef inline int covering_install(cursor *cur) noexcept nogil:
     cdef ptdesc *pmd_table
     cdef uint64_t *pmdp
@@ -101,6 +111,7 @@ cdef inline void protect_covering(protect_ops *ops) noexcept nogil:
     ops.next_vma = mmap_lock_next_vma
     ops.next = covering_next
     ops.lock = covering_lock
+    ops.relock = covering_relock
     ops.install = covering_install
     ops.detach = covering_detach
     ops.sleep = covering_sleep

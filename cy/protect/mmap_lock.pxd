@@ -6,7 +6,7 @@ from cy.mm.cursor cimport cursor_set_vma
 from cy.mm.types cimport HELD_MMAP, INTENT_FAULT, INTENT_PROTECT, INTENT_SCAN, INTENT_UNMAP, cursor, protect_ops
 from cy.mm.vma cimport find_vma
 from cy.mm.vma_lock cimport mmap_read_lock, mmap_read_trylock, mmap_read_unlock
-from cy.protect.split cimport split_detach, split_install, split_lock, split_next, split_sleep
+from cy.protect.split cimport split_detach, split_install, split_lock, split_next, split_relock, split_sleep
 
 cdef inline int mmap_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil:
     if intent == INTENT_UNMAP or intent == INTENT_PROTECT:
@@ -35,6 +35,7 @@ cdef inline void protect_mmap_lock(protect_ops *ops) noexcept nogil:
     ops.next_vma = mmap_lock_next_vma
     ops.next = split_next
     ops.lock = split_lock
+    ops.relock = split_relock
     ops.install = split_install
     ops.detach = split_detach
     ops.sleep = split_sleep

@@ -36,7 +36,7 @@ from cy.mm.types cimport (
     DETACH_SCAN, DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_FAULT, INTENT_PROTECT, INTENT_SCAN, INTENT_UNMAP, cursor, mm,
     protect_ops, ptdesc)
 from cy.mm.vma_snapshot cimport mergeable_anon_vma_lockless, vma_snapshot
-from cy.protect.split cimport split_detach_try, split_sleep
+from cy.protect.split cimport split_detach_try, split_relock, split_sleep
 from cy.sync.lockclass cimport LOCK_PGL, might_sleep
 from cy.sync.spinlock cimport spin_lock, spin_unlock
 
@@ -98,6 +98,9 @@ cdef inline int rcu_lock(cursor *cur, uint64_t expect) noexcept nogil:
             return 0
     cursor_set_table(cur, table, at.entryp, pmdval, at.table, HELD_TABLE | HELD_RCU)
     return _keep_if_current(cur, before)
+
+cdef inline int rcu_relock(cursor *cur, ptdesc *table) noexcept nogil:
+    return split_relock(cur, table) and _keep_if_current(cur, True)
 
 # The table is locked: is it one of the VMA that the cursor knows? Otherwise it is left. `before`: said so earlier.
 cdef inline int _keep_if_current(cursor *cur, bint before) noexcept nogil:
@@ -196,6 +199,7 @@ cdef inline void protect_rcu(protect_ops *ops) noexcept nogil:
     ops.next_vma = rcu_next_vma
     ops.next = rcu_next
     ops.lock = rcu_lock
+    ops.relock = rcu_relock
     ops.install = rcu_install
     ops.detach = rcu_detach
     ops.detach_upper = rcu_detach_upper

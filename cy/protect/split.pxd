@@ -7,7 +7,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport smp_load_acquire, yield_point
 from cy.base.bugs cimport BUG, BUG_M01_SCAN, BUG_M15_LOCK_ORDER, BUG_P07, BUG_P20
-from cy.base.cpu cimport count, cpu, delay_point, pt_report
+from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.entry cimport pmd_none
 from cy.base.geometry cimport PTE_LEVEL, geo_addr_end
 from cy.base.rng cimport rng_one_in
@@ -16,10 +16,11 @@ from cy.core.populate cimport pmd_alloc, pte_alloc
 from cy.core.table_empty cimport pmd_clear_table, table_empty_out
 from cy.mm.cursor cimport cursor_pmd, cursor_set_table
 from cy.mm.map cimport (
-    attached_by_pml, attached_by_pte, pmd_offset_next, pte_index, pte_lock, pte_offset_map,
+    attached_by_pml, attached_by_pte, attached_by_table, pmd_offset_next, pte_index, pte_lock, pte_offset_map,
     pte_offset_map_lock, pte_offset_map_rw_nolock, pte_unmap_unlock)
 from cy.mm.types cimport DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_SCAN, cursor, mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PML, LOCK_PTL, might_sleep
+from cy.sync.rcu cimport rcu_read_lock
 from cy.sync.spinlock cimport spin_lock, spin_trylock, spin_unlock
 
 from libc.errno cimport ENOMEM
@@ -83,6 +84,17 @@ cdef inline int split_lock(cursor *cur, uint64_t expect) noexcept nogil:
             pte_unmap_unlock(c, m, table)
             return 0
     cursor_set_table(cur, table, pmdp, pmdval, pmd_table, HELD_TABLE | HELD_RCU)
+    return 1
+
+cdef inline int split_relock(cursor *cur, ptdesc *table) noexcept nogil:
+    cdef cpu *c = cur.cpu
+    cdef mm *m = cur.mm
+    rcu_read_lock(c, &m.rcu[RCU_TABLES])         # ends when the table is left, as after every map
+    pte_lock(c, m, table, cur.pmdval)
+    if not attached_by_table(c, m, table):
+        pte_unmap_unlock(c, m, table)
+        return 0
+    cursor_set_table(cur, table, cur.pmdp, cur.pmdval, cur.pmd_table, HELD_TABLE | HELD_RCU)
     return 1
 
 # BUSTED: the lock of the table that was seen before the RCU section ended, and the entry of the one that is there now.

@@ -11,7 +11,7 @@ from cy.mm.types cimport HELD_VMA, INTENT_FAULT, INTENT_SLEEP, INTENT_ZAP, curso
 from cy.mm.vma cimport vm_end
 from cy.mm.vma_lock cimport lock_vma_under_rcu, vma_end_read
 from cy.protect.mmap_lock cimport mmap_lock_begin, mmap_lock_end, mmap_lock_next_vma
-from cy.protect.split cimport split_detach, split_install, split_lock, split_next, split_sleep
+from cy.protect.split cimport split_detach, split_install, split_lock, split_next, split_relock, split_sleep
 
 cdef inline int vma_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil:
     cdef vma *v
@@ -39,6 +39,7 @@ cdef inline void protect_vma_lock(protect_ops *ops) noexcept nogil:
     ops.next_vma = mmap_lock_next_vma
     ops.next = split_next
     ops.lock = split_lock
+    ops.relock = split_relock
     ops.install = split_install
     ops.detach = split_detach
     ops.sleep = split_sleep
