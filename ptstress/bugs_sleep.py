@@ -20,7 +20,7 @@ SLEEP_BUGS = (
         ("use-after-free",),
         "prefix: mmap(p0..p4); write(p0); t0: walk(p0..p4, sleep) | t1: dontneed(p0..p4)",
         "canaries/M01-ref",
-        "linux-6.18@refcount",
+        "seed-refcount",
     ),
     Bug(
         "M01-relock",
@@ -30,7 +30,7 @@ SLEEP_BUGS = (
         ("use-after-free",),
         "prefix: mmap(p0..p4); write(p0); t0: walk(p0..p4, sleep) | t1: dontneed(p0..p4)",
         "canaries/M01-relock",
-        "linux-6.18@srcu",
+        "seed-srcu",
     ),
     Bug(
         "M13-srcu",
@@ -40,7 +40,7 @@ SLEEP_BUGS = (
         ("counters",),
         "prefix: mmap(p0..p4); write(p0); t0: walk(p0..p4, sleep) | t1: dontneed(p0..p4)",
         "canaries/M13-srcu",
-        "linux-6.18@srcu",
+        "seed-srcu",
     ),
     Bug(
         "M03-notifier",

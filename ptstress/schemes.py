@@ -181,6 +181,14 @@ SCHEMES = (
     ),
     Scheme("rcu-upper", "the same, and upper tables that are empty then are freed too", "rcu", "sync+upper"),
     Scheme("seed-rcu", "all plans together: rcu-upper, and the scans of seed-zero", "rcu", "sync+async+zero+upper"),
+    Scheme(
+        "seed-srcu", "its difficulty: rcu with the scans of seed-zero; walks sleep in SRCU, and fill a device with a notifier",
+        "rcu", "sync+async+zero", sleep_mode="srcu", secondary_mmu=True,
+    ),
+    Scheme(
+        "seed-refcount", "the same, but walks sleep with a reference to the table that they are in",
+        "rcu", "sync+async+zero", sleep_mode="refcount", secondary_mmu=True,
+    ),
     Scheme("covering", "toy protection by covering locks, DONTNEED frees the tables it empties", "covering", "sync"),
 )
 
