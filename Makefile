@@ -8,7 +8,7 @@ PYTHON ?= python3
 CC ?= cc
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := setup.py $(shell find cy -name '*.pxd' -o -name '*.pyx' -o -name '*.pxi')
+SOURCES := setup.py ptstress/builds.py $(shell find cy -name '*.pxd' -o -name '*.pyx' -o -name '*.pxi')
 INSTALLED := $(VENV)/.installed
 export CC
 

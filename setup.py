@@ -5,8 +5,6 @@ build_ext --inplace``. Unset: the builds that a release carries. Empty: none (me
 ``PTSTRESS_COVERAGE=1`` makes them count the lines that run; not with --inplace.
 """
 
-import contextlib
-import io
 import os
 import sys
 from pathlib import Path
@@ -15,40 +13,15 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-ENGINE = "cy/face/engine.pyx"
-EXPLORER = "cy/explore/explore.pyx"
-HISTORY = "cy/history/history.pyx"
-OPTIMISE = ["-O3", "-g"]
+# The build backend runs this file from elsewhere.
+sys.path.insert(0, str(Path(__file__).parent))
+from ptstress.builds import BUILDS, RELEASED, c_macros, cython_files, translate  # noqa: E402
+
+ROOT = Path()
+#: What is older than these is made again.
+MADE_BY = ("setup.py", "ptstress/builds.py")
 # PTSTRESS_COVERAGE=1: a build that counts which lines run, for tests/coverage/lane.py. Threads count too, hence atomic.
 COUNT = ["-O0", "-g", "--coverage", "-fprofile-update=atomic"]
-# A memset that gcc inlines is invisible to ThreadSanitizer: hence -fno-builtin.
-SANITIZE = ["-fsanitize=thread"]
-
-#: name: (module, source, macros, compiler flags, linker flags)
-BUILDS = {
-    "fast": ("ptstress._engine_fast", ENGINE, {}, OPTIMISE, []),
-    "stress": ("ptstress._engine_stress", ENGINE, {"PT_CHECKS": "1", "PT_DELAY": "1"}, OPTIMISE, []),
-    "sched": (
-        "ptstress._engine_sched", ENGINE, {"PT_CHECKS": "1", "PT_SCHED": "1", "PT_RCU_XCHG": "1"}, OPTIMISE, [],
-    ),
-    "tsan": (
-        "ptstress._engine_tsan", ENGINE, {"PT_CHECKS": "1", "PT_DELAY": "1", "PT_RCU_XCHG": "1"},
-        ["-O1", "-g", "-fno-builtin", *SANITIZE], SANITIZE,
-    ),
-    "explore": ("ptstress._explore", EXPLORER, {}, OPTIMISE, []),
-    "history": ("ptstress._history", HISTORY, {}, OPTIMISE, []),
-}
-RELEASED = ("fast", "stress", "sched", "explore", "history")
-
-#: Compiler directives of every Cython file. No file sets its own.
-DIRECTIVES = {
-    "language_level": 3,
-    "boundscheck": False,
-    "wraparound": False,
-    "cdivision": True,
-    "initializedcheck": False,
-    "embedsignature": False,
-}
 
 
 def wanted_builds() -> list[str]:
@@ -60,61 +33,25 @@ def wanted_builds() -> list[str]:
     return names
 
 
-def cython_files() -> list[str]:
-    """Every Cython file of the engine, from the project's root."""
-    return sorted(str(p) for ext in ("pxd", "pxi", "pyx") for p in Path("cy").rglob(f"*.{ext}"))
-
-
 def extension(name: str) -> Extension:
     """The extension of one build; its source is still Cython.
 
-    A changed header or a changed setup.py makes it out of date.
+    A changed header, or a changed way of building, makes it out of date.
     """
-    module, source, macros, cflags, lflags = BUILDS[name]
+    build = BUILDS[name]
+    cflags, lflags = list(build.compiler), list(build.linker)
     if os.environ.get("PTSTRESS_COVERAGE"):
         cflags, lflags = COUNT, ["--coverage"]
     ext = Extension(
-        module,
-        [source],
-        define_macros=[("PT_BUILD_NAME", f'"{name}"'), *macros.items()],
+        build.module,
+        [build.source],
+        define_macros=c_macros(name, ROOT),
         extra_compile_args=cflags,
         extra_link_args=lflags,
-        depends=[*cython_files(), "setup.py"],
+        depends=[*cython_files(ROOT), *MADE_BY],
     )
     ext.build_name = name
     return ext
-
-
-def cythonized(name: str, source: str) -> str:
-    """Translate `source` for one build and return the C file. Exits if Cython gives a performance hint.
-
-    One call and one folder for each build: cythonize() keeps settings per source file, and a second
-    extension over the same file would get the macros of the first. So it sees no macros at all here.
-    """
-    from Cython.Build import cythonize
-
-    folder = Path("build") / f"cy-{name}"
-    c_file = folder / Path(source).with_suffix(".c")
-    stale = c_file.exists() and c_file.stat().st_mtime < Path("setup.py").stat().st_mtime
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            cythonize(
-                [Extension(BUILDS[name][0], [source])],
-                include_path=["."],
-                build_dir=str(folder),
-                compiler_directives=DIRECTIVES,
-                emit_linenums=True,
-                force=stale,
-                quiet=True,
-            )
-    finally:
-        sys.stderr.write(said.getvalue())
-    hints = [line for line in said.getvalue().splitlines() if "performance hint:" in line]
-    if hints:
-        c_file.unlink(missing_ok=True)  # else the next build would find it up to date and say nothing
-        sys.exit(f"setup.py: {len(hints)} Cython performance hint(s) in the {name} build; see above")
-    return str(c_file)
 
 
 class BuildExt(build_ext):
@@ -127,7 +64,8 @@ class BuildExt(build_ext):
 
     def build_extensions(self) -> None:
         for ext in self.extensions:
-            ext.sources = [cythonized(ext.build_name, source) for source in ext.sources]
+            folder = Path("build") / f"cy-{ext.build_name}"
+            ext.sources = [translate(ext.name, source, folder, ["."], MADE_BY) for source in ext.sources]
         super().build_extensions()
 
 
@@ -139,7 +77,7 @@ class BuildPy(build_py):
         if self.editable_mode:
             return []
         package = Path(self.build_lib) / "ptstress"
-        headers = [(f, package / "include" / f) for f in cython_files()]
+        headers = [(f, package / "include" / f) for f in cython_files(ROOT)]
         workloads = [(str(p), package / p) for p in sorted(Path("workloads").rglob("*")) if p.is_file()]
         return [(source, str(target)) for source, target in headers + workloads]
 

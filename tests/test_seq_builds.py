@@ -111,6 +111,7 @@ def small_tree(folder: Path, explorer: str) -> Path:
     (folder / "cy" / "explore" / "explore.pyx").write_text(explorer)
     (folder / "ptstress").mkdir()
     (folder / "ptstress" / "__init__.py").write_text('__version__ = "0"\n')
+    shutil.copy(ROOT / "ptstress" / "builds.py", folder / "ptstress")
     return folder
 
 

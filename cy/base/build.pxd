@@ -29,6 +29,9 @@ cdef extern from *:
     #ifndef PT_BUILD_NAME
     #define PT_BUILD_NAME "unnamed"
     #endif
+    #ifndef PT_ABI
+    #define PT_ABI "unknown"
+    #endif
     #define pt_likely(x) __builtin_expect(!!(x), 1)
     #define pt_unlikely(x) __builtin_expect(!!(x), 0)
     """
@@ -39,5 +42,7 @@ cdef extern from *:
         PT_RCU_XCHG
         PT_TSAN
     const char *PT_BUILD_NAME
+    # Hash of headers, build and macros (ptstress/builds.py). Modules with the same one may share structures and functions.
+    const char *PT_ABI
     bint likely "pt_likely"(bint x) noexcept nogil
     bint unlikely "pt_unlikely"(bint x) noexcept nogil
