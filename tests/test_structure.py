@@ -35,7 +35,7 @@ CY_FLOORS = {
 
 #: Modules of ptstress from the lowest floor up: a module imports from its own floor, without circles, and below.
 PY_FLOORS = (
-    ("__init__", "errors", "vocabulary", "pages", "ranges"),
+    ("__init__", "errors", "vocabulary", "pages", "ranges", "builds", "plugin"),
     ("units", "tomlfile", "schemes", "bug", "bugs_sleep", "bugs", "operation", "program", "schedule", "layout", "histogram"),
     ("tracefile", "trace", "workload", "job", "plan"),
     ("model", "durable", "results", "observe", "story", "burst_state", "history", "history_json", "history_drawing", "hdrlog"),
@@ -61,6 +61,7 @@ LONG_FILES: dict[str, str] = {}
 #: C variables of the headers that are not constant, each with the reason.
 C_GLOBALS = {
     "pt_current": "the running cpu, one for each thread; see cy/base/hook.pxd",
+    "pt_engine_slot": "in policies of other packages only: where their engine keeps pt_current; see cy/base/hook.pxd",
     "pt_mb_word": "target of the full barrier under ThreadSanitizer; its value means nothing",
 }
 

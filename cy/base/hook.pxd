@@ -5,7 +5,8 @@
 # The hook is the first member of `struct cpu`, so `pt_current` also names the running cpu.
 #
 # pt_current is the only global: one per OS thread and per extension. It is set at thread start
-# and at each fibre switch. The fast build does not read it.
+# and at each fibre switch. The fast build does not read it. A policy of another package (PT_POLICY) runs on the threads of an
+# engine and looks at that one's: the engine says where it is before it calls the policy.
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from *:
@@ -42,6 +43,11 @@ cdef extern from *:
     static __thread struct pt_hook *pt_current __attribute__((unused));
     static inline void pt_set_current(struct pt_hook *h) { pt_current = h; }
     static inline struct pt_hook **pt_current_slot(void) { return &pt_current; }
+    #ifdef PT_POLICY
+    static struct pt_hook **(*pt_engine_slot)(void) = pt_current_slot;
+    static inline void pt_share_current(struct pt_hook **(*slot)(void)) { pt_engine_slot = slot; }
+    #define pt_current (*pt_engine_slot())
+    #endif
     #endif
     """
     enum:
@@ -77,3 +83,5 @@ cdef extern from *:
     void pt_set_current(pt_hook *h) noexcept nogil
     # Where the calling thread's pt_current is.
     pt_hook **pt_current_slot() noexcept nogil
+    # Only with PT_POLICY: from now on pt_current is what lies there, of an engine. Context: no policy runs.
+    void pt_share_current(pt_hook **(*slot)() noexcept nogil) noexcept nogil

@@ -112,6 +112,7 @@ cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t fram
     first.vma_objects = <vma *>(base + l.vmas)
     first.protect = &x.protect
     first.sleep = &x.sleep
+    first.reclaim = &x.reclaim if first.reclaim != NULL else NULL
     first.set.capacity = vmas - 1
     x.first_pgd = 1 if x.nr_mms > 1 else 0
     for i in range(x.nr_mms):

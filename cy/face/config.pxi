@@ -78,12 +78,25 @@ def _choose(what, name, table):
     return table[name]
 
 
-def _reclaim_set(text):
-    """The policies of ``never`` or ``sync+...``."""
-    policies = 0
-    for name in [] if text == "never" else text.split("+"):
-        policies |= <int>_choose("reclaim", name, RECLAIMS)
-    return policies
+cdef int fill_protect(machine *x, mm *m, str name) except -1:
+    if name.startswith(PLUGIN):
+        return plug_protect(m, &x.protect, name[len(PLUGIN):])
+    protect_fill(m, &x.protect, _choose("protection", name, PROTECTIONS))
+    return 0
+
+
+cdef int fill_reclaim(machine *x, mm *m, str text) except -1:
+    """The policies of ``never`` or ``sync+...``; those of other packages fill in last."""
+    cdef uint32_t policies = 0
+    names = [] if text == "never" else text.split("+")
+    for name in names:
+        if not name.startswith(PLUGIN):
+            policies |= <uint32_t>_choose("reclaim", name, RECLAIMS)
+    reclaim_fill(m, &x.reclaim, policies)
+    for name in names:
+        if name.startswith(PLUGIN):
+            plug_reclaim(m, &x.reclaim, name[len(PLUGIN):])
+    return 0
 
 
 def _complete(given, defaults, what):
@@ -111,8 +124,8 @@ cdef int fill_mm(machine *x, dict config) except -1:
         bits[level] = width
     if geo_init(&m.geo, bits, len(geometry)) != 0:
         raise ValueError(f"geometry {geometry} is impossible; expected 1 to 9 index bits in each level")
-    protect_fill(m, &x.protect, _choose("protection", config["protection"], PROTECTIONS))
-    reclaim_fill(m, &x.reclaim, _reclaim_set(config["reclaim"]))
+    fill_protect(x, m, config["protection"])
+    fill_reclaim(x, m, config["reclaim"])
     if x.reclaim.unlinked != NULL and x.protect.detach_upper == NULL:
         raise ValueError(f"reclaim upper frees tables that protection {config['protection']!r} relies on")
     sleep_fill(m, &x.sleep, _choose("sleep_mode", config["sleep_mode"], SLEEP_MODES))

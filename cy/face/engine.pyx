@@ -3,23 +3,25 @@
 The same source is compiled once per build; ``flags()`` tells which one this is.
 """
 import os
+from importlib import import_module
 
 import numpy as np
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
+from cpython.pycapsule cimport PyCapsule_CheckExact, PyCapsule_GetContext, PyCapsule_GetName, PyCapsule_GetPointer
+from cpython.pycapsule cimport PyCapsule_IsValid, PyCapsule_New, PyCapsule_SetContext
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, intptr_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strcmp
 from cy.base.bugs cimport (
     BUG_M01_GUARD, BUG_M01_GUP_PTE, BUG_M01_INSTALL, BUG_M01_RECYCLED, BUG_M01_REF, BUG_M01_RELOCK, BUG_M01_SCAN,
     BUG_M01_UPPER, BUG_M02_TEARDOWN, BUG_M03_NOTIFIER, BUG_M04_R11, BUG_M07_EXIT, BUG_M07_SCAN, BUG_M07_TABLE, BUG_M08_IPI,
     BUG_M08_ZERO, BUG_M09_FREE, BUG_M10_DISCARD, BUG_M10_FRAME, BUG_M10_MPROTECT, BUG_M10_ZERO, BUG_M11_AGE, BUG_M11_MPROTECT,
     BUG_M13_SRCU, BUG_M15_DIRTY, BUG_M15_LOCK_ORDER, BUG_M15_SLEEP, BUG_MX_DROP_MARKERS, BUG_P01, BUG_P02, BUG_P05, BUG_P07,
     BUG_P08, BUG_P13, BUG_P13_LOCAL, BUG_P16, BUG_P17, BUG_P18, BUG_P19, BUG_P20, BUG_P21, BUG_P23, BUG_P24, BUG_P24_BATCH)
-from cy.base.build cimport PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_RCU_XCHG, PT_SCHED, PT_TSAN
+from cy.base.build cimport PT_ABI, PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_RCU_XCHG, PT_SCHED, PT_TSAN
 from cy.base.clock cimport now_ns, pt_clock_begin, pt_clock_end
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport NR_RCU, cpu
@@ -42,8 +44,9 @@ from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, mix, stream
 from cy.check.worker cimport (
     JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, worker)
 from cy.base.entry cimport is_guard_pte_marker, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special
+from cy.mm.policy cimport PT_POLICY_CAPSULE, policy
 from cy.mm.rss cimport mm_rss
-from cy.mm.types cimport mm, page, ptdesc, vma
+from cy.mm.types cimport DETACH_SCAN, DETACH_ZERO, mm, page, protect_ops, ptdesc, reclaim_ops, vma
 from cy.mm.vma cimport vma_at
 from cy.protect.registry cimport PROTECT_COVERING, PROTECT_MMAP_LOCK, PROTECT_RCU, PROTECT_VMA_LOCK, protect_fill
 from cy.protect.sleep cimport (
@@ -63,6 +66,7 @@ cdef extern from "sys/mman.h" nogil:
         MAP_NORESERVE
 
 include "module.pxi"
+include "plugin.pxi"
 include "config.pxi"
 include "describe.pxi"
 include "explore.pxi"

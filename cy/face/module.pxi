@@ -7,6 +7,7 @@ def flags() -> dict:
     """Name and switches of this build, as the compiler saw them."""
     return {
         "name": PT_BUILD_NAME.decode(),
+        "abi": PT_ABI.decode(),
         "checks": bool(PT_CHECKS),
         "delay": bool(PT_DELAY),
         "sched": bool(PT_SCHED),

@@ -68,7 +68,6 @@ cdef class Space:
         self.x.header = <shm_header *>self._shared_base()
         self.x.shared = <shm_worker *>(self.x.header + 1)
         self.x.rings = <event *>(self.x.shared + workers)
-        reclaim_fill(&self.x.mms[0], &self.x.reclaim, _reclaim_set(self.config["reclaim"]))
         machine_wire(self.x, &self.where, frames, tables, vmas)
         self.x.header.magic = SHM_MAGIC
         self.x.header.nr_workers = workers
