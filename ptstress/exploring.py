@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ from msgspec import Struct
 
 from ptstress import get_include
 from ptstress.bugs import find_bugs
+from ptstress.builds import headers_hash
 from ptstress.driver import Stopper
 from ptstress.engine import load_engine, load_explorer
 from ptstress.errors import ExitCode, ResourceError, UsageError
@@ -19,7 +21,7 @@ from ptstress.layout import SharedView, report_text, shared_bytes
 from ptstress.program import Program, parse
 from ptstress.results import ResultsFolder
 from ptstress.schedule import Replay, decode, encode
-from ptstress.schemes import find_scheme
+from ptstress.schemes import find_scheme, unmodelled
 from ptstress.story import operations_of, tell
 from ptstress.units import format_count, format_geometry, format_seconds, pages_of
 
@@ -90,6 +92,7 @@ class ExploreSummary(Struct):
     exhausted: bool
     stop_reason: str
     failures: list[ExploreFailure]
+    notes: list[str] = []
     schema: str = "ptstress.explore/1"
 
 
@@ -199,8 +202,8 @@ def replay(text: str, carriers: str, times: int) -> ReplaySummary:
     """Run a recorded execution again, ``times`` on each carrier."""
     recorded = decode(text)
     notes = []
-    if recorded.fingerprint != fingerprint():
-        notes.append("recorded by another version of the engine: its choices may mean something else here")
+    if recorded.fingerprint != fingerprint(recorded.scheme):
+        notes.append("recorded by another version of the engine, or of a policy: its choices may mean something else here")
     lab = Lab(recorded.scheme, recorded.geometry, recorded.bugs, dict(recorded.knobs), recorded.seed)
     program = parse(recorded.program, "<replay string>")
     lab.load(program)
@@ -254,6 +257,7 @@ def explore_lines(summary: ExploreSummary) -> list[str]:
         f"({format_count(s.executions_per_second)}/s), {format_count(s.points_mean)} points each, "
         f"{format_count(s.distinct)} distinct, policy {s.policy}, seed {s.seed}",
         f"ended by: {s.stop_reason}{', all schedules within the bound' if s.exhausted else ''}",
+        *(f"note: {note}" for note in s.notes),
     ]
     for f in s.failures:
         lines += [
@@ -295,13 +299,12 @@ def judge(outcome: str, reports: list[dict]) -> tuple[str, str]:
     return "progress", dict(_OUTCOMES).get(outcome, outcome)
 
 
-def fingerprint() -> str:
-    """Of the engine's sources: choices mean nothing to code with other schedule points."""
-    digest = hashlib.blake2b(digest_size=8)
-    root = Path(get_include()) / "cy"
-    for path in sorted(root.rglob("*.pxd")):
-        if path.parent.name not in ("explore", "history"):
-            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+def fingerprint(scheme: str) -> str:
+    """Of the engine's sources and of other packages' policies: choices mean nothing to code with other schedule points."""
+    digest = hashlib.blake2b(headers_hash(Path(get_include())).encode(), digest_size=8)
+    for policy in find_scheme(scheme).plugged:
+        found = find_spec(f"{policy}_sched")
+        digest.update(Path(found.origin).read_bytes() if found and found.origin else b"")
     return digest.hexdigest()
 
 
@@ -332,6 +335,7 @@ class _Total:
             executions_per_second=round(self.executions / seconds, 1) if seconds else 0.0,
             points_mean=round(self.points / self.executions, 1) if self.executions else 0.0, distinct=self.distinct,
             exhausted=self.exhausted, stop_reason=self.stop_reason, failures=[failure] if failure else [],
+            notes=[note for note in [unmodelled([request.scheme])] if note],
         )
 
 
@@ -366,7 +370,7 @@ def _describe(
     lab: Lab, program: Program, request: ExploreRequest, knobs: dict, found: dict, executions: int
 ) -> ExploreFailure:
     record = Replay(
-        fingerprint=fingerprint(), program=program.text(), scheme=request.scheme, geometry=request.geometry,
+        fingerprint=fingerprint(request.scheme), program=program.text(), scheme=request.scheme, geometry=request.geometry,
         bugs=request.bugs, knobs=knobs, seed=found["seed"], choices=found["choices"], max_steps=found["max_steps"],
         outcome=found["outcome"], trace_hash=found["hash"],
     )

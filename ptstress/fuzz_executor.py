@@ -73,8 +73,8 @@ class Trier:
         if found is None:
             return failure
         record = Replay(
-            fingerprint=fingerprint(), program=example.program.text(), scheme=example.scheme, geometry=example.geometry,
-            bugs=example.bugs, knobs=example.knobs, seed=found["seed"], choices=found["choices"],
+            fingerprint=fingerprint(example.scheme), program=example.program.text(), scheme=example.scheme,
+            geometry=example.geometry, bugs=example.bugs, knobs=example.knobs, seed=found["seed"], choices=found["choices"],
             max_steps=found["max_steps"], outcome=found["outcome"], trace_hash=found["hash"],
         )
         oracle, what, story = lab.explain(record)

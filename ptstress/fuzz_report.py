@@ -40,6 +40,7 @@ def fuzz_screen(s: FuzzSummary) -> list[str]:
     lines += [f"failure: {f.signature}  ({f.count} times, {f.repeats or 'not repeated'})" for f in s.failures[:SHOWN_FAILURES]]
     if len(s.failures) > SHOWN_FAILURES:
         lines[-1] += f"  and {len(s.failures) - SHOWN_FAILURES} more"
+    lines += [f"note: {note}" for note in s.notes]
     lines += [f"results: {s.results}", f"next: {_next(s)}"]
     return [*lines, *fuzz_matrix(s)]
 

@@ -73,6 +73,7 @@ class FuzzSummary(Struct):
     stop_reason: str
     results: str
     database: str
+    notes: list[str] = []
     schema: str = "ptstress.fuzz/1"
 
 

@@ -28,7 +28,7 @@ from ptstress.fuzz_store import FOLDER, Store
 from ptstress.fuzz_summary import Coverage, FuzzFailure, FuzzSummary, Kept, Tally, verdict_of
 from ptstress.fuzz_wire import Again, Assignment, Closed, Done, Found, FromWorker, Known, Progress, Reader, Stop, send
 from ptstress.results import ResultsFolder
-from ptstress.schemes import SCHEMES, find_scheme
+from ptstress.schemes import SCHEMES, find_scheme, unmodelled
 from ptstress.units import format_geometry
 
 POLL_S = 0.1
@@ -239,6 +239,7 @@ def _summary(request: FuzzRequest, coordinator: _Coordinator, folder: ResultsFol
         operations_per_second=round(operations / seconds, 1), points=tally.points, unknown=tally.unknown,
         coverage=Coverage(len(tally.pairs), tally.growth(seconds)), overlaps=met, failures=failures,
         stop_reason=coordinator.stop_reason, results=str(folder.path), database=str(database),
+        notes=[note for note in [unmodelled(request.schemes)] if note],
     )
 
 

@@ -7,7 +7,7 @@ from ptstress.bugs import BUGS
 from ptstress.engine import BUILD_SUMMARIES, build_present
 from ptstress.errors import ExitCode, UsageError
 from ptstress.options import json_option, screen, write_json
-from ptstress.schemes import PROTECTIONS, RECLAIMS, SCHEMES, policies_of, why_not
+from ptstress.schemes import PROTECTIONS, RECLAIMS, SCHEMES, plugin_schemes, policies_of, why_not
 from ptstress.vocabulary import OPERATIONS, Oracle, Verb
 from ptstress.workload import load_workload, packaged_workloads
 
@@ -77,7 +77,7 @@ def list_(what: str, json_to: str | None) -> int:
 
 def _items(what: str) -> list[ListItem]:
     if what == "schemes":
-        named = [ListItem(s.name, f"{s.parts}: {s.summary}") for s in SCHEMES]
+        named = [ListItem(s.name, s.said) for s in (*SCHEMES, *plugin_schemes())]
         generic = ((p, r) for p in PROTECTIONS for r in RECLAIMS if not why_not(p[0], policies_of(r[0])))
         parts = [ListItem(f"{p}+{r}", f"{ps}; {rs}") for (p, ps), (r, rs) in generic]
         return named + parts

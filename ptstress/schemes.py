@@ -1,9 +1,10 @@
 """Registry of schemes: how page tables are protected, and when empty ones are freed.
 
-A scheme is one protection x a set of reclaim policies. Adding one is one line in ``SCHEMES``.
+A scheme is one protection x a set of reclaim policies. Adding one is one line in ``SCHEMES``. Other packages bring theirs
+through the entry point group ``ptstress.schemes``; looked up when a name is none of ours, so that ours cost nothing more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from ptstress.errors import UsageError
@@ -14,6 +15,10 @@ PROTECTIONS = (
     ("rcu", "RCU and table locks alone: no lock over VMAs or upper tables; in no kernel yet"),
     ("covering", "toy: one lock for each covering table, proof that cursors carry other protocols"),
 )
+#: Before the name of a policy of another package; see ``ptstress.plugin``.
+PLUGIN = "plugin:"
+#: Of installed packages: each names a ``Scheme``, several of them, or a function that returns them.
+ENTRY_POINTS = "ptstress.schemes"
 #: The empty set of reclaim policies, and the policies.
 NEVER = "never"
 RECLAIMS = (
@@ -46,6 +51,12 @@ class Scheme:
     ``drop_lock_before_flush``: it drops that lock before the final TLB flush.
     ``vma_reuse``: freed VMA objects are reused at once (typesafe, Linux 6.15 and later) or after a grace period (rcu).
     ``sleep_mode``: how walks sleep. ``secondary_mmu``: each mm has a device that is told of invalidations.
+
+    For policies of other packages, of which only their authors know these; all may stay empty:
+    ``tables_as``: names of our reclaim policies that free the same tables in a serial run, for the model. Without it nothing
+    predicts table bytes. A policy that unmaps the zero page has to name ``zero``.
+    ``locks_as``: our protection that locks alike, for the model and for bugs in what it locks.
+    ``plants``: ids of bugs beyond those of every scheme that runs must be able to find, and plant.
     """
 
     name: str
@@ -57,6 +68,9 @@ class Scheme:
     vma_reuse: str = "typesafe"
     sleep_mode: str = "vma_lock"
     secondary_mmu: bool = False
+    tables_as: str = ""
+    locks_as: str = ""
+    plants: tuple[str, ...] = ()
 
     @property
     def policies(self) -> frozenset[str]:
@@ -64,14 +78,36 @@ class Scheme:
         return policies_of(self.reclaim)
 
     @property
+    def plugged(self) -> tuple[str, ...]:
+        """Policies of other packages that it uses."""
+        return tuple(p.removeprefix(PLUGIN) for p in (self.protection, *self.reclaim.split("+")) if p.startswith(PLUGIN))
+
+    @property
+    def modelled(self) -> str | None:
+        """Reclaim policies by which the model predicts table bytes; ``None``: it cannot."""
+        return self.tables_as or (None if PLUGIN in self.reclaim else self.reclaim)
+
+    @property
+    def said(self) -> str:
+        """What ``list`` says of it."""
+        unknown = "" if self.modelled else "; no model of its tables"
+        return f"{self.parts}: {self.summary}{unknown}"
+
+    @property
+    def locking(self) -> str:
+        """The protection of ours that locks as this one does; empty: none does."""
+        return self.locks_as or ("" if self.protection.startswith(PLUGIN) else self.protection)
+
+    @property
     def lockless(self) -> bool:
         """Whether nothing keeps the VMAs of a range as they are during an operation."""
-        return self.protection == "rcu"
+        return self.locking == "rcu"
 
     @property
     def canaries(self) -> tuple[str, ...]:
         """Ids of the bugs that a run under this scheme must be able to find, and plants."""
-        return tuple(bug for shown in _SHOWN if shown.where(self) for bug in shown.canaries)
+        ours = (bug for shown in _SHOWN if shown.where(self) for bug in shown.canaries)
+        return tuple(dict.fromkeys((*ours, *self.plants)))
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -81,7 +117,7 @@ class Scheme:
     @property
     def scans(self) -> bool:
         """Whether one of its policies looks for tables in scans; otherwise "scan" does nothing."""
-        return bool(self.policies & {"async", "taskwork", "zero"})
+        return bool((self.policies | policies_of(self.tables_as or NEVER)) & {"async", "taskwork", "zero"})
 
     def runs(self, bug_id: str) -> bool:
         """Whether the scheme runs the code that the bug sits in."""
@@ -118,6 +154,8 @@ class _Shown:
     further: tuple[str, ...] = ()
 
 
+#: Protections with one lock for each table.
+_SPLIT = ("mmap_lock", "vma_lock", "rcu")
 _SHOWN = (
     _Shown(lambda s: "sync" in s.policies, ("P01",)),
     _Shown(
@@ -127,27 +165,27 @@ _SHOWN = (
          "M01-guard", "MX-drop-markers", "M15-sleep"),
     ),
     _Shown(lambda s: "async" in s.policies, (), ("M07-scan",)),
-    _Shown(lambda s: "async" in s.policies and s.protection in ("mmap_lock", "vma_lock"), ("M01-scan",)),
+    _Shown(lambda s: "async" in s.policies and s.locking in ("mmap_lock", "vma_lock"), ("M01-scan",)),
     _Shown(lambda s: s.secondary_mmu, ("M03-notifier",)),
     # A covering lock is held where a reference is taken.
-    _Shown(lambda s: s.sleep_mode == "refcount" and s.protection != "covering", ("M01-ref",)),
+    _Shown(lambda s: s.sleep_mode == "refcount" and s.locking in _SPLIT, ("M01-ref",)),
     _Shown(lambda s: s.sleep_mode.startswith("srcu"), ("M13-srcu",)),
     _Shown(lambda s: s.sleep_mode == "refcount" or s.sleep_mode.startswith("srcu"), ("M01-relock",)),
     _Shown(lambda s: "zero" in s.policies, ("M08-zero", "M10-zero")),
     # Split locks: which lock an entry has, and the order of a table's lock and its parent's, is theirs.
-    _Shown(lambda s: s.protection != "covering", (), ("P08",)),
-    _Shown(lambda s: "sync" in s.policies and s.protection != "covering", ("M15-lock-order",), ("P02", "M08-ipi")),
-    _Shown(lambda s: "sync" in s.policies and s.protection in ("mmap_lock", "vma_lock"), (), ("P07", "P20")),
+    _Shown(lambda s: s.locking in _SPLIT, (), ("P08",)),
+    _Shown(lambda s: "sync" in s.policies and s.locking in _SPLIT, ("M15-lock-order",), ("P02", "M08-ipi")),
+    _Shown(lambda s: "sync" in s.policies and s.locking in ("mmap_lock", "vma_lock"), (), ("P07", "P20")),
     # An IPI frees a table that finds no batch only where empty tables stay.
-    _Shown(lambda s: not s.policies and not s.lockless, (), ("P24-batch",)),
+    _Shown(lambda s: not s.policies and s.locking not in ("", "rcu"), (), ("P24-batch",)),
     # What munmap gives up early is a lock that faults take; where they do not, only other maps find out.
-    _Shown(lambda s: not s.lockless, ("P21",)),
+    _Shown(lambda s: s.locking not in ("", "rcu"), ("P21",)),
     # Tables without mmap_lock: locks of all levels, and VMAs that were looked at without a lock.
     _Shown(lambda s: s.lockless, ("P19", "M01-install", "M02-teardown"), ("P17", "P21", "M04-r11")),
     _Shown(lambda s: s.lockless and "upper" in s.policies, (), ("M01-upper",)),
     # Lockless lookups of VMAs. What needs VMAs that are reused without a grace period is not shown so soon.
-    _Shown(lambda s: s.protection == "vma_lock", ("P19",), ("P18",)),
-    _Shown(lambda s: s.protection == "vma_lock" and s.vma_reuse == "typesafe", (), ("P17", "M01-recycled")),
+    _Shown(lambda s: s.locking == "vma_lock", ("P19",), ("P18",)),
+    _Shown(lambda s: s.locking == "vma_lock" and s.vma_reuse == "typesafe", (), ("P17", "M01-recycled")),
 )
 
 SCHEMES = (
@@ -200,14 +238,64 @@ def policies_of(reclaim: str) -> frozenset[str]:
 
 def why_not(protection: str, policies: frozenset[str]) -> str:
     """Why the two make no scheme; empty: they do."""
-    if "upper" in policies and protection != "rcu":
+    if "upper" in policies and protection != "rcu" and not protection.startswith(PLUGIN):
         return f"upper frees tables that {protection} relies on"
     return ""
 
 
+def plugin_schemes() -> tuple[Scheme, ...]:
+    """Those of other packages, by name. Raises ``UsageError`` if one of them is none."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, Scheme] = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        where = f"entry point {entry.name} = {entry.value} of {entry.dist.name if entry.dist else 'some package'}"
+        try:
+            given = entry.load()
+            given = given() if callable(given) else given
+            brought = [given] if isinstance(given, Scheme) else list(given)
+        except Exception as error:  # whatever that package does wrong
+            raise UsageError(f"{where}: expected schemes, got {type(error).__name__}: {error}") from None
+        for scheme in brought:
+            if reason := _objection(scheme, found.keys()):
+                raise UsageError(f"{where}: {reason}")
+            found[scheme.name] = scheme
+    return tuple(found[name] for name in sorted(found))
+
+
+def _objection(scheme: object, taken: Collection[str]) -> str:
+    """Why this cannot be a scheme of another package; empty: it can."""
+    if not isinstance(scheme, Scheme):
+        return f"expected a Scheme, got {type(scheme).__name__}"
+    if scheme.name in taken or any(scheme.name == ours.name for ours in SCHEMES) or {"+", "@"} & {*scheme.name}:
+        return f"scheme {scheme.name!r}: expected a name that no other scheme has, without + and @"
+    strange = [name for name in policies_of(scheme.reclaim) if not _is_policy(name, RECLAIMS)]
+    strange += [] if _is_policy(scheme.protection, PROTECTIONS) else [scheme.protection]
+    strange += [name for name in policies_of(scheme.tables_as or NEVER) if name not in dict(RECLAIMS)]
+    strange += [scheme.locks_as] if scheme.locks_as and scheme.locks_as not in dict(PROTECTIONS) else []
+    if strange:
+        return f"scheme {scheme.name!r}: no policy {strange[0]!r}: expected one of {_parts_text()}, or {PLUGIN}NAME of its own"
+    reason = why_not(scheme.protection, scheme.policies)
+    return f"scheme {scheme.name!r}: {reason}" if reason else ""
+
+
+def _is_policy(name: str, ours: tuple[tuple[str, str], ...]) -> bool:
+    return name in dict(ours) or (name.startswith(PLUGIN) and len(name) > len(PLUGIN))
+
+
+def _parts_text() -> str:
+    return f"{'|'.join(dict(PROTECTIONS))}+{'|'.join(dict(RECLAIMS))}[+...]"
+
+
+def unmodelled(names: Iterable[str]) -> str:
+    """The note about schemes whose tables nothing predicts; empty: there are none."""
+    unknown = ", ".join(name for name in names if find_scheme(name).modelled is None)
+    return f"no model of the tables of {unknown}: only invariants are checked there" if unknown else ""
+
+
 def find_scheme(name: str) -> Scheme:
-    """The scheme called ``name``, or built from ``protection+reclaim+...``; with ``@mode`` behind it, where walks sleep in that
-    way and each mm has a device. Raises ``UsageError``.
+    """The scheme called ``name``, ours or another package's, or built from ``protection+reclaim+...``; with ``@mode`` behind it,
+    where walks sleep in that way and each mm has a device. Raises ``UsageError``.
     """
     base, at, mode = name.partition("@")
     if at:
@@ -220,16 +308,19 @@ def find_scheme(name: str) -> Scheme:
         if scheme.name == name:
             return scheme
     protection, plus, reclaim = name.partition("+")
-    named = ", ".join(s.name for s in SCHEMES)
-    generic = f"{'|'.join(dict(PROTECTIONS))}+{'|'.join(dict(RECLAIMS))}[+...]"
     policies = reclaim.split("+")
-    if not plus or protection not in dict(PROTECTIONS) or not set(policies) <= dict(RECLAIMS).keys():
-        raise UsageError(f"scheme {name!r}: expected one of {named}, or {generic}")
+    if not plus or not _is_policy(protection, PROTECTIONS) or not all(_is_policy(p, RECLAIMS) for p in policies):
+        others = plugin_schemes()
+        for scheme in others:
+            if scheme.name == name:
+                return scheme
+        named = ", ".join(s.name for s in (*SCHEMES, *others))
+        raise UsageError(f"scheme {name!r}: expected one of {named}, or {_parts_text()}")
     if {"async", "taskwork"} <= set(policies):
         raise UsageError(f"scheme {name!r}: expected async, whose scans others run, or taskwork, which runs its own, not both")
     if len(set(policies)) != len(policies) or (NEVER in policies and len(policies) > 1):
         raise UsageError(f"scheme {name!r}: expected each reclaim policy once, and {NEVER} alone")
     if reason := why_not(protection, policies_of(reclaim)):
         raise UsageError(f"scheme {name!r}: {reason}")
-    ordered = "+".join(policy for policy, _ in RECLAIMS if policy in policies)
+    ordered = "+".join([p for p, _ in RECLAIMS if p in policies] + [p for p in policies if p.startswith(PLUGIN)])
     return Scheme(name, f"{protection} with reclaim {ordered}", protection, ordered)

@@ -17,7 +17,7 @@ from ptstress.model.explain_case import GUARD
 from ptstress.observe import observations
 from ptstress.operation import op_array
 from ptstress.program import Program
-from ptstress.schemes import find_scheme
+from ptstress.schemes import NEVER, find_scheme
 from ptstress.vocabulary import Oracle
 
 RING_EVENTS = 1024
@@ -45,13 +45,15 @@ class SmallMachine:
         knobs: Mapping[str, int | str] | None = None, bugs: Sequence[str] = (), mms: int = 1,
     ) -> None:
         memory = bytearray(shared_bytes(workers, RING_EVENTS))
+        found = find_scheme(scheme)
         config = {
-            **find_scheme(scheme).config(), "geometry": bits, "workers": workers, "mms": mms, "ring_events": RING_EVENTS,
+            **found.config(), "geometry": bits, "workers": workers, "mms": mms, "ring_events": RING_EVENTS,
             "seed": 1, "bugs": list(bugs), "knobs": dict(RARE if knobs is None else knobs), **dict(ARENA),
         }
         self.bits = bits
-        self.reclaim = find_scheme(scheme).reclaim
-        self.lockless = find_scheme(scheme).lockless
+        # Which tables are left changes no result: where nothing says, the model keeps them all.
+        self.reclaim = found.modelled or NEVER
+        self.lockless = found.lockless
         self.workers = workers
         self.mms = mms
         try:

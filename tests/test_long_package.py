@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -33,11 +34,11 @@ print(json.dumps({
 """
 
 
-def run(*command, cwd: Path, **environ: str) -> str:
-    """Output of a command that has to succeed."""
+def run(*command, cwd: Path, code: int = 0, **environ: str) -> str:
+    """Output of a command that has to end with ``code``."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | environ
     done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    assert done.returncode == code, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 
 
@@ -82,3 +83,32 @@ def test_installs_and_works_in_an_empty_environment(distributions, tmp_path, kin
     ptstress = tmp_path / "env" / "bin" / "ptstress"
     assert "linux-6.18" in run(ptstress, "list", "schemes", cwd=tmp_path)
     run(ptstress, "run", "fault_vs_dontneed", "--duration", "2s", "--threads", "2", cwd=tmp_path)
+
+
+def test_a_policy_of_another_package_runs_under_every_verb(distributions, tmp_path):
+    run(sys.executable, "-m", "venv", tmp_path / "env", cwd=tmp_path)
+    python, ptstress = tmp_path / "env" / "bin" / "python", tmp_path / "env" / "bin" / "ptstress"
+    requires = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    run(python, "-m", "pip", "install", "-q", distributions["wheel"], *requires, cwd=tmp_path)
+    shutil.copytree(ROOT / "tests" / "outoftree", tmp_path / "lazy")
+    run(python, "-m", "pip", "install", "-q", "--no-build-isolation", tmp_path / "lazy", cwd=tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+
+    def verb(*arguments: str, code: int = 0) -> str:
+        return run(ptstress, *arguments, cwd=empty, code=code)
+
+    assert "lazy-sync" in verb("list", "schemes")
+    race = ("fault_vs_dontneed", "--threads", "2", "--duration")
+    ran = json.loads(verb("run", *race, "2s", "--scheme", "lazy-sync", "--json", "-"))
+    assert (ran["stages"][0]["scheme"], ran["verdict"]) == ("lazy-sync", "pass")
+    assert ran["stages"][0]["tables"]["reclaimed"] > 0, "nobody but the policy reclaims tables here"
+    verb("run", *race, "2s", "--scheme", "lazy-sync", "--build", "fast")
+    verb("compare", *race, "1s", "--repeat", "2", "--schemes", "linux-6.18,lazy-sync")
+    verb("soak", *race, "10s", "--scheme", "lazy-sync")
+    verb("explore", "--scheme", "lazy-sync", "--executions", "1000")
+    verb("fuzz", "--scheme", "lazy-sync", "--duration", "5s", "-n", "2")
+    verb("run", *race, "10s", "--scheme", "hasty-sync", code=2)
+    found = json.loads(verb("explore", "--scheme", "hasty-sync", "--json", "-", code=2))["failures"][0]
+    assert found["oracle"] == "use-after-free"
+    verb("replay", found["replay"], code=2)

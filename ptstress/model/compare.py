@@ -37,16 +37,28 @@ class Follower:
         return why
 
 
-def compare(space: AddressSpace | AddressSpaces, snapshot: Mapping[str, Any]) -> str | None:
-    """Compare with ``Machine.snapshot()``. Returns ``None`` if equal, or the first difference."""
+def compare(space: AddressSpace | AddressSpaces, snapshot: Mapping[str, Any], tables: bool = True) -> str | None:
+    """Compare with ``Machine.snapshot()``. Returns ``None`` if equal, or the first difference.
+
+    ``tables``: and the tables that are left; ``False``: nothing says which.
+    """
     parts = list(space.parts())
+    return _compare_contents(parts, snapshot) or (_compare_all_tables(parts, space, snapshot) if tables else None)
+
+
+def _compare_contents(parts: list[tuple[int, AddressSpace]], snapshot: Mapping[str, Any]) -> str | None:
     return (
         next(filter(None, (_compare_vmas(first, part, snapshot["vmas"]) for first, part in parts)), None)
         or _compare_pages(parts, snapshot["pages"])
-        or _compare_tables(parts, snapshot["tables"])
         or _compare_number("rss", "pages", int(snapshot["rss"]), sum(part.rss for _, part in parts))
-        or _compare_number("page tables", "bytes", int(snapshot["table_bytes"]), space.table_bytes)
     )
+
+
+def _compare_all_tables(
+    parts: list[tuple[int, AddressSpace]], space: AddressSpace | AddressSpaces, snapshot: Mapping[str, Any]
+) -> str | None:
+    return _compare_tables(parts, snapshot["tables"]) or _compare_number(
+        "page tables", "bytes", int(snapshot["table_bytes"]), space.table_bytes)
 
 
 def _compare_number(what: str, unit: str, found: int, expected: int) -> str | None:
