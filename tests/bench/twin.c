@@ -990,6 +990,7 @@ struct twin *twin_make(uint32_t frames, uint32_t tables, uint64_t pages, int mem
 	m->frames = &t->frames;
 	m->tables = &t->tables;
 	m->pages = aligned_alloc(64, frames * sizeof(*m->pages));
+	memset(m->pages, 0, frames * sizeof(*m->pages));	/* a frame with pins waits for ever */
 	m->ptdescs = calloc(tables, sizeof(*m->ptdescs));
 	m->entries = entries;
 	m->geo.max_bits = 9;
