@@ -27,7 +27,7 @@ cdef inline bint _may_go(uint64_t pte, uint32_t mode) noexcept nogil:
 # and whoever still translated to the zero page would not see it.
 # All entries are none before the table is unlinked: a write that saw the zero page locks the table later and takes an
 # unchanged entry for proof that it is attached.
-# Source: none; the series of 2022 (full-zero tables) cleared entries too, and relied on mmap_lock for the rest.
+# Source: none in Linux; the idea is that of the series of 2022 (20220825101037.96517-1).
 # Not modelled: what keeps the zero page from going: VM_LOCKED, userfaultfd, soft-dirty; notifiers.
 cdef inline bint table_empty_out(cpu *c, mm *m, ptdesc *table, uint32_t mode) noexcept nogil:
     cdef uint32_t i, zeros = 0

@@ -69,14 +69,14 @@ cdef inline void pwc_flush_range(cpu *target, const mm *m, uint64_t first, uint6
             cmpxchg(&e.tag, region + 1, 0)
 
 # Oracle stale-tlb when an operation of cpu c that freed tables has flushed (I22): no cache reaches one of
-# them. Checking builds only.
+# them. A scan frees tables of one mm after the other, and flushes for each. Checking builds only.
 cdef inline void check_stale_pwc(cpu *c, mm *m) noexcept nogil:
     cdef uint32_t i, slot, table
     for i in range(m.nr_cpus):
         for slot in range(PWC_ENTRIES):
             table = pte_pfn(peek(&m.cpus[i].pwc[slot].pmd))
             if table < m.tables.nr and peek32(&m.tables.items[table].state) == ITEM_ZAPPED \
-                    and peek32(&m.tables.items[table].owner) == zap_owner(c) \
+                    and peek32(&m.tables.items[table].owner) == zap_owner(c) and m.ptdescs[table].mm == m \
                     and _reaches(m, &m.cpus[i], &m.cpus[i].pwc[slot], &m.ptdescs[table]):
                 pt_report(c, ORACLE_STALE_TLB, 22, b"after the flush the paging-structure cache of cpu b reaches table a",
                           m.ptdescs[table].addr, table, i)
