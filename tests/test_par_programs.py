@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given, settings
 
 from ptstress.generator import generate
-from ptstress.schemes import SCHEMES
 from ptstress.strategies import programs
 from ptstress.trial import RARE, SmallMachine
+from schemes_under_test import NAMES
 
 BITS = (2, 1, 1, 1)
-NAMES = [scheme.name for scheme in SCHEMES]
 REPEATS = 15
 FAILING = {**dict(RARE), "alloc_fail": 4}
 

@@ -7,12 +7,11 @@ from hypothesis import given, settings
 
 from ptstress.engine import load_explorer
 from ptstress.generator import generate
-from ptstress.schemes import SCHEMES
 from ptstress.strategies import programs
 from ptstress.trial import RARE, SmallMachine
+from schemes_under_test import NAMES
 
 BITS = (2, 1, 1, 1)
-NAMES = [scheme.name for scheme in SCHEMES]
 EXPLAINED = 20
 EXPLORED = 200
 

@@ -10,13 +10,12 @@ from ptstress.machines import address_space_machine
 from ptstress.model import AddressSpace, Follower, compare
 from ptstress.observe import observations
 from ptstress.operation import dontneed, guard_install, mmap, op_array, read, write
-from ptstress.schemes import SCHEMES
 from ptstress.strategies import geometries, knobs, sequences
 from ptstress.trial import RARE, SmallMachine
 from random_ops import random_ops
+from schemes_under_test import NAMES
 
 STEPS = settings(max_examples=25, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-NAMES = [scheme.name for scheme in SCHEMES]
 
 
 @pytest.mark.parametrize("scheme", NAMES)

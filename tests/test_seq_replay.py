@@ -7,13 +7,13 @@ import pytest
 
 from ptstress.engine import load_engine
 from ptstress.model import AddressSpace
-from ptstress.schemes import SCHEMES, find_scheme
+from ptstress.schemes import find_scheme
 from ptstress.trace import load_trace
 from ptstress.vocabulary import OP_DTYPE, Verb
+from schemes_under_test import NAMES
 
 X86_64 = (9, 9, 9, 9)
 TRACES = Path(__file__).parent.parent / "workloads" / "traces"
-NAMES = [scheme.name for scheme in SCHEMES]
 KIB = 1024
 TABLE_PAGES = 512
 REGIONS = 25 * 1024

@@ -10,11 +10,12 @@ from ptstress.bugs import BUGS
 from ptstress.errors import ResourceError, UsageError
 from ptstress.job import Mix
 from ptstress.plan import Overrides, plan_run, share_threads
-from ptstress.schemes import SCHEMES
+from ptstress.schemes import SCHEMES, find_scheme
 from ptstress.tomlfile import find_line
 from ptstress.trace import load_trace
 from ptstress.vocabulary import Verb
 from ptstress.workload import Group, load_workload, packaged_workloads
+from schemes_under_test import DEFAULT
 
 GOOD = """\
 name = "sample"
@@ -70,6 +71,12 @@ def test_every_scheme_declares_two_canaries_or_more():
     known = {bug.id for bug in BUGS}
     for scheme in SCHEMES:
         assert len(scheme.canaries) >= 2 and set(scheme.canaries) <= known
+
+
+def test_the_default_suite_runs_every_part_of_a_scheme():
+    default = [find_scheme(name) for name in DEFAULT]
+    assert {scheme.protection for scheme in default} == {scheme.protection for scheme in SCHEMES}
+    assert {policy for scheme in default for policy in scheme.policies} == {p for scheme in SCHEMES for p in scheme.policies}
 
 
 def test_names_of_shipped_workloads_are_those_of_their_files():
