@@ -140,8 +140,12 @@ NEAR_MISSES = (
     Counter.INSTALL_LOST, Counter.WP_LOST, Counter.FILL_DROPPED, Counter.HW_RETRY, Counter.LOCK_CONTENDED,
     Counter.ZAP_BREAK, Counter.SLOW_DETACH, Counter.DETACH_NOT_EMPTY, Counter.LAZYFREE_KEPT, Counter.BATCHED_DRAINS,
     Counter.GATHER_FALLBACK, Counter.GUP_LOST, Counter.PINNED_KEPT, Counter.SCAN_BUSY, Counter.GUARD_ZAPS,
+    Counter.WALK_LOST, Counter.REF_LOST, Counter.DEVICE_RETRIES,
 )
-_MAXIMA = (Counter.RCU_BACKLOG_MAX, Counter.RCU_GP_MAX_NS, Counter.RCU_STALL_NS, Counter.TABLE_BYTES_PEAK)
+_MAXIMA = (
+    Counter.RCU_BACKLOG_MAX, Counter.RCU_GP_MAX_NS, Counter.RCU_STALL_NS, Counter.TABLE_BYTES_PEAK,
+    Counter.SRCU_BACKLOG_MAX, Counter.SRCU_GP_MAX_NS,
+)
 
 
 def shared_bytes(workers: int, ring_events: int) -> int:

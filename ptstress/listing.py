@@ -7,7 +7,7 @@ from ptstress.bugs import BUGS
 from ptstress.engine import BUILD_SUMMARIES, build_present
 from ptstress.errors import ExitCode, UsageError
 from ptstress.options import json_option, screen, write_json
-from ptstress.schemes import PROTECTIONS, RECLAIMS, SCHEMES, plugin_schemes, policies_of, why_not
+from ptstress.schemes import PROTECTIONS, RECLAIMS, SCHEMES, SLEEP_MODES, plugin_schemes, policies_of, why_not
 from ptstress.vocabulary import OPERATIONS, Oracle, Verb
 from ptstress.workload import load_workload, packaged_workloads
 
@@ -80,7 +80,8 @@ def _items(what: str) -> list[ListItem]:
         named = [ListItem(s.name, s.said) for s in (*SCHEMES, *plugin_schemes())]
         generic = ((p, r) for p in PROTECTIONS for r in RECLAIMS if not why_not(p[0], policies_of(r[0])))
         parts = [ListItem(f"{p}+{r}", f"{ps}; {rs}") for (p, ps), (r, rs) in generic]
-        return named + parts
+        modes = [ListItem(f"linux-6.18@{mode}", f"linux-6.18 with a device; walks sleep: {how}") for mode, how in SLEEP_MODES]
+        return named + parts + modes
     if what == "workloads":
         return [ListItem(name, load_workload(str(path)).workload.summary) for name, path in packaged_workloads()]
     if what == "bugs":

@@ -10,7 +10,7 @@ import numpy as np
 
 from ptstress.driver import Outcome, overlap_matrix
 from ptstress.errors import ExitCode
-from ptstress.layout import MAX_LEVELS, NEAR_MISSES, Counter, report_text
+from ptstress.layout import MAX_LEVELS, NEAR_MISSES, Counter, SharedView, report_text
 from ptstress.plan import StagePlan
 from ptstress.results import (
     Canaries, CanaryItem, Checked, Failure, Ops, Overlaps, Rcu, RunSummary, StageSummary, Tables,
@@ -53,16 +53,22 @@ def summarize_stage(plan: StagePlan, outcome: Outcome, canaries: Canaries) -> St
         overlaps=overlaps,
         near_misses={c.name.lower(): view.total(c) for c in NEAR_MISSES},
         tables=_tables(outcome),
-        rcu=Rcu(
-            view.total(Counter.GRACE_PERIODS), round(view.total(Counter.RCU_GP_MAX_NS) / 1e6, 3),
-            view.total(Counter.RCU_BACKLOG_MAX),
-        ),
+        rcu=_rcu(view),
         canaries=canaries,
         confidence=confidence(checked.violations, overlaps.total),
         racing_share=round(race_s / seconds, 3) if seconds else 0.0,
         replays=result.replays if result else 0,
         reason=result.reason if result else outcome.kind,
         notes=[*notes, *plan.notes],
+    )
+
+
+def _rcu(view: SharedView) -> Rcu:
+    """Grace periods of all domains, SRCU included."""
+    worst_ns = max(view.total(Counter.RCU_GP_MAX_NS), view.total(Counter.SRCU_GP_MAX_NS))
+    return Rcu(
+        view.total(Counter.GRACE_PERIODS) + view.total(Counter.SRCU_PERIODS), round(worst_ns / 1e6, 3),
+        max(view.total(Counter.RCU_BACKLOG_MAX), view.total(Counter.SRCU_BACKLOG_MAX)),
     )
 
 

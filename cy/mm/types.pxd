@@ -304,7 +304,7 @@ cdef struct protect_ops:
     # there is no table, or the entry changed.
     int (*lock)(cursor *cur, uint64_t expect) noexcept nogil
     # Lock `table`, in which the cursor was at cur.addr before it slept, again. 0: it was detached meanwhile. The entry that
-    # referred to it is not looked at, nor is the table that holds it. Context: something has kept the table.
+    # referred to it is not looked at, nor is the table that holds it. NULL: lock has to do. Context: something kept it.
     int (*relock)(cursor *cur, ptdesc *table) noexcept nogil
     # Make sure that a table maps cur.addr. 0 or -ENOMEM. Context: may sleep.
     int (*install)(cursor *cur) noexcept nogil

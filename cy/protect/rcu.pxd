@@ -19,7 +19,7 @@ from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE32, smp_load_acquire, smp_mb
 from cy.base.bugs cimport BUG, BUG_M04_R11
-from cy.base.cpu cimport count, cpu, delay_point
+from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point
 from cy.base.entry cimport pmd_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
 from cy.base.shm cimport C_INSTALL_LOST, C_MAP_FAILED, C_RECHECK_LOST, C_TABLES_RECLAIMED
@@ -33,26 +33,51 @@ from cy.mm.offset_map cimport (
     entry_offset_map, entry_offset_map_lock, entry_offset_map_next, entry_unmap, entry_unmap_unlock, mapped_entry)
 from cy.mm.table cimport pagetable_alloc, pagetable_free_private
 from cy.mm.types cimport (
-    DETACH_SCAN, DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_FAULT, INTENT_PROTECT, INTENT_SCAN, INTENT_UNMAP, cursor, mm,
-    protect_ops, ptdesc)
+    DETACH_SCAN, DETACH_TRY, HELD_RCU, HELD_TABLE, HELD_VMA, INTENT_FAULT, INTENT_PROTECT, INTENT_SCAN, INTENT_SLEEP,
+    INTENT_UNMAP, cursor, mm, protect_ops, ptdesc)
+from cy.mm.vma_lock cimport vma_end_read, vma_start_read
 from cy.mm.vma_snapshot cimport mergeable_anon_vma_lockless, vma_snapshot
 from cy.protect.split cimport split_detach_try, split_relock, split_sleep
 from cy.sync.lockclass cimport LOCK_PGL, might_sleep
+from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
 from cy.sync.spinlock cimport spin_lock, spin_unlock
 
 cdef inline int rcu_begin(cursor *cur, uint64_t start, uint64_t end, uint32_t intent) noexcept nogil:
     if intent == INTENT_UNMAP or intent == INTENT_PROTECT or intent == INTENT_SCAN:
         return 0                    # a scan unlinks empty tables, whatever VMA they are of
     vma_snapshot(cur)
+    if intent == INTENT_SLEEP:
+        _hold_vma(cur)
     return -EFAULT if intent == INTENT_FAULT and (cur.vma == NULL or cur.vma_start > start) else 0
 
 cdef inline void rcu_next_vma(cursor *cur) noexcept nogil:
     _settle(cur)
+    _release_vma(cur)               # the snapshot may have to wait for who waits for it
     vma_snapshot(cur)
     cur.vma_stale = False
+    if cur.intent == INTENT_SLEEP:
+        _hold_vma(cur)
 
 cdef inline void rcu_end(cursor *cur) noexcept nogil:
     _settle(cur)
+    _release_vma(cur)
+
+# Keep the VMA of the snapshot as it is, if it still is and nobody changes it now: who wants to has to wait then. Tables come and
+# go all the same.
+cdef inline void _hold_vma(cursor *cur) noexcept nogil:
+    if cur.vma == NULL:
+        return
+    rcu_read_lock(cur.cpu, &cur.mm.rcu[RCU_TABLES])
+    if vma_start_read(cur.cpu, cur.mm, cur.vma):
+        cur.held |= HELD_VMA
+        if not _vma_is_current(cur):
+            _release_vma(cur)
+    rcu_read_unlock(cur.cpu, &cur.mm.rcu[RCU_TABLES])
+
+cdef inline void _release_vma(cursor *cur) noexcept nogil:
+    if cur.held & HELD_VMA:
+        vma_end_read(cur.cpu, cur.vma)
+        cur.held &= ~<uint32_t>HELD_VMA
 
 cdef inline int rcu_next(cursor *cur) noexcept nogil:
     cdef cpu *c = cur.cpu

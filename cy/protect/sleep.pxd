@@ -6,7 +6,7 @@
 # dereferences a table that was freed; a page that is mapped all the time is visited.
 #
 #   mode        while it sleeps it keeps                           and then
-#   vma_lock    what the policy locked: a VMA, or mmap_lock        finds the table again below the upper tables
+#   vma_lock    the VMA, or mmap_lock                              finds the table again from its parent, or from the top
 #   revalidate  nothing                                            begins again at the address where it stopped
 #   hoist       slept once, for the whole range, before it began   never slept
 #   refcount    a reference to the table, taken under RCU          locks it and looks whether it is still attached
@@ -64,6 +64,10 @@ cdef inline int _found(cursor *cur, bint locked) noexcept nogil:
     count(cur.cpu, C_WALK_LOST)
     return PAUSE_LOST
 
+# A policy that cannot lock a table that it is shown finds the one at cur.addr.
+cdef inline bint _relock(cursor *cur, ptdesc *table) noexcept nogil:
+    return cur.ops.lock(cur, 0) if cur.ops.relock == NULL else cur.ops.relock(cur, table)
+
 # -- vma_lock: upper tables stay where they are, the table itself may go ---------------------------
 
 cdef inline int vma_lock_pause(cursor *cur, uint64_t end) noexcept nogil:
@@ -103,7 +107,7 @@ cdef inline int refcount_pause(cursor *cur, uint64_t end) noexcept nogil:
     _sleep(cur)
     if not kept:
         return _found(cur, cur.ops.lock(cur, 0))
-    locked = cur.ops.relock(cur, table)
+    locked = _relock(cur, table)
     table_put(c, m, table)      # while it is locked and attached, it stays by itself
     return _found(cur, locked)
 
@@ -116,7 +120,7 @@ cdef inline int srcu_pause(cursor *cur, uint64_t end) noexcept nogil:
     cdef ptdesc *table = cur.table
     cursor_unlock(cur)
     _sleep(cur)
-    return _found(cur, cur.ops.relock(cur, table))
+    return _found(cur, _relock(cur, table))
 
 cdef inline void srcu_leave(cursor *cur) noexcept nogil:
     if BUG(cur.mm.bugs, BUG_M13_SRCU):
