@@ -8,6 +8,7 @@ import faulthandler
 import re
 import signal
 import sys
+import time
 from collections import OrderedDict
 
 import numpy as np
@@ -32,6 +33,8 @@ SEEDS = 6
 BOUNDED_EXECUTIONS = 1500
 BOUNDED_S = 0.1
 REPEATS = 10
+#: No further race of one example begins after so many seconds: the parent takes long silence for a hang.
+RACING_S = 2.0
 RACE_ATTEMPTS = 2000
 ON_THREADS = "threads"
 
@@ -130,7 +133,10 @@ class Trier:
 
     def _race(self, example: FuzzExample, size: int, trial: Trial) -> None:
         machine = self._thread_machine(example)
+        begin = time.monotonic()
         for number in range(example.rounds):
+            if time.monotonic() - begin > RACING_S:
+                return          # explaining what was seen may take seconds, which is no hang
             verdict = machine.race(example.program, example.seed + number)
             trial.executions += 1
             trial.operations += size
