@@ -158,9 +158,12 @@ class _Shown:
 _SPLIT = ("mmap_lock", "vma_lock", "rcu")
 _SHOWN = (
     _Shown(lambda s: "sync" in s.policies, ("P01",)),
+    # Scans in the pressure path make room between a FREE and what it shows.
+    _Shown(lambda s: not s.scans, ("M09-free",)),
+    _Shown(lambda s: s.scans, (), ("M09-free",)),
     _Shown(
         lambda s: True,
-        ("M07-table", "P23", "M10-frame", "M10-mprotect", "M09-free", "M07-exit"),
+        ("M07-table", "P23", "M10-frame", "M10-mprotect", "M07-exit"),
         ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte",
          "M01-guard", "MX-drop-markers", "M15-sleep"),
     ),

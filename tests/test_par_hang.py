@@ -59,7 +59,7 @@ def test_who_waits_in_a_queue_is_no_deadlock():
 
 def test_more_locks_than_are_shown_are_no_nonsense():
     held = [(n + 1, LockClass.PTL) for n in range(MAX_HELD_SHOWN + 3)]
-    assert view_of((Verb.WRITE, None, held)).held_locks(0) == [(n + 1, 5) for n in range(MAX_HELD_SHOWN)]
+    assert view_of((Verb.WRITE, None, held)).held_locks(0) == [(n + 1, LockClass.PTL) for n in range(MAX_HELD_SHOWN)]
 
 
 def test_lock_classes_are_those_of_the_engine():
