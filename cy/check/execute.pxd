@@ -7,6 +7,7 @@ from cy.base.build cimport PT_CHECKS, PT_TSAN
 from cy.base.clock cimport sched_yield
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport RCU_HW, cpu, pt_report
+from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.shm cimport (
     C_STREAM_DONE, ORACLE_PROGRESS, VERB_AGE, VERB_DISCARD, VERB_DONTNEED, VERB_EXIT, VERB_FREE, VERB_GUARD_INSTALL,
     VERB_GUARD_REMOVE, VERB_GUP_FAST, VERB_MMAP, VERB_MPROTECT, VERB_MUNMAP, VERB_POPULATE, VERB_READ, VERB_SCAN, VERB_WALK,
@@ -17,7 +18,7 @@ from cy.mm.deferred cimport (
     deferred_backpressure, deferred_barrier_tables, deferred_poll_tables, frames_pinned, frames_poll)
 from cy.mm.mm_users cimport mmget_not_zero
 from cy.mm.pin cimport page_is_unpinned
-from cy.mm.types cimport mm, page
+from cy.mm.types cimport mm, page, scan_report
 from cy.ops.access cimport do_access
 from cy.ops.age cimport do_age
 from cy.ops.discard cimport do_discard
@@ -51,7 +52,8 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
     cdef uint32_t verb = o.verb
     cdef bint refcounted = x.nr_mms > 1 and verb != VERB_EXIT     # an only mm never exits
     cdef uint32_t lines = 0
-    cdef uint64_t value = 0, incarnation = 0, scanned
+    cdef uint64_t value = 0, incarnation = 0
+    cdef scan_report seen
     cdef int status
     # A walk past the end of the address space fails and reports no pages.
     if (verb == VERB_WALK or verb == VERB_AGE) and o.start < o.end and o.end <= m.end_page:
@@ -83,10 +85,10 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
     elif verb == VERB_DISCARD:
         status = do_discard(c, m, o.start, o.end)
     elif verb == VERB_SCAN:
+        seen = do_scan(c, m)
+        e.start = seen.start >> PAGE_SHIFT
+        e.end = seen.end >> PAGE_SHIFT
         status = 0
-        e.start = m.first_page
-        e.end = m.first_page
-        do_scan(c, m, &e.start, &e.end)
     elif verb == VERB_WALK:
         status = do_walk(c, m, o.start, o.end, (o.arg & 1) != 0, <uint64_t *>(e + 1), <uint64_t>lines * BITS_PER_LINE, &value)
         e.aux = <uint32_t>value
@@ -111,7 +113,7 @@ cdef inline bint execute(cpu *c, machine *x, const op *o) noexcept nogil:
         status = -EINVAL
     if c.task_work:
         c.task_work = 0
-        do_scan(c, m, &scanned, &scanned)
+        do_scan(c, m)
     e.value = value if status == 0 or verb == VERB_POPULATE else 0
     e.incarnation = incarnation if status == 0 else 0
     if refcounted:

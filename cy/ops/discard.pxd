@@ -44,28 +44,32 @@ cdef inline int do_discard(cpu *c, mm *m, uint64_t first, uint64_t last) noexcep
     cursor_end(&cur)
     mmu_notifier_invalidate_range_end(c, m, first << PAGE_SHIFT, last << PAGE_SHIFT)
     try_to_unmap_flush(&batch)
-    do_scan(c, m, &first, &last)
+    do_scan(c, m)
     return 0
 
 # Context: the table at cur.addr is locked.
 cdef inline void _discard_table(cursor *cur, void *ctx) noexcept nogil:
     cdef uint64_t addr = cur.addr
     cdef uint64_t *ptep = cur.ptep
+    cdef bint dropped = False
     while addr != cur.table_end:
-        _try_to_unmap_one(cur, <unmap_batch *>ctx, addr, ptep)
+        dropped |= _try_to_unmap_one(cur, <unmap_batch *>ctx, addr, ptep)
         ptep += 1
         addr += <uint64_t>1 << PAGE_SHIFT
+    if dropped:
+        left_behind(cur.cpu, cur.mm, cur.vma)
 
-cdef inline void _try_to_unmap_one(cursor *cur, unmap_batch *batch, uint64_t addr, uint64_t *ptep) noexcept nogil:
+# Returns True if the page was dropped.
+cdef inline bint _try_to_unmap_one(cursor *cur, unmap_batch *batch, uint64_t addr, uint64_t *ptep) noexcept nogil:
     cdef cpu *c = cur.cpu
     cdef mm *m = cur.mm
     cdef uint64_t seen = ptep_get(c, m, cur.table, ptep), pte
     cdef page *p
     if not pte_present(seen) or pte_special(seen):
-        return
+        return False
     p = &m.pages[pte_pfn(seen)]
     if not plain_load32(&p.lazyfree):
-        return
+        return False
     delay_point(c)                      # what was seen may be old by now: only what the exchange returns counts
     # ptep_get_and_clear. [PT-021] pairs with: the flush, deferred or not. A full barrier: what is looked at below is
     # looked at with the entry gone.
@@ -79,15 +83,15 @@ cdef inline void _try_to_unmap_one(cursor *cur, unmap_batch *batch, uint64_t add
     if not page_is_pinned(p):           # [PT-041] who pinned it marks it dirty first and lets it go afterwards
         if not READ_ONCE32(&p.dirty):
             mm_add_rss(c, m, <uint64_t>-1)
-            left_behind(c, m, cur.vma)
             unmap_batch_add(batch, addr, pte_pfn(pte))
             count(c, C_LAZYFREED)
-            return
+            return True
     # Written since FREE, which cancels it; or in use by somebody else, then the next pressure may take it.
     if READ_ONCE32(&p.dirty):
         plain_store32(&p.lazyfree, 0)
     smp_store_release(ptep, pte)        # [PT-009] pairs with: the hardware walk.
     count(c, C_LAZYFREE_KEPT)
+    return False
 
 # With one cpu there is no interrupt to save.
 cdef inline bint _should_defer_flush(mm *m) noexcept nogil:

@@ -12,28 +12,30 @@ from cy.mm.types cimport mm, scan_report
 from cy.ops.exit cimport mmput
 from cy.sync.lockclass cimport might_sleep
 
-# `m`: any mm of the machine. *first, *last: the pages that were looked at, of the last mm that had any; else both stay.
-cdef inline void do_scan(cpu *c, mm *m, uint64_t *first, uint64_t *last) noexcept nogil:
-    cdef scan_report r
+# `m`: any mm of the machine. Returns what was looked at of the last mm that had a table; nothing: an empty range of `m`.
+cdef inline scan_report do_scan(cpu *c, mm *m) noexcept nogil:
+    cdef scan_report r, seen
     cdef bint again
     might_sleep(c)
+    seen.start = m.first_page << PAGE_SHIFT
+    seen.end = seen.start
     if m.reclaim == NULL or m.reclaim.scan == NULL:
-        return
+        return seen
     count(c, C_SCANS)
     r.left = m.knobs.scan_batch if m.knobs.scan_batch else <uint64_t>-1
     while r.left:
         m = mm_list_take(c, m.list)
         if m == NULL:
-            return
+            break
         delay_point(c)
         r.start = 0
         r.end = 0
         again = m.reclaim.scan(c, m, &r)
         if r.start < r.end:
-            first[0] = r.start >> PAGE_SHIFT
-            last[0] = r.end >> PAGE_SHIFT
+            seen = r
         mm_list_put(c, m, again)
         if not BUG(m.bugs, BUG_M07_SCAN):
             mmput(c, m)
         if again and r.start == r.end:
-            return                                  # somebody else has its locks: try later
+            break                                   # somebody else has its locks: try later
+    return seen
