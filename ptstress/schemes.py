@@ -158,12 +158,9 @@ class _Shown:
 _SPLIT = ("mmap_lock", "vma_lock", "rcu")
 _SHOWN = (
     _Shown(lambda s: "sync" in s.policies, ("P01",)),
-    # Scans in the pressure path make room between a FREE and what it shows.
-    _Shown(lambda s: not s.scans, ("M09-free",)),
-    _Shown(lambda s: s.scans, (), ("M09-free",)),
     _Shown(
         lambda s: True,
-        ("M07-table", "P23", "M10-frame", "M10-mprotect", "M07-exit"),
+        ("M07-table", "P23", "M10-frame", "M10-mprotect", "M09-free", "M07-exit"),
         ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte",
          "M01-guard", "MX-drop-markers", "M15-sleep"),
     ),
@@ -242,7 +239,7 @@ def policies_of(reclaim: str) -> frozenset[str]:
 def why_not(protection: str, policies: frozenset[str]) -> str:
     """Why the two make no scheme; empty: they do."""
     if "upper" in policies and protection != "rcu" and not protection.startswith(PLUGIN):
-        return f"upper frees tables that {protection} relies on"
+        return f"upper frees tables that {protection} relies on: expected rcu"
     return ""
 
 
