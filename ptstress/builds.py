@@ -16,6 +16,8 @@ ENGINE = "cy/face/engine.pyx"
 EXPLORER = "cy/explore/explore.pyx"
 HISTORY = "cy/history/history.pyx"
 OPTIMISE = ("-O3", "-g")
+# One unit has it all, and gcc's limits for units and functions would stop it from inlining what a fault passes through.
+INLINE = ("--param=inline-unit-growth=300", "--param=large-function-growth=1000", "--param=large-stack-frame-growth=10000")
 # A memset that gcc inlines is invisible to ThreadSanitizer: hence -fno-builtin.
 SANITIZE = ("-fsanitize=thread",)
 
@@ -31,7 +33,7 @@ class Build(NamedTuple):
 
 
 BUILDS = {
-    "fast": Build("ptstress._engine_fast", ENGINE),
+    "fast": Build("ptstress._engine_fast", ENGINE, compiler=(*OPTIMISE, *INLINE)),
     "stress": Build("ptstress._engine_stress", ENGINE, (("PT_CHECKS", "1"), ("PT_DELAY", "1"))),
     "sched": Build("ptstress._engine_sched", ENGINE, (("PT_CHECKS", "1"), ("PT_SCHED", "1"), ("PT_RCU_XCHG", "1"))),
     "tsan": Build(

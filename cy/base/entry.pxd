@@ -65,7 +65,7 @@ cdef inline bint pmd_none(pmd_t pmd) noexcept nogil:
 
 # A table entry: present, and made by mk_table.
 cdef inline bint pmd_is_table(pmd_t pmd) noexcept nogil:
-    return (pmd & PT_TABLE_FLAGS) == PT_TABLE_FLAGS and not pte_special(pmd)
+    return (pmd & (PT_TABLE_FLAGS | PT_SPECIAL)) == PT_TABLE_FLAGS
 
 # An entry for table `pfn`. In checking builds the unused bits 52-58 hold its generation, so that an entry
 # that outlived its table is told from one to the table that came after it.

@@ -9,6 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
     READ_ONCE32, WRITE_ONCE32, cmpxchg, smp_store_release, xchg)
 from cy.base.bugs cimport BUG, BUG_M01_GUARD
+from cy.base.build cimport likely
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
     PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, is_guard_pte_marker, mk_pte, pte_none, pte_pfn,
@@ -167,8 +168,11 @@ cdef inline int _set_access_flags(cursor *cur, uint64_t pte, bint write) noexcep
 # A VMA needs an anon_vma before its first anonymous page. Under the VMA lock alone neighbours are
 # not stable, and waiting for mmap_lock there would deadlock with a writer that waits for this VMA.
 cdef inline int vmf_anon_prepare(cursor *cur) noexcept nogil:
-    if READ_ONCE32(&cur.vma.anon_vma) != 0:
+    if likely(READ_ONCE32(&cur.vma.anon_vma) != 0):
         return 0
+    return _anon_vma_missing(cur)
+
+cdef inline int _anon_vma_missing(cursor *cur) noexcept nogil:
     if cur.ops.anon_vma_prepare != NULL:
         cur.ops.anon_vma_prepare(cur)
         return 0

@@ -7,7 +7,7 @@
 # Lock order: LOCK_ARENA is taken last; see cy/LOCKING.md.
 from libc.stdint cimport uint32_t
 from cy.base.atomics cimport WRITE_ONCE32, peek32
-from cy.base.build cimport PT_CHECKS
+from cy.base.build cimport PT_CHECKS, unlikely
 from cy.base.cpu cimport cpu, pt_report
 from cy.base.shm cimport ORACLE_CENSUS
 from cy.mm.types cimport (
@@ -45,7 +45,7 @@ cdef inline void arena_reset(arena *a, uint32_t reserved, uint32_t live) noexcep
 cdef inline uint32_t arena_alloc(cpu *c, arena *a) noexcept nogil:
     cdef magazine *m = &a.mags[c.id]
     cdef uint32_t i
-    if m.nr == 0:
+    if unlikely(m.nr == 0):
         _refill(c, a, m)
         if m.nr == 0:
             return ARENA_NONE
@@ -70,7 +70,7 @@ cdef inline void arena_free(cpu *c, arena *a, uint32_t i) noexcept nogil:
         _append(a, i)
         spin_unlock(c, &a.lock)
         return
-    if m.nr >= a.high:
+    if unlikely(m.nr >= a.high):
         _drain(c, a, m, a.high >> 1)         # what is drained was freed before this one
     a.items[i].next = m.head
     m.head = i

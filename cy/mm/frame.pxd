@@ -1,7 +1,7 @@
 # Data frames: allocation with a fresh incarnation stamp. The way out is in cy/mm/deferred.pxd.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport WRITE_ONCE, peek, plain_store
-from cy.base.build cimport PT_CHECKS
+from cy.base.build cimport PT_CHECKS, unlikely
 from cy.base.cpu cimport count, cpu, pt_report
 from cy.base.entry cimport PT_POISON
 from cy.base.rng cimport rng_one_in
@@ -28,12 +28,12 @@ cdef inline uint32_t frame_alloc(cpu *c, mm *m, uint64_t addr) noexcept nogil:
         return ARENA_NONE
     might_sleep(c)
     pfn = arena_alloc(c, m.frames)
-    if pfn == ARENA_NONE:
+    if unlikely(pfn == ARENA_NONE):
         deferred_poll(c, m)
         pfn = arena_alloc(c, m.frames)
-    if pfn == ARENA_NONE:
-        count(c, C_ALLOC_FAILED)
-        return ARENA_NONE
+        if pfn == ARENA_NONE:
+            count(c, C_ALLOC_FAILED)
+            return ARENA_NONE
     p = &m.pages[pfn]
     if PT_CHECKS and p.incarnation != 0 and peek(&p.stamp) != PT_POISON:
         pt_report(c, ORACLE_UAF, 22, b"frame a was written after it was freed; it holds b", addr, pfn, p.stamp)
