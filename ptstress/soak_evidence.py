@@ -1,4 +1,7 @@
-"""What the silence of a soak is worth: failure rates, and how long it takes until they are low enough."""
+"""What the silence of a soak is worth: failure rates, and how long it takes until they are low enough.
+
+Or until everything ran once, which says less of each combination, and something of every one.
+"""
 
 import math
 import re
@@ -7,25 +10,33 @@ from dataclasses import dataclass
 from ptstress.errors import UsageError
 from ptstress.units import format_count, format_seconds
 
-UNTIL_FORM = "confidence=99%@1e-8: so sure that fewer than one overlap in 1e8 fails"
+COMBINATIONS = "combinations"
+UNTIL_FORM = f"confidence=99%@1e-8: so sure that fewer than one overlap in 1e8 fails; or {COMBINATIONS}: each ran once"
 
 
 @dataclass(frozen=True)
 class Until:
-    """``confidence=99%@1e-8``. ``confidence``: above 0, below 1; ``rate``: failures per overlap."""
+    """``confidence=99%@1e-8``. ``confidence``: above 0, below 1; ``rate``: failures per overlap. ``combinations`` has neither."""
 
     text: str
-    confidence: float
-    rate: float
+    confidence: float = 0.0
+    rate: float = 0.0
+
+    @property
+    def each_once(self) -> bool:
+        """Whether one slice of each combination is all that is asked for."""
+        return self.text == COMBINATIONS
 
     @property
     def overlaps(self) -> int:
         """Overlaps without a failure that it takes: (1 - rate)^n <= 1 - confidence."""
-        return math.ceil(math.log1p(-self.confidence) / math.log1p(-self.rate))
+        return 0 if self.each_once else math.ceil(math.log1p(-self.confidence) / math.log1p(-self.rate))
 
 
 def parse_until(text: str) -> Until:
     """The condition of ``--until``. Raises ``UsageError``."""
+    if text.strip() == COMBINATIONS:
+        return Until(COMBINATIONS)
     number = r"\d+(?:\.\d+)?"
     match = re.fullmatch(rf"confidence=({number})%@({number}(?:e-?\d{{1,3}})?)", text.strip())
     confidence = float(match[1]) / 100 if match else 0.0

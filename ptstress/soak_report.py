@@ -7,10 +7,13 @@ from ptstress.driver import Sample
 from ptstress.errors import ExitCode
 from ptstress.report import MAX_SCREEN, SHOWN_PAIRS, checked_text, near_text, status_line
 from ptstress.results import StageSummary
+from ptstress.soak_rotation import Rotation
 from ptstress.soak_state import SoakState
 from ptstress.soak_summary import Slope, SoakSummary
 from ptstress.units import format_count, format_kb, format_seconds
 
+#: What a slice takes beyond its time, and a canary, with two cores to themselves.
+START_S, CANARY_S = 0.9, 0.5
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -47,6 +50,17 @@ def soak_screen(s: SoakSummary) -> list[str]:
         f"next: {_next_step(s)}",
     ]
     return lines[:MAX_SCREEN]
+
+
+def turn_text(rotation: Rotation) -> str:
+    """How long it takes until everything ran once."""
+    slices_s = sum(combination.plan.job.duration_s + START_S for combination in rotation.combinations)
+    rounds = {c.canary_key: len(c.plan.scheme.canaries) for c in rotation.combinations}
+    canaries_s = CANARY_S * sum(rounds.values())
+    return (
+        f"soak  one turn: {len(rotation.combinations)} workloads x schemes, about {format_seconds(slices_s + canaries_s)}, "
+        f"of which {format_seconds(canaries_s)} for canaries"
+    )
 
 
 def memory_text(slope: Slope) -> str:

@@ -6,7 +6,7 @@ The slice's number and the soak's seed decide everything, so that any slice can 
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from msgspec import Struct, structs
@@ -17,6 +17,9 @@ from ptstress.plan import Overrides, StagePlan, demands_scans, distinct_stages, 
 from ptstress.schemes import SCHEMES, find_scheme
 from ptstress.units import format_geometry
 from ptstress.workload import Source, load_workload, packaged_workloads
+
+
+NO_SCANS = "it is about scans, and the scheme has none"
 
 
 class SoakRequest(Struct, frozen=True):
@@ -62,11 +65,12 @@ class Combination:
 
 @dataclass(frozen=True)
 class Rotation:
-    """All combinations, and those that cannot run, with the reason."""
+    """All combinations. ``left_out``: workloads that cannot run here; ``unable``: why not, of combinations by their key."""
 
     seed: int
     combinations: tuple[Combination, ...]
     left_out: tuple[str, ...]
+    unable: Mapping[str, str] = field(default_factory=dict)
 
     def at(self, slice_number: int) -> Combination:
         """The combination of a slice, with the slice's own seed."""
@@ -92,6 +96,7 @@ def make_rotation(request: SoakRequest) -> Rotation:
     schemes = [find_scheme(name) for name in dict.fromkeys(request.schemes)] or list(SCHEMES)
     combinations: list[Combination] = []
     left_out: list[str] = []
+    unable: dict[str, str] = {}
     for source in [load_workload(name) for name in dict.fromkeys(names)]:
         able = [scheme for scheme in schemes if scheme.scans or not demands_scans(source)]
         overrides = Overrides(
@@ -113,9 +118,10 @@ def make_rotation(request: SoakRequest) -> Rotation:
                     replace(plan, scheme=scheme, job=_with_config(plan.job, scheme.config())))
                 for scheme in able
             ]
+            unable |= {f"{name} {scheme.name}": NO_SCANS for scheme in schemes if scheme not in able}
     if not combinations:
         raise UsageError(f"no workload can run: {left_out[0]}")
-    return Rotation(request.seed, tuple(combinations), tuple(left_out))
+    return Rotation(request.seed, tuple(combinations), tuple(left_out), unable)
 
 
 def _with_config(job: Job, changes: Mapping[str, object]) -> Job:

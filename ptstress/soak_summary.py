@@ -6,6 +6,7 @@ from ptstress.errors import ExitCode
 from ptstress.memory import common_slope
 from ptstress.results import Canaries, Checked, Failure, Ops, Overlaps, Rcu, RunSummary, StageSummary, Tables
 from ptstress.soak_evidence import parse_until, until_text
+from ptstress.soak_matrix import Cell
 from ptstress.soak_state import Found, Part, SoakState
 from ptstress.units import format_count
 from ptstress.verdict import VERDICTS, confidence, pool, worst
@@ -27,7 +28,10 @@ class Slope(Struct):
 
 
 class SoakSummary(RunSummary, kw_only=True):
-    """As of a run; ``stages`` are the combinations. ``slices``: that ended; ``killed``: that died or hung."""
+    """As of a run; ``stages`` are the combinations that ran, ``matrix`` has all of them.
+
+    ``slices``: that ended; ``killed``: that died or hung.
+    """
 
     slices: int
     killed: int
@@ -40,6 +44,7 @@ class SoakSummary(RunSummary, kw_only=True):
     left_out: list[str]
     notes: list[str]
     ended: str
+    matrix: list[Cell] = []
     schema: str = "ptstress.soak/1"
 
 
@@ -47,7 +52,7 @@ def summarize_soak(state: SoakState, combinations: int, results: str, unwritten:
     """``unwritten``: the disk is still full, findings are in memory only."""
     stages = [_stage(state, key, part) for key, part in state.parts.items() if part.summary is not None]
     doubts = [f"{key}: {note}" for key, stage in zip(state.parts, stages, strict=False) for note in stage.notes]
-    doubts += _doubts(state)
+    doubts += _doubts(state, combinations)
     codes = [ExitCode(found.exit_code) for found in state.found] + [ExitCode.UNTRUSTWORTHY] * bool(doubts)
     codes += [ExitCode.KILLED] * bool(state.killed)
     code = worst(codes)
@@ -76,7 +81,7 @@ def summarize_soak(state: SoakState, combinations: int, results: str, unwritten:
         canary_share=round(state.canary_s / state.elapsed_s, 4) if state.elapsed_s else 0.0,
         slope=_slope(state),
         failures=state.found,
-        until=until_text(parse_until(request.until), state.trusted_overlaps, state.elapsed_s) if request.until else None,
+        until=_until(state, combinations)[1] if request.until else None,
         left_out=state.left_out,
         notes=doubts,
         ended=state.ended,
@@ -106,13 +111,21 @@ def _confidence(failures: int, trusted: int, overlaps: Overlaps) -> str:
     return confidence(failures, overlaps.total if failures else trusted)
 
 
-def _doubts(state: SoakState) -> list[str]:
+def _until(state: SoakState, combinations: int) -> tuple[bool, str]:
+    """Whether there is what ``--until`` asks for, and how far it has come."""
+    until = parse_until(state.request.until or "")
+    if until.each_once:
+        return state.next_slice >= combinations, f"{until.text}: {min(state.next_slice, combinations)} of {combinations} ran"
+    reached = state.trusted_overlaps >= until.overlaps
+    return reached, until_text(until, state.trusted_overlaps, state.elapsed_s)
+
+
+def _doubts(state: SoakState, combinations: int) -> list[str]:
     doubts = [] if state.parts else ["stopped before a slice ended"]
     doubts += state.errors
     if state.request.until:
-        until = parse_until(state.request.until)
-        if state.trusted_overlaps < until.overlaps:
-            doubts.append(until_text(until, state.trusted_overlaps, state.elapsed_s))
+        reached, how_far = _until(state, combinations)
+        doubts += [] if reached else [how_far]
     return doubts
 
 

@@ -22,7 +22,8 @@ from ptstress.running import refuse_silent_bugs
 from ptstress.soak_checkpoint import load_state
 from ptstress.soak_evidence import parse_until, seconds_until, until_text
 from ptstress.soak_journal import Journal, adopt_failures, failure_name
-from ptstress.soak_report import junit, soak_line, soak_screen
+from ptstress.soak_matrix import make_matrix, matrix_lines
+from ptstress.soak_report import junit, soak_line, soak_screen, turn_text
 from ptstress.soak_rotation import Combination, Rotation, SoakRequest, make_rotation
 from ptstress.soak_state import Alive, CanariesRan, Ended, FailureSeen, Resumed, SliceEnded, SoakState, Started
 from ptstress.soak_summary import SoakSummary, summarize_soak
@@ -35,6 +36,7 @@ CANARIES_EVERY = 50
 #: Slices that could not run, one after the other, until the soak gives up.
 MAX_ERRORS = 3
 BEAT_S = 1.0
+MATRIX = "matrix.txt"
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,14 @@ def _check(request: SoakRequest) -> Rotation:
 
 
 def _over(request: SoakRequest, state: SoakState, combinations: int) -> str:
-    """Why a soak has come to its end, or empty. Enough evidence is some from every combination."""
+    """Why a soak has come to its end, or empty. Enough evidence is some from every combination.
+
+    Who asks for all combinations gets them, whatever was found in one.
+    """
     if request.duration and state.elapsed_s >= parse_duration(request.duration):
         return "duration"
+    if request.until and parse_until(request.until).each_once:
+        return "until" if state.next_slice >= combinations else ""
     if request.until:
         if any(f.exit_code == ExitCode.VIOLATION for f in state.found):
             # No silence is left to wait for.
@@ -138,6 +145,7 @@ class _Soak:
 
     def _slices(self, stopper: Stopper) -> str:
         self.journal.checkpoint()
+        self.status.say(turn_text(self.rotation))
         while not stopper.requests:
             reason = _over(self.request, self.state, len(self.rotation.combinations))
             if reason:
@@ -181,9 +189,15 @@ class _Soak:
             self.say_once("until", f"!!! {until_text(until, seen, self.state.elapsed_s)}; --duration ends before that")
 
     def _write_reports(self) -> None:
-        summary = summarize_soak(self.state, len(self.rotation.combinations), str(self.journal.path))
+        summary = self._summary()
         self.journal.write("summary.json", json.format(json.encode(summary), indent=2) + b"\n")
+        self.journal.write(MATRIX, "\n".join([*matrix_lines(summary.matrix), ""]).encode())
         self._write_junit(summary)
+
+    def _summary(self, unwritten: bool = False) -> SoakSummary:
+        summary = summarize_soak(self.state, len(self.rotation.combinations), str(self.journal.path), unwritten)
+        summary.matrix = make_matrix(self.rotation, self.state, summary.stages)
+        return summary
 
     def _write_junit(self, summary: SoakSummary) -> None:
         if not self.screens.junit:
@@ -194,15 +208,17 @@ class _Soak:
             self.say_once("junit", f"!!! --junit {self.screens.junit}: {error.strerror}")
 
     def _report(self, reason: str) -> SoakSummary:
-        combinations, results = len(self.rotation.combinations), str(self.journal.path)
         self.state.ended = reason
-        summary = summarize_soak(self.state, combinations, results)
+        summary = self._summary()
         self.journal.log(Ended(at_s=self.elapsed_s(), reason=reason, verdict=summary.verdict, exit_code=summary.exit_code))
         self.journal.checkpoint()
-        summary = summarize_soak(self.state, combinations, results, unwritten=bool(self.journal.trouble))
+        summary = self._summary(unwritten=bool(self.journal.trouble))
         self._write_reports()
         for line in soak_screen(summary):
             self.screens.out(line)
+        if len(summary.matrix) > 1:
+            for line in ["", *matrix_lines(summary.matrix)]:
+                self.screens.out(line)
         if self.journal.trouble:
             self.screens.out(f"!!! {self.journal.trouble}")
             for found in self.state.found:

@@ -43,7 +43,7 @@ class Soak:
         """Wait; returns the exit code. ``out`` and ``err`` hold the text."""
         self.out, self.err = self.process.communicate(timeout=LIMIT_S)
         assert "Traceback" not in self.err, self.err
-        assert len(self.out.splitlines()) <= MAX_SCREEN
+        assert len(self.out.partition("\n\n")[0].splitlines()) <= MAX_SCREEN
         return self.process.returncode
 
     @property
@@ -155,6 +155,21 @@ def test_a_soak_ends_when_its_evidence_is_enough_and_says_when_it_cannot_be(tmp_
     more = Soak(tmp_path / "more", *QUICK, "--until", "confidence=99%@1e-12", "--duration", "1s")
     assert more.end() == 7, more.out + more.err
     assert "--duration ends before that" in more.err and "needs 4.6 T overlaps" in more.out
+
+
+def test_a_soak_of_all_combinations_runs_each_once_and_shows_the_matrix(tmp_path):
+    schemes = ("--scheme", "linux-6.12", "--scheme", "rcu-upper")
+    soak = Soak(tmp_path, "hot_page", "canaries/M10-frame", *schemes, *BUG, "--slice", "1s", "--threads", "2",
+                "--until", "combinations")
+    assert soak.end() == 2, soak.out + soak.err
+    assert soak.err.startswith("soak  one turn: 4 workloads x schemes, about ")
+    summary = soak.summary()
+    assert summary["ended"] == "until" and summary["until"] == "combinations: 4 of 4 ran"
+    assert [(c["workload"], c["scheme"], c["slices"]) for c in summary["matrix"]] == [
+        (workload, scheme, 1) for workload in ("hot_page", "M10-frame") for scheme in ("linux-6.12", "rcu-upper")]
+    assert "violation" in {c["verdict"] for c in summary["matrix"]} and all(c["checked"] for c in summary["matrix"])
+    table = (soak.results / "matrix.txt").read_text()
+    assert soak.out.endswith("\n\n" + table) and " ! " in table
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
