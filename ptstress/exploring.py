@@ -46,6 +46,7 @@ _OUTCOMES = (
     ("livelock", "livelock: the workers go on for ever"),
     ("diverged", "diverged: the program did not follow the recorded choices"),
 )
+_OUTCOME_INVARIANTS = (("livelock", 47), ("deadlock", 48))
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,13 @@ class ExploreRequest:
 
 
 class ExploreFailure(Struct):
-    """The first failure. ``executions_to_first``: how many executions it took, itself included."""
+    """The first failure. ``executions_to_first``: how many executions it took, itself included.
+
+    ``invariants``: numbers of those that were reported as broken, each once, in that order.
+    """
 
     oracle: str
+    invariants: list[int]
     replay: str
     executions_to_first: int
     program: str
@@ -261,10 +266,14 @@ def explore_lines(summary: ExploreSummary) -> list[str]:
     ]
     for f in s.failures:
         lines += [
-            f"failure: {f.oracle}: {f.what}, at execution {f.executions_to_first}",
+            f"failure: {f.oracle}{_number_text(f)}: {f.what}, at execution {f.executions_to_first}",
             f"program: {f.program}", "", *f.story, "", f"again: ptstress replay '{f.replay}'",
         ]
     return lines
+
+
+def _number_text(failure: ExploreFailure) -> str:
+    return f" I{failure.invariants[0]:02d}" if failure.invariants else ""
 
 
 def replay_lines(summary: ReplaySummary) -> list[str]:
@@ -297,6 +306,12 @@ def judge(outcome: str, reports: list[dict]) -> tuple[str, str]:
     if reports:
         return str(reports[0]["oracle"]), report_text(reports[0])
     return "progress", dict(_OUTCOMES).get(outcome, outcome)
+
+
+def invariants_of(outcome: str, reports: list[dict]) -> list[int]:
+    """Numbers of the invariants that an execution broke, as its reports or else its outcome says, each once."""
+    numbers = [int(r["invariant"]) for r in reports] if reports else [dict(_OUTCOME_INVARIANTS).get(outcome, 0)]
+    return [n for n in dict.fromkeys(numbers) if n]
 
 
 def fingerprint(scheme: str) -> str:
@@ -375,4 +390,5 @@ def _describe(
         outcome=found["outcome"], trace_hash=found["hash"],
     )
     oracle, what, story = lab.explain(record)
-    return ExploreFailure(oracle, encode(record), executions, program.text(), what, story)
+    broken = invariants_of(record.outcome, lab.view.reports())
+    return ExploreFailure(oracle, broken, encode(record), executions, program.text(), what, story)

@@ -3,9 +3,11 @@
 import click
 from msgspec import Struct
 
+from ptstress.bug import Bug
 from ptstress.bugs import BUGS
 from ptstress.engine import BUILD_SUMMARIES, build_present
 from ptstress.errors import ExitCode, UsageError
+from ptstress.invariants import INVARIANTS, broken_by
 from ptstress.options import json_option, screen, write_json
 from ptstress.schemes import PROTECTIONS, RECLAIMS, SCHEMES, SLEEP_MODES, plugin_schemes, policies_of, why_not
 from ptstress.vocabulary import OPERATIONS, Oracle, Verb
@@ -49,6 +51,14 @@ class ListItem(Struct):
     summary: str
 
 
+class InvariantItem(ListItem):
+    """What must hold, who looks and where, and planted bugs that break it. ``bugs`` is empty if it is not checked."""
+
+    oracles: list[str]
+    where: str
+    bugs: list[str]
+
+
 class ListReport(Struct):
     """What ``list`` prints."""
 
@@ -57,20 +67,20 @@ class ListReport(Struct):
     schema: str = "ptstress.list/1"
 
 
-_LISTS = ("schemes", "workloads", "bugs", "builds", "oracles", "operations")
+_LISTS = ("schemes", "workloads", "bugs", "builds", "oracles", "invariants", "operations")
 
 
 @click.command(name="list")
 @click.argument("what")
 @json_option()
 def list_(what: str, json_to: str | None) -> int:
-    """List schemes, workloads, bugs, builds, oracles or verbs."""
+    """List schemes, workloads, bugs, builds, oracles, invariants or verbs."""
     if what not in _LISTS:
         raise UsageError(f"list {what!r}: expected one of {', '.join(_LISTS)}")
     items = list(_items(what))
     width = max((len(item.name) for item in items), default=0)
     for item in items:
-        print(f"{item.name:<{width}}  {item.summary}", file=screen(json_to))
+        print(f"{item.name:<{width}}  {_line(item)}", file=screen(json_to))
     write_json(json_to, ListReport(items, what))
     return ExitCode.PASS
 
@@ -85,9 +95,25 @@ def _items(what: str) -> list[ListItem]:
     if what == "workloads":
         return [ListItem(name, load_workload(str(path)).workload.summary) for name, path in packaged_workloads()]
     if what == "bugs":
-        return [ListItem(b.id, f"{b.summary} ({b.source}; found by {', '.join(b.oracles)})") for b in BUGS]
+        return [ListItem(b.id, _bug_summary(b)) for b in BUGS]
     if what == "builds":
         return [ListItem(n, s + ("" if build_present(n) else " (not built)")) for n, s in BUILD_SUMMARIES]
     if what == "oracles":
         return [ListItem(oracle.label, summary) for oracle, summary in _ORACLES]
+    if what == "invariants":
+        return [InvariantItem(i.name, i.holds, list(i.oracles), i.where, list(i.bugs)) for i in INVARIANTS]
     return [ListItem(verb.label, summary) for verb, summary in _VERBS if verb in OPERATIONS]
+
+
+def _bug_summary(bug: Bug) -> str:
+    numbers = ", ".join(f"I{n:02d}" for n in broken_by(bug.id))
+    return f"{bug.summary} ({bug.source}; found by {', '.join(bug.oracles)}; breaks {numbers})"
+
+
+def _line(item: ListItem) -> str:
+    """What follows a name on the screen."""
+    if not isinstance(item, InvariantItem):
+        return item.summary
+    if not item.bugs:
+        return f"{item.summary} (not checked: {item.where})"
+    return f"{item.summary} ({', '.join(item.oracles)}: {item.where}; broken by {', '.join(item.bugs)})"

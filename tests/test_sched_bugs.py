@@ -4,6 +4,7 @@ import pytest
 
 from ptstress.bugs import BUGS
 from ptstress.exploring import ExploreRequest, explore, replay
+from ptstress.invariants import broken_by
 from ptstress.units import parse_geometry
 
 GEOMETRY = parse_geometry("2x2x2x4")
@@ -21,6 +22,7 @@ def look(bug, planted, executions):
 def test_a_bug_shows_in_its_program_and_comes_again(bug):
     (failure,) = look(bug, (bug.id,), BUDGET).failures
     assert failure.oracle in bug.oracles
+    assert failure.invariants[0] in broken_by(bug.id)
     again = replay(failure.replay, "both", 3)
     assert again.reproduced == {"fibres": 3, "threads": 3}
     assert again.same_trace

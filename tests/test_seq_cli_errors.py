@@ -166,7 +166,7 @@ def test_no_arguments_show_the_help(capsys):
     assert "Usage: ptstress" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("what", ["schemes", "workloads", "bugs", "builds", "oracles", "operations"])
+@pytest.mark.parametrize("what", ["schemes", "workloads", "bugs", "builds", "oracles", "invariants", "operations"])
 def test_lists(capsys, what):
     assert main(["list", what]) == 0
     shown = capsys.readouterr().out.splitlines()

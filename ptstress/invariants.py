@@ -1,0 +1,250 @@
+"""Registry of invariants: what must hold, who looks, and a planted bug that each of them finds. I04 in a report is number 4 here.
+
+A row's ``bugs`` are those whose reports carry its number in their own programs; the first is its proof, in the default suite.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """One thing that must hold. ``oracles``: who reports it, as ``ptstress list oracles`` names them; empty: nobody does.
+
+    ``where``: where it is looked at, or why it is not. ``bugs``: ids. ``program``: under which the first bug shows it; empty:
+    the bug's own.
+    """
+
+    number: int
+    holds: str
+    oracles: tuple[str, ...]
+    where: str
+    bugs: tuple[str, ...] = ()
+    program: str = ""
+
+    @property
+    def name(self) -> str:
+        """``I04``, as in reports."""
+        return f"I{self.number:02d}"
+
+    @property
+    def checked(self) -> bool:
+        """Whether somebody looks, and a bug proves it."""
+        return bool(self.oracles and self.bugs)
+
+
+INVARIANTS = (
+    # -- structure, locks, lifetimes ---------------------------------------------------------------------------------
+    Invariant(
+        1, "an entry is none or refers to what it may refer to: a table of the next level, in use; a frame; the zero page",
+        ("use-after-free", "census"), "where an entry is followed, and at rest",
+        ("P16", "P21"),
+    ),
+    Invariant(2, "a table has one parent entry", ("census",), "at rest; no bug makes two yet"),
+    Invariant(3, "what nothing refers to is free or on its way there: no table and no VMA is lost", ("census",), "at rest"),
+    Invariant(
+        4, "a table is empty when it is detached, and stays so until it is freed",
+        ("use-after-free",), "when a table is freed",
+        ("P01", "P07", "P21", "M01-scan", "M08-zero", "M01-install", "M02-teardown", "M01-upper"),
+    ),
+    Invariant(
+        5, "a store into a table is made under the table's lock; teardown of what nobody reaches may do without",
+        (), "no oracle of its own: what goes wrong then is seen by I04, I28 and I56",
+    ),
+    Invariant(
+        6, "who goes on in a table under its lock has proved, under that lock, that it is attached",
+        ("use-after-free", "lock-order"), "at a proof, and when a walk has slept in a table",
+        ("M01-relock",),
+    ),
+    Invariant(7, "a pmd_table's lock is not waited for with a pte_table's lock held", (), "no oracle of its own: I48 covers it"),
+    Invariant(8, "two locks of pte_tables are never held at once", (), "no oracle of its own: I48 covers it"),
+    Invariant(
+        9, "a table's lock is not touched any more once the grace period of the table is over",
+        (), "no oracle of its own: I11 covers it",
+    ),
+    Invariant(
+        10, "between a table's unlink and its reuse lies a full grace period, which began after the unlink",
+        ("use-after-free", "progress"), "the poison in a table is whole when it is allocated again; membarrier() works",
+    ),
+    Invariant(
+        11, "who reads a table keeps it from being reused: nobody finds a freed one, or its poison",
+        ("use-after-free",), "where a table is followed to, and where an entry is read",
+        ("M07-table", "M08-ipi", "P02", "P05", "P16"),
+    ),
+    Invariant(
+        12, "nothing sleeps inside a read section or under a spinlock",
+        ("sleep-in-rcu",), "in whatever may sleep",
+        ("M15-sleep",),
+    ),
+    Invariant(
+        13, "what an operation has locked, mapped or entered it leaves, as it was entered, before it ends",
+        ("counters", "lock-order", "progress"), "where a lock or a section is left, and at rest",
+        ("M13-srcu",),
+    ),
+    Invariant(
+        14, "an entry lies in a VMA, and a frame in one that has an anon_vma",
+        ("census",), "at rest",
+        ("M04-r11", "P18", "M01-recycled"),
+    ),
+    Invariant(
+        15, "munmap's tables are empty when it frees them: nothing is populated behind its zap",
+        (), "no oracle of its own: I04 covers it",
+    ),
+    Invariant(16, "a huge entry has one table deposited for its split", (), "there are no huge pages"),
+    Invariant(17, "a huge entry is never none in the middle of its split", (), "there are no huge pages"),
+    Invariant(
+        18, "who has locked a VMA for reading has one of its mm, attached, that covers the address; VMAs do not overlap",
+        ("census",), "at rest: VMAs do not overlap",
+    ),
+    Invariant(19, "vm_refcnt is 1 at rest: no reader's count and no writer's bit is left behind", ("counters",), "at rest"),
+    Invariant(
+        20, "VMAs are write-locked while mmap_lock is held for writing, and no longer",
+        ("counters", "lock-order"), "where a VMA is write-locked, and at rest",
+    ),
+    Invariant(21, "a TLB holds no page in two sizes", (), "there are no huge pages"),
+    Invariant(
+        22, "no TLB, paging-structure cache or device reaches what is freed; at rest they say what the tables say",
+        ("stale-tlb", "use-after-free", "counters"), "where a frame or a table is freed, after flushes, in accesses, at rest",
+        ("M10-frame", "P24", "P24-batch", "M10-mprotect", "M09-free", "M10-discard", "P08"),
+    ),
+    Invariant(
+        23, "who pins a frame without a lock has found the entry unchanged afterwards, and the frame stays until it lets go",
+        ("use-after-free", "counters"), "where a pin is used, and at rest",
+        ("M01-gup-pte",), "prefix: mmap(p0..p4); write(p1); t0: dontneed(p1) | t1: gup_fast(p1)",
+    ),
+    Invariant(
+        24, "a page is pinned or discarded by memory pressure, never both",
+        (), "no oracle of its own: I33 sees the lost write",
+    ),
+    # -- accounting --------------------------------------------------------------------------------------------------
+    Invariant(
+        25, "pgtables_bytes is what the tables make",
+        ("counters",), "at rest",
+        ("P23",),
+    ),
+    Invariant(
+        26, "pgtables_bytes covers the attached tables at every instant, and is never negative",
+        (), "at rest only, by I25",
+    ),
+    Invariant(
+        27, "tables allocated less tables freed are those that are reachable; nothing is freed twice or handed out in use",
+        ("census",), "at each allocation and free, and at rest",
+    ),
+    Invariant(
+        28, "rss is the number of entries that map a frame; the zero page does not count",
+        ("counters",), "at rest",
+        ("P08",),
+    ),
+    Invariant(
+        29, "a frame is in use while it is mapped, at one place, and is unmapped once",
+        ("census",), "at each unmap, and at rest",
+    ),
+    Invariant(
+        30, "no page and no table is left when an mm ends",
+        ("counters",), "at the end of an mm",
+        ("M07-exit",),
+    ),
+    # -- what programs see -------------------------------------------------------------------------------------------
+    Invariant(
+        31, "a page comes to hold something by a write, a fault or a populate of its time, after the last discard",
+        ("data",), "in the history of each page",
+    ),
+    Invariant(
+        32, "what a discard ended is not used after its return",
+        ("data", "stale-tlb"), "in the history of each page, and after each flush",
+        ("P13", "P13-local", "M03-notifier"),
+    ),
+    Invariant(
+        33, "a write is not lost without a discard that can have ended it",
+        ("data",), "in the history of each page",
+        ("M11-age", "M11-mprotect", "M10-zero", "M15-dirty", "M01-gup-pte"),
+    ),
+    Invariant(
+        34, "the operations on a page have an order in time that explains each value and each result",
+        ("data",), "in the history of each page",
+        ("P19", "P17", "M01-gup-pte"),
+    ),
+    Invariant(
+        35, "a DONTNEED visits each page once, and in ascending order",
+        (), "no oracle of its own: I33 sees the lost write",
+    ),
+    Invariant(
+        36, "a table that DONTNEED emptied is gone when nothing spoke against it",
+        (), "nobody looks but the sequential model",
+    ),
+    Invariant(
+        37, "a table stays while a VMA has a part of its range, and goes with the last one",
+        ("census",), "at rest",
+        ("P18", "M01-recycled"),
+    ),
+    Invariant(
+        38, "a guard stays until it is taken away, and every touch of it fails",
+        ("data",), "in the history of each page",
+        ("M01-guard", "MX-drop-markers", "P08"),
+    ),
+    Invariant(
+        39, "a page given to FREE keeps its content or loses it for good; a write after the FREE is never lost",
+        (), "no oracle of its own: I33 covers it",
+    ),
+    Invariant(
+        40, "memory pressure drops a page only if nobody has it pinned and nobody wrote to it since the FREE",
+        (), "no oracle of its own: I33 sees the lost write",
+    ),
+    Invariant(41, "the zero page is never mapped writable or dirty", ("census",), "at rest"),
+    Invariant(
+        42, "a write that replaces the zero page leaves no translation to it behind when the frame is mapped",
+        (), "no oracle of its own: I34 sees the old value",
+    ),
+    Invariant(
+        43, "mprotect keeps what pages hold, and no entry allows more than its VMA",
+        ("census",), "at rest",
+        ("P17",),
+    ),
+    Invariant(44, "mremap moves content and tables, and leaves nothing", (), "there is no mremap"),
+    Invariant(45, "a page of a userfaultfd range appears by its handler alone", (), "there is no userfaultfd"),
+    Invariant(
+        46, "a walk reports what was present all the time, and nothing that was absent all the time",
+        ("data",), "in the history of each page",
+    ),
+    Invariant(
+        47, "whoever retries gets through once the others rest",
+        ("progress",), "in loops that retry, and as a livelock under the explorer",
+        ("P20",),
+    ),
+    Invariant(
+        48, "locks are waited for in their order: no deadlock",
+        ("lock-order", "progress"), "at each wait, and as a deadlock under the explorer",
+        ("M15-lock-order",),
+    ),
+    # -- what reclaim must not break ---------------------------------------------------------------------------------
+    Invariant(
+        49, "no mm ends while a scan is at it",
+        ("use-after-free",), "at the end of an mm",
+        ("M07-scan",),
+    ),
+    Invariant(
+        50, "a scan frees what is empty only, and whatever was marked for one is found by one",
+        ("census",), "at rest: marks are found",
+    ),
+    Invariant(51, "reclaim changes nothing that a program can read", (), "no oracle of its own: I33 and I34 cover it"),
+    Invariant(52, "a table is installed into a parent that is attached", (), "no oracle of its own: I04 covers it"),
+    Invariant(53, "a table that is not empty is attached, at every level", (), "no oracle of its own: I04 covers it"),
+    Invariant(
+        54, "a reference is taken to a table that has one, and a table that has one is not freed",
+        ("use-after-free",), "where references are taken and where a table is freed",
+        ("M01-ref",),
+    ),
+    Invariant(
+        55, "what waits for a grace period is freed once the readers have left",
+        ("progress",), "nobody waits for a grace period of SRCU inside a section of it",
+    ),
+    Invariant(
+        56, "each frame that was unmapped is freed, and none that is mapped",
+        ("census",), "at rest",
+        ("P08",),
+    ),
+)
+
+
+def broken_by(bug_id: str) -> tuple[int, ...]:
+    """Numbers of the invariants that a report of the bug may carry."""
+    return tuple(i.number for i in INVARIANTS if bug_id in i.bugs)

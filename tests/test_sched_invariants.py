@@ -1,0 +1,72 @@
+"""Each invariant that counts as checked is reported, by its number, when its bug is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ptstress.bugs import BUGS, find_bug
+from ptstress.exploring import ExploreRequest, explore
+from ptstress.invariants import INVARIANTS
+from ptstress.units import parse_geometry
+from ptstress.vocabulary import Oracle
+
+ENGINE = Path(__file__).parent.parent / "cy"
+GEOMETRY = parse_geometry("2x2x2x4")
+BUDGET = 20_000
+CHECKED = [i for i in INVARIANTS if i.checked]
+#: A bug shows in several ways; so many explorations have to meet each.
+SEEDS = 200
+
+
+def broken(bug_id, program, seed):
+    """Numbers in the reports of the first failing execution."""
+    bug = find_bug(bug_id)
+    request = ExploreRequest(program or bug.program, bug.scheme, GEOMETRY, (bug.id,), BUDGET, None, seed, "random")
+    return {n for failure in explore(request, lambda line: None).failures for n in failure.invariants}
+
+
+def reported():
+    """(number, oracle) of each report in the source of the engine."""
+    found = set()
+    for path in ENGINE.rglob("*.p[xy]*"):
+        text = path.read_text()
+        found |= {(int(n), oracle) for oracle, n in re.findall(r"pt_report\([\w.]+, ORACLE_(\w+), (\d+),", text)}
+        found |= {(int(n), "DATA") for n in re.findall(r"data_report\(\w+, (\d+),", text)}
+    return {(number, Oracle[oracle].label) for number, oracle in found if number}
+
+
+def test_the_table_has_each_number_once():
+    assert [i.number for i in INVARIANTS] == list(range(1, 57))
+
+
+def test_the_table_names_bugs_and_oracles_that_there_are():
+    bugs = {bug.id: bug for bug in BUGS}
+    oracles = {oracle.label for oracle in Oracle}
+    for i in INVARIANTS:
+        assert i.holds and i.where
+        assert set(i.oracles) <= oracles
+        assert len(set(i.bugs)) == len(i.bugs)
+        assert all({*i.oracles} & {*bugs[bug].oracles} for bug in i.bugs), i.name
+
+
+def test_each_bug_breaks_an_invariant():
+    assert {bug for i in INVARIANTS for bug in i.bugs} == {bug.id for bug in BUGS}
+
+
+def test_the_table_says_who_reports_a_number():
+    table = {(i.number, oracle) for i in INVARIANTS for oracle in i.oracles}
+    assert reported() <= table
+    # Two are judged by how an execution ended.
+    assert table - reported() <= {(48, "progress")}
+
+
+@pytest.mark.parametrize("invariant", CHECKED, ids=lambda i: i.name)
+def test_the_first_bug_of_an_invariant_breaks_it(invariant):
+    assert invariant.number in broken(invariant.bugs[0], invariant.program, 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number, bug", [(i.number, bug) for i in CHECKED for bug in i.bugs[1:]])
+def test_the_other_bugs_of_an_invariant_break_it_too(number, bug):
+    assert any(number in broken(bug, "", seed) for seed in range(1, SEEDS))
