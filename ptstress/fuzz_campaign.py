@@ -42,21 +42,26 @@ class Campaign:
         self.fixed_knobs = knobs or {}
         self.schedules, self.rounds, self.race_every = schedules, rounds, race_every
         self.rng = Random(mixed(seed, share, "worker"))
-        self.drawn = self.batches = 0
+        self.drawn = 0
+        #: Of each scheme: what was asked for, and what was seen beyond, where something new came.
+        self.executions = dict.fromkeys(self.schemes, 0)
         self.corpus: dict[tuple[int, ...], list[Program]] = {bits: [] for bits in self.geometries}
-        self.digests: set[int] = set()
+        self.digests: set[tuple[str, int]] = set()
         self.pairs: set[tuple[str, str]] = set()
 
     def batch(self) -> list[FuzzExample]:
         """The next examples, all of one scheme, geometry and setting of the knobs."""
-        scheme = self.schemes[(self.batches + self.share) % len(self.schemes)]
+        scheme = self._next_scheme()
         bits = self.rng.choice(self.geometries)
         knobs = {**self._knobs(), **self.fixed_knobs}
-        self.batches += 1
-        return [self._example(scheme, bits, knobs) for _ in range(BATCH)]
+        examples = [self._example(scheme, bits, knobs) for _ in range(BATCH)]
+        self.executions[scheme] += sum(map(_asked, examples))
+        return examples
 
     def note(self, example: FuzzExample, trial: Trial) -> list[tuple[str, str]]:
         """Take in what came of an example; returns the pairs of accesses that are new to this campaign."""
+        if example.scheme in self.executions:
+            self.executions[example.scheme] += max(0, trial.executions - _asked(example))
         new = [pair for pair in trial.pairs if pair not in self.pairs]
         self.pairs.update(new)
         if new:
@@ -71,11 +76,11 @@ class Campaign:
             del kept[self.rng.randrange(MOST_KEPT // 2)]
 
     def is_new(self, example: FuzzExample) -> bool:
-        """Whether this worker had not run this program before; remembers it."""
-        digest = example.digest()
-        if digest in self.digests or len(self.digests) >= MOST_DIGESTS:
+        """Whether this worker had not run this program under this scheme before; remembers it."""
+        key = (example.scheme, example.digest())
+        if key in self.digests or len(self.digests) >= MOST_DIGESTS:
             return False
-        self.digests.add(digest)
+        self.digests.add(key)
         return True
 
     def corpus_size(self) -> int:
@@ -99,12 +104,21 @@ class Campaign:
             bugs=self.bugs,
         )
 
+    def _next_scheme(self) -> str:
+        """The one with the fewest executions, so that all get equal parts. Workers begin with different ones."""
+        first = self.share * len(self.schemes) // self.shares
+        return min(self.schemes[first:] + self.schemes[:first], key=self.executions.__getitem__)
+
     def _knobs(self) -> Knobs:
         draw = self.rng.choice
         return {
             "need_resched": draw(ONE_IN), "gather_batch": draw(ONE_IN), "trylock_fail": draw(ONE_IN),
             "flush_delay": draw((0, 3)), "reuse": draw(("lifo", "lifo", "fifo")),
         }
+
+
+def _asked(example: FuzzExample) -> int:
+    return example.executions + example.rounds
 
 
 def mixed(seed: int, index: int, what: str) -> int:

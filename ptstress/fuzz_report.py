@@ -16,14 +16,14 @@ def fuzz_status(tally: Tally, age_s: float) -> str:
     restarts = sum(w.restarts for w in tally.workers)
     trouble = [f"{len(tally.failures)} failures"] * bool(tally.failures) + [f"{restarts} restarts"] * bool(restarts)
     return (
-        f"fuzz  t: {format_seconds(age_s)}  programs: {format_count(programs)}  distinct: {format_count(len(tally.digests))}"
+        f"fuzz  t: {format_seconds(age_s)}  programs: {format_count(programs)}  distinct: {format_count(tally.distinct)}"
         f"  ops/s: {format_count(operations / age_s if age_s else 0)}  pairs: {format_count(len(tally.pairs))}"
         f"  corpus: {format_count(sum(w.corpus for w in tally.workers))}" + (f"  !!! {', '.join(trouble)}" if trouble else "")
     )
 
 
 def fuzz_screen(s: FuzzSummary) -> list[str]:
-    """At most twelve lines, and the matrix of overlaps."""
+    """At most twelve lines, what was run under each scheme, and the matrix of overlaps."""
     lines = [
         f"verdict: {s.verdict.upper()} (exit {int(s.exit_code)})  fuzz{_because(s)}",
         f"schemes: {' '.join(s.schemes)}  geometries: {' '.join(s.geometries)}  profile: {s.profile}  seed: {s.seed}"
@@ -42,7 +42,17 @@ def fuzz_screen(s: FuzzSummary) -> list[str]:
         lines[-1] += f"  and {len(s.failures) - SHOWN_FAILURES} more"
     lines += [f"note: {note}" for note in s.notes]
     lines += [f"results: {s.results}", f"next: {_next(s)}"]
-    return [*lines, *fuzz_matrix(s)]
+    return [*lines, *fuzz_schemes(s), *fuzz_matrix(s)]
+
+
+def fuzz_schemes(s: FuzzSummary) -> list[str]:
+    """What was run under each scheme."""
+    width = max([len("scheme"), *(len(scheme.name) for scheme in s.by_scheme)])
+    lines = ["", f"{'scheme':<{width}}  executions   programs   distinct   failures"]
+    for one in s.by_scheme:
+        counts = (one.executions, one.programs, one.distinct, one.failures)
+        lines.append(f"{one.name:<{width}}  {counts[0]:>10,}" + "".join(f"  {n:>9,}" for n in counts[1:]))
+    return lines
 
 
 def fuzz_matrix(s: FuzzSummary) -> list[str]:
@@ -78,7 +88,8 @@ def _because(s: FuzzSummary) -> str:
         kinds = f"{len(s.failures)} distinct failure{'s' * (len(s.failures) > 1)}"
         return f": {kinds}, first {s.failures[0].oracle}: {s.failures[0].what}{stopped}"
     if s.exit_code == ExitCode.UNTRUSTWORTHY:
-        return (": the planted bug was not found" if s.bugs else ": no two operations ever met") + stopped
+        nothing = ": nothing found, in too few executions" if s.overlaps.total else ": no two operations ever met"
+        return (": the planted bug was not found" if s.bugs else nothing) + stopped
     return f": nothing found{stopped}"
 
 

@@ -1,8 +1,10 @@
 """What a fuzz campaign saw: the sum of what its workers say, and the object that ``--json`` prints."""
 
 import time
+from collections import Counter
+from collections.abc import Iterable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ptstress.errors import ExitCode
 from ptstress.fuzz_example import Failure, Signature
@@ -24,6 +26,16 @@ class FuzzWorker(Struct):
     corpus: int = 0
     restarts: int = 0
     lost: int = 0
+
+
+class FuzzScheme(Struct):
+    """What all workers ran under one scheme. ``distinct``: programs, in union; ``failures``: distinct ones."""
+
+    name: str
+    programs: int = 0
+    distinct: int = 0
+    executions: int = 0
+    failures: int = 0
 
 
 class Coverage(Struct):
@@ -73,6 +85,7 @@ class FuzzSummary(Struct):
     stop_reason: str
     results: str
     database: str
+    by_scheme: list[FuzzScheme] = []
     notes: list[str] = []
     schema: str = "ptstress.fuzz/1"
 
@@ -91,7 +104,9 @@ class Tally:
     def __init__(self, workers: int) -> None:
         self.begin = time.monotonic()
         self.workers = [FuzzWorker(number) for number in range(workers)]
-        self.digests: set[int] = set()
+        self.schemes: dict[str, FuzzScheme] = {}
+        self._run_by: list[set[int]] = [set() for _ in range(workers)]
+        self._run_under: dict[str, set[int]] = {}
         self.pairs: set[tuple[str, str]] = set()
         self.overlaps: dict[tuple[int, int], int] = {}
         self.points = self.unknown = 0
@@ -102,20 +117,37 @@ class Tally:
         """Take in what a worker did since its last message."""
         worker = self.workers[number]
         worker.programs += p.programs
-        worker.distinct += len(p.digests)
         worker.executions += p.executions
         worker.operations += p.operations
         worker.restarts += p.restarts
         worker.corpus = p.corpus
         self.points += p.points
         self.unknown += p.unknown
-        self.digests.update(p.digests)
+        for name, share in p.schemes.items():
+            self._run_by[number].update(share.digests)
+            self._run_under.setdefault(name, set()).update(share.digests)
+            scheme = self.schemes.setdefault(name, FuzzScheme(name))
+            scheme.programs += share.programs
+            scheme.executions += share.executions
+            scheme.distinct = len(self._run_under[name])
+        worker.distinct = len(self._run_by[number])
         before = len(self.pairs)
         self.pairs.update(p.pairs)
         if len(self.pairs) > before:
             self._curve.append((time.monotonic() - self.begin, len(self.pairs)))
         for a, b, n in p.overlaps:
             self.overlaps[a, b] = self.overlaps.get((a, b), 0) + n
+
+    @property
+    def distinct(self) -> int:
+        """Programs, in the union of what all workers ran."""
+        return len(set().union(*self._run_by))
+
+    def by_scheme(self, names: Iterable[str]) -> list[FuzzScheme]:
+        """What was run under each of these, and how much failed."""
+        failed = Counter(kept.failure.example.scheme for kept in self.distinct_failures())
+        shares = (self.schemes.get(name) or FuzzScheme(name) for name in names)
+        return [structs.replace(share, failures=failed[share.name]) for share in shares]
 
     def found(self, message: Found) -> bool:
         """Take in a failure; whether nobody had it before."""
@@ -154,11 +186,14 @@ class Tally:
         return Overlaps(total, round(total / duration_s, 1) if duration_s else 0.0, names)
 
 
-def verdict_of(failures: int, overlaps: int, bugs: int) -> tuple[str, ExitCode]:
-    """Verdict and exit code: a campaign in which nothing met, or that missed a planted bug, proves nothing."""
+def verdict_of(failures: int, overlaps: int, bugs: int, missing: int = 0) -> tuple[str, ExitCode]:
+    """Verdict and exit code: a campaign in which nothing met, or that missed a planted bug, proves nothing.
+
+    Nor does one in which so many schemes are ``missing`` executions that were asked for.
+    """
     if failures:
         return "violation", ExitCode.VIOLATION
-    if bugs or not overlaps:
+    if bugs or missing or not overlaps:
         return "unknown", ExitCode.UNTRUSTWORTHY
     return "pass", ExitCode.PASS
 

@@ -86,10 +86,18 @@ class Stop(Struct, tag="stop"):
     """To a worker: end now."""
 
 
-class Progress(Struct, tag="progress"):
-    """From a worker: what came since its last message. ``digests``: of programs that it had not run before."""
+class Share(Struct):
+    """What was run under one scheme. ``digests``: of programs that the worker had not run under it before."""
 
-    digests: list[int]
+    programs: int = 0
+    executions: int = 0
+    digests: list[int] = []
+
+
+class Progress(Struct, tag="progress"):
+    """From a worker: what came since its last message. ``schemes``: what of it under each."""
+
+    schemes: dict[str, Share]
     programs: int
     executions: int
     operations: int

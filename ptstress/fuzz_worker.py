@@ -18,7 +18,9 @@ from ptstress.fuzz_containment import Executor, Stopped
 from ptstress.fuzz_example import Failure, FuzzExample, Signature, Trial
 from ptstress.fuzz_property import shrink
 from ptstress.fuzz_store import Store
-from ptstress.fuzz_wire import Again, Assignment, Closed, Done, Found, Known, Progress, Reader, Stop, ToWorker, send, take_stdout
+from ptstress.fuzz_wire import (
+    Again, Assignment, Closed, Done, Found, Known, Progress, Reader, Share, Stop, ToWorker, send, take_stdout,
+)
 
 SAY_EVERY_S = 0.25
 #: Failures of more kinds are only counted: many faces of one mistake.
@@ -95,8 +97,11 @@ class Worker:
         return [failure is not None for failure in failures]
 
     def _note(self, example: FuzzExample, trial: Trial) -> None:
+        share = self.schemes.setdefault(example.scheme, Share())
+        share.programs += 1
+        share.executions += trial.executions
         if self.campaign.is_new(example):
-            self.digests.append(example.digest())
+            share.digests.append(example.digest())
         new = self.campaign.note(example, trial)
         if new and trial.failure is None:
             self.store.keep_program(structs.replace(example, bugs=(), rounds=0))
@@ -128,7 +133,7 @@ class Worker:
 
     def _say(self) -> None:
         send(self.out, Progress(
-            digests=self.digests, pairs=self.pairs, overlaps=[(a, b, n) for (a, b), n in self.overlaps.items()],
+            schemes=self.schemes, pairs=self.pairs, overlaps=[(a, b, n) for (a, b), n in self.overlaps.items()],
             restarts=self.executor.restarts - self.restarts_said, corpus=self.campaign.corpus_size(), **self.counts,
         ))
         self.restarts_said = self.executor.restarts
@@ -137,7 +142,7 @@ class Worker:
 
     def _clear(self) -> None:
         self.said_at = time.monotonic()
-        self.digests: list[int] = []
+        self.schemes: dict[str, Share] = {}
         self.pairs: list[tuple[str, str]] = []
         self.overlaps: dict[tuple[int, int], int] = {}
         self.counts = dict.fromkeys(("programs", "executions", "operations", "points", "unknown"), 0)

@@ -43,6 +43,7 @@ MOST_LOST = 10
 class FuzzRequest:
     """The command line of ``fuzz``. ``geometry``: ``None`` for several; ``knobs``: in place of drawn ones.
 
+    ``executions``: under each scheme; so many are enough, and fewer are no pass. 0: the time alone counts.
     ``until``: asked what was seen so far; a true answer ends the campaign before its time is over.
     """
 
@@ -52,6 +53,7 @@ class FuzzRequest:
     profile: Profile
     results: Path
     schemes: tuple[str, ...] = ()
+    executions: int = 0
     geometry: tuple[int, ...] | None = None
     bugs: tuple[str, ...] = ()
     database: Path | None = None
@@ -59,6 +61,15 @@ class FuzzRequest:
     hang_s: float = 10.0
     command: str = ""
     until: Callable[[Tally], bool] = lambda tally: False
+
+    @property
+    def scheme_names(self) -> list[str]:
+        """Those that are run: the ones that were asked for, or all of ours."""
+        return list(self.schemes) or [scheme.name for scheme in SCHEMES]
+
+    def missing(self, tally: Tally) -> list[str]:
+        """Schemes that have not had their executions."""
+        return [s.name for s in tally.by_scheme(self.scheme_names) if s.executions < self.executions]
 
 
 def fuzz(request: FuzzRequest, tell: Callable[[str], None]) -> FuzzSummary:
@@ -163,7 +174,7 @@ class _Coordinator:
         """Why the workers must be told to end; empty while they need not."""
         if stopper.requests:
             return "stopped"
-        if self.request.until(self.tally):
+        if self.request.until(self.tally) or (self.request.executions and not self.request.missing(self.tally)):
             return "enough"
         late = now - self.begin > self.request.seconds + END_GRACE_S + self.request.hang_s
         return self.stop_reason if late else ""
@@ -226,20 +237,23 @@ def _summary(request: FuzzRequest, coordinator: _Coordinator, folder: ResultsFol
     tally, seconds = coordinator.tally, coordinator.duration_s
     failures = [_keep(folder, kept, number) for number, kept in enumerate(tally.distinct_failures(), start=1)]
     met = tally.met(seconds)
-    verdict, code = verdict_of(len(failures), met.total, len(request.bugs))
+    missing = request.missing(tally)
+    verdict, code = verdict_of(len(failures), met.total, len(request.bugs), len(missing))
+    few = f"fewer than the {request.executions:,} executions that were asked for: {', '.join(missing)}" if missing else ""
     geometries = [request.geometry] if request.geometry else list(dict.fromkeys(GEOMETRIES))
     executions = sum(w.executions for w in tally.workers)
     operations = sum(w.operations for w in tally.workers)
     return FuzzSummary(
-        verdict=verdict, exit_code=code, schemes=list(request.schemes) or [s.name for s in SCHEMES],
+        verdict=verdict, exit_code=code, schemes=request.scheme_names,
         geometries=[format_geometry(g) for g in geometries], bugs=list(request.bugs), profile=request.profile.name,
         seed=request.seed, duration_s=round(seconds, 3), workers=tally.workers,
-        programs=sum(w.programs for w in tally.workers), distinct=len(tally.digests), executions=executions,
+        programs=sum(w.programs for w in tally.workers), distinct=tally.distinct, executions=executions,
         executions_per_second=round(executions / seconds, 1), operations=operations,
         operations_per_second=round(operations / seconds, 1), points=tally.points, unknown=tally.unknown,
         coverage=Coverage(len(tally.pairs), tally.growth(seconds)), overlaps=met, failures=failures,
         stop_reason=coordinator.stop_reason, results=str(folder.path), database=str(database),
-        notes=[note for note in [unmodelled(request.schemes)] if note],
+        by_scheme=tally.by_scheme(request.scheme_names),
+        notes=[note for note in [few, unmodelled(request.schemes)] if note],
     )
 
 

@@ -31,6 +31,9 @@ RECLAIMS = (
 )
 
 
+#: In place of a scheme's name: all of ours.
+ALL = "all"
+
 #: What a walk that sleeps in a table holds meanwhile, or does afterwards.
 SLEEP_MODES = (
     ("vma_lock", "the VMA lock, or mmap_lock, stays; the table is looked up again"),
@@ -267,8 +270,9 @@ def _objection(scheme: object, taken: Collection[str]) -> str:
     """Why this cannot be a scheme of another package; empty: it can."""
     if not isinstance(scheme, Scheme):
         return f"expected a Scheme, got {type(scheme).__name__}"
-    if scheme.name in taken or any(scheme.name == ours.name for ours in SCHEMES) or {"+", "@"} & {*scheme.name}:
-        return f"scheme {scheme.name!r}: expected a name that no other scheme has, without + and @"
+    reserved = {ALL, *(ours.name for ours in SCHEMES), *taken}
+    if scheme.name in reserved or {"+", "@", ","} & {*scheme.name}:
+        return f"scheme {scheme.name!r}: expected a name that no other scheme has, without + @ , and not {ALL}"
     strange = [name for name in policies_of(scheme.reclaim) if not _is_policy(name, RECLAIMS)]
     strange += [] if _is_policy(scheme.protection, PROTECTIONS) else [scheme.protection]
     strange += [name for name in policies_of(scheme.tables_as or NEVER) if name not in dict(RECLAIMS)]
@@ -285,6 +289,18 @@ def _is_policy(name: str, ours: tuple[tuple[str, str], ...]) -> bool:
 
 def _parts_text() -> str:
     return f"{'|'.join(dict(PROTECTIONS))}+{'|'.join(dict(RECLAIMS))}[+...]"
+
+
+def scheme_names(given: Iterable[str]) -> tuple[str, ...]:
+    """The schemes of flags such as ``rcu``, ``rcu,covering`` and ``all``, each once. Empty, as if no flag was given: all of ours.
+
+    Raises ``UsageError`` for what is no scheme.
+    """
+    names = list(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
+    if names == [ALL]:
+        return ()
+    ours = [scheme.name for scheme in SCHEMES] if ALL in names else []
+    return tuple(dict.fromkeys((*ours, *(find_scheme(name).name for name in names if name != ALL))))
 
 
 def unmodelled(names: Iterable[str]) -> str:

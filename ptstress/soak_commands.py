@@ -29,7 +29,7 @@ def _junit_option() -> Callable:
 
 @click.command()
 @click.argument("workloads", nargs=-1, metavar="[WORKLOAD]...")
-@click.option("--scheme", "schemes", multiple=True, metavar="NAME", help="May be repeated (default: all).")
+@click.option("--scheme", "schemes", multiple=True, metavar="NAME", help="Several: A,B,... or repeated (default: all).")
 @click.option("--threads", type=Threads(), help=f"Workers, 1 to {MAX_THREADS} (default: each workload's).")
 @click.option("--slice", "slice_", default=DEFAULT_SLICE, metavar="TIME", help=f"Of each turn (default: {DEFAULT_SLICE}).")
 @click.option("--duration", metavar="TIME", help="Of all: 45s 5m 3h 2d (default: until it is stopped).")
@@ -50,6 +50,7 @@ def soak(
     Results lie in a folder that 'ptstress resume' goes on with, however the soak ended.
     """
     from ptstress import soaking
+    from ptstress.schemes import scheme_names
 
     for text in (slice_, *([duration] if duration is not None else [])):
         parse_duration(text)
@@ -58,7 +59,7 @@ def soak(
     if "" in workloads:
         raise UsageError("workload '': expected a file or a name")
     request = SoakRequest(
-        workloads=list(workloads), schemes=list(dict.fromkeys(schemes)), slice=slice_, seed=seed, threads=threads,
+        workloads=list(workloads), schemes=list(scheme_names(schemes)), slice=slice_, seed=seed, threads=threads,
         duration=duration, until=until, build=build, bugs=list(dict.fromkeys(bugs)),
         geometry=format_geometry(parse_geometry(geometry)) if geometry is not None else None,
     )

@@ -111,6 +111,8 @@ def test_workers_run_programs_of_their_own_and_find_nothing(tmp_path):
     assert summary.stop_reason == "enough"
     assert (summary.exit_code, summary.failures) == (0, [])
     assert all(worker.programs for worker in summary.workers)
+    assert sum(s.executions for s in summary.by_scheme) == summary.executions
+    assert sum(s.programs for s in summary.by_scheme) == summary.programs
     assert summary.distinct > 0.9 * sum(worker.distinct for worker in summary.workers)
     assert summary.coverage.pairs == summary.coverage.growth[-1] > 100
     assert summary.coverage.growth == sorted(summary.coverage.growth)

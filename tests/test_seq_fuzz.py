@@ -18,10 +18,12 @@ from ptstress.fuzz_profiles import PROFILES, find_profile
 from ptstress.fuzz_property import spelled, spelled_choices
 from ptstress.fuzz_report import fuzz_screen
 from ptstress.fuzz_store import Store
-from ptstress.fuzz_summary import Coverage, FuzzSummary, Tally, verdict_of
-from ptstress.fuzz_wire import Closed, Found, FromWorker, Progress, Reader, send
+from ptstress.fuzz_summary import Coverage, FuzzScheme, FuzzSummary, Tally, verdict_of
+from ptstress.fuzz_wire import Closed, Found, FromWorker, Progress, Reader, Share, send
+from ptstress.fuzzing import FuzzRequest
 from ptstress.generator import generate
 from ptstress.program import parse
+from ptstress.schemes import SCHEMES, scheme_names
 from ptstress.vocabulary import OPERATIONS, WHOLE_MM, Verb
 
 BITS = (2, 1, 1, 1)
@@ -58,6 +60,17 @@ def test_a_batch_is_of_one_configuration_and_schemes_take_turns():
         assert len(batch) == BATCH
         assert len({(e.scheme, e.geometry, *e.knobs.items()) for e in batch}) == 1
     assert {batch[0].scheme for batch in batches} == set(campaign.schemes)
+
+
+def test_schemes_get_equal_parts_of_the_executions_whatever_is_seen_under_them():
+    campaign = Campaign(1, 0, 1)
+    for _ in range(200):
+        for example in campaign.batch():
+            # Programs under one scheme keep bringing something new, those under another one crash at once.
+            times = {"rcu": 9, "covering": 0}.get(example.scheme, 1)
+            campaign.note(example, Trial(executions=example.executions * times))
+    parts = campaign.executions.values()
+    assert max(parts) - min(parts) <= 9 * BATCH * campaign.schedules
 
 
 def test_what_brings_new_pairs_is_kept_and_mutated():
@@ -172,7 +185,8 @@ def test_messages_arrive_whole_however_they_are_cut():
 
 def progress(digests: list[int], pairs: int = 0) -> Progress:
     return Progress(
-        digests=digests, programs=len(digests), executions=10, operations=100, points=1000, unknown=0,
+        schemes={"rcu": Share(len(digests), 10, digests)}, programs=len(digests), executions=10, operations=100,
+        points=1000, unknown=0,
         pairs=[(str(n), "x") for n in range(pairs)], overlaps=[(1, 2, 3)], restarts=0, corpus=1,
     )
 
@@ -182,7 +196,8 @@ def test_distinct_programs_are_counted_in_union():
     tally.progress(0, progress([1, 2, 3], 4))
     tally.progress(1, progress([3, 4], 6))
     assert [w.distinct for w in tally.workers] == [3, 2]
-    assert len(tally.digests) == 4
+    assert tally.distinct == 4
+    assert tally.by_scheme(["rcu", "covering"]) == [FuzzScheme("rcu", 5, 4, 20), FuzzScheme("covering")]
     assert tally.met(1.0).by_pair == {"read/write": 6}
     assert tally.growth(1.0) == [6] * 10
 
@@ -212,20 +227,40 @@ def test_a_campaign_that_proves_nothing_does_not_pass(failures, overlaps, bugs, 
     assert verdict_of(failures, overlaps, bugs) == expected
 
 
+def test_fewer_executions_than_were_asked_for_are_no_pass(tmp_path):
+    request = FuzzRequest(2, 1.0, 1, PROFILES[0], tmp_path, ("rcu", "covering"), executions=20)
+    tally = Tally(2)
+    tally.progress(0, progress([1], 4))
+    assert request.missing(tally) == ["rcu", "covering"]
+    tally.progress(1, progress([2], 4))
+    assert request.missing(tally) == ["covering"]
+    assert verdict_of(0, 5, 0, 1) == ("unknown", ExitCode.UNTRUSTWORTHY)
+
+
 def test_the_screen_has_twelve_lines_and_a_row_for_each_verb():
     tally = Tally(2)
     tally.progress(0, progress([1], 4))
     summary = FuzzSummary(
         "pass", 0, ["linux-6.18"], ["2x2x2x4"], [], "dev", 1, 1.0, tally.workers, 1, 1, 10, 10.0, 100, 100.0, 1000, 0,
         Coverage(4, [4] * 10), tally.met(1.0), [], "duration", "results/x", "results/d",
+        tally.by_scheme(["rcu"]),
     )
     lines = fuzz_screen(summary)
     screen = lines[: lines.index("")]
     assert len(screen) <= 12 and lines[0] == "verdict: PASS (exit 0)  fuzz: nothing found"
     assert "programs: 1 (1 + 0)  distinct: 1 in union (1 + 0)" in lines
-    matrix = lines[len(screen) + 1 :]
+    schemes, matrix = lines[len(screen) + 1 : len(screen) + 3], lines[len(screen) + 4 :]
+    assert [line.split() for line in schemes] == [
+        ["scheme", "executions", "programs", "distinct", "failures"], ["rcu", "10", "1", "1", "0"]]
     assert [line.split()[0] for line in matrix[1:]] == [verb.label for verb in OPERATIONS]
     assert matrix[1].split() == ["read", ".", "3", *["."] * (len(OPERATIONS) - 2)]
+
+
+def test_schemes_are_named_by_lists_by_repeating_and_all_together():
+    everything = tuple(scheme.name for scheme in SCHEMES)
+    assert scheme_names([]) == scheme_names(["all"]) == ()
+    assert scheme_names(["rcu,covering", "rcu", "linux-6.18@srcu"]) == ("rcu", "covering", "linux-6.18@srcu")
+    assert scheme_names(["rcu+async", "all"]) == (*everything, "rcu+async")
 
 
 # ---- profiles and flags ----------------------------------------------------------------------------
@@ -247,6 +282,8 @@ def test_the_environment_names_the_profile_unless_the_flag_does(monkeypatch):
         (["-n", "many"], "-n 'many': expected auto, or a number of workers from 1 to 256"),
         (["--profile", "x"], "--profile 'x': expected one of dev, ci, soak"),
         (["--scheme", "linux-9"], "scheme 'linux-9': expected one of"),
+        (["--scheme", "all,linux-9"], "scheme 'linux-9': expected one of"),
+        (["--scheme", "rcu,"], "scheme '': expected one of"),
         (["--bug", "P99"], "bug 'P99': expected one of"),
         (["--geometry", "2x"], "geometry '2x'"),
         (["--duration", "soon"], "duration 'soon'"),
