@@ -65,7 +65,7 @@ def run(
 @click.option("--duration", metavar="D", help="At most so long, such as 45s or 5m.")
 @click.option("--seconds", type=click.FloatRange(0.001, 1e9), metavar="S", help="The same in seconds.")
 @results_option()
-@click.option("--policy", default="random", metavar="NAME", help="random or dfs (default: random).")
+@click.option("--policy", default="random", metavar="NAME", help="random, pct or pos; dfs or dpor, which end (default: random).")
 @shared("json", "quiet", "verbose")
 def explore(
     program: str | None, bugs: tuple[str, ...], scheme: str | None, geometry: str | None, executions: int | None,

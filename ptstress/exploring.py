@@ -33,7 +33,7 @@ MOST_DEEPER = 7
 MAX_STEPS = 20000
 RING_EVENTS = 256
 DEFAULT_GEOMETRY = "2x2x2x4"
-POLICIES = ("random", "dfs")
+POLICIES = ("random", "pct", "pos", "dfs", "dpor")
 CARRIERS = ("fibres", "threads", "both")
 # Rare paths are frequent here, because a program has a handful of operations.
 KNOBS: tuple[tuple[str, int | str], ...] = (

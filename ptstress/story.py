@@ -24,7 +24,7 @@ MAX_LINES = 48
 MIN_WIDTH = 26
 TOTAL_WIDTH = 120
 POISON = 0x6B6B6B6B6B6B6B10
-_CHANGES = ("rmw", "store", "plain_store")
+_CHANGES = ("rmw", "store", "plain_store", "fill")
 _LOCKS = "cy/sync/"
 # What a reader of a page-table race looks at. The rest (arenas, RCU slots, VMA fields) would bury it.
 _NAMES = re.compile(r"\w+_table \d+\[|pgd\[|(ptl|pml) of |page_table_lock|mmap_lock|mm_users|pgtables_bytes|rss_anon|frame \d")

@@ -57,7 +57,7 @@ def test_dfs_keeps_to_the_preemption_bound(bound, passed, lost):
 # The same with b first: 14 that pass.
 def test_dfs_counts_waits_as_blocked_not_as_spins():
     found = all_schedules("deadlock")
-    assert found["outcomes"] == {"pass": 14, "violation": 0, "deadlock": 4, "livelock": 0, "diverged": 0}
+    assert found["outcomes"] == {"pass": 14, "violation": 0, "deadlock": 4, "livelock": 0, "diverged": 0, "cut": 0}
 
 
 def test_a_wait_that_only_one_fibre_can_end_leaves_one_order_of_steps():
@@ -69,6 +69,13 @@ def test_a_wait_that_only_one_fibre_can_end_leaves_one_order_of_steps():
 def test_dfs_stops_at_the_limit_of_executions_and_says_that_it_is_not_exhausted():
     found = explorer("fetch_add_2x3").explore("dfs", executions=19, preemption_bound=None)
     assert (found["executions"], found["stop_reason"], found["exhausted"]) == (19, "executions", False)
+
+
+def test_what_is_done_of_a_tree_estimates_its_size():
+    found = explorer("fetch_add_2x10").explore("dfs", executions=20_000, preemption_bound=None)
+    assert comb(20, 10) / 4 < found["executions"] / found["done"] < comb(20, 10) * 4
+    assert all_schedules("fetch_add_2x3")["done"] == 1
+    assert explorer("fetch_add_2x3").explore("random", executions=10)["done"] == 0
 
 
 # -- random walk ---------------------------------------------------------------------------------
@@ -297,7 +304,7 @@ def test_an_explorer_keeps_its_system_alive(name):
 @pytest.mark.parametrize(
     "knobs, message",
     [
-        ({"policy": "best"}, "unknown policy 'best': expected one of random, dfs"),
+        ({"policy": "best"}, "unknown policy 'best': expected one of random, pct, pos, dfs, dpor"),
         ({"seed": -1}, "seed: expected a whole number from 0"),
         ({"seed": 1 << 64}, "seed: expected a whole number from 0"),
         ({"executions": 0}, "executions: expected a whole number from 1"),
@@ -306,6 +313,7 @@ def test_an_explorer_keeps_its_system_alive(name):
         ({"max_steps": 0}, "max_steps: expected a whole number from 1"),
         ({"stickiness": 1.0}, r"stickiness: expected a number in \[0, 1\)"),
         ({"preemption_bound": -1}, "preemption_bound: expected a whole number from 0"),
+        ({"policy": "pct", "depth": 0}, "depth: expected a whole number from 1 to 8"),
     ],
 )
 def test_bad_knobs_are_refused_in_one_line(knobs, message):

@@ -166,7 +166,7 @@ cdef extern from *:
     #endif
         for (uint32_t i = 0; i < n; i++) p[i] = v;
     }
-    #define PT_PLAIN_FILL(p, v, n) do { PT_POINT(PT_KIND_PLAIN_STORE, (p)); pt_plain_fill((p), (v), (n)); } while (0)
+    #define PT_PLAIN_FILL(p, v, n) do { PT_POINT(PT_KIND_FILL, (p)); pt_plain_fill((p), (v), (n)); } while (0)
 
     #if PT_SCHED
     #define PT_WAIT(ready, arg) ({ \\

@@ -21,7 +21,8 @@ cdef extern from *:
 
     enum pt_kind {
         PT_KIND_LOAD, PT_KIND_STORE, PT_KIND_RMW, PT_KIND_PLAIN_LOAD, PT_KIND_PLAIN_STORE,
-        PT_KIND_LOCK, PT_KIND_UNLOCK, PT_KIND_WAIT, PT_KIND_YIELD, PT_KIND_OP, PT_KIND_END
+        PT_KIND_LOCK, PT_KIND_UNLOCK, PT_KIND_WAIT, PT_KIND_YIELD, PT_KIND_OP, PT_KIND_END,
+        PT_KIND_FILL
     };
 
     /* Plain stores wait here until the next release or full barrier of their cpu. */
@@ -62,6 +63,7 @@ cdef extern from *:
         PT_KIND_YIELD
         PT_KIND_OP
         PT_KIND_END
+        PT_KIND_FILL            # a plain store of many words
         PT_SB_MAX
     struct pt_site:
         const char *file

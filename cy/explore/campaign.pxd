@@ -7,7 +7,7 @@ from libc.string cimport memcpy
 from cy.base.clock cimport now_ns
 from cy.explore.distinct cimport distinct_add, distinct_set
 from cy.explore.on_fibres cimport run_on_fibres
-from cy.explore.scheduler cimport OUTCOME_PASS, execution_seed, scheduler
+from cy.explore.scheduler cimport OUTCOME_CUT, OUTCOME_PASS, execution_seed, scheduler
 
 cdef enum:
     STOP_NONE = 0
@@ -39,7 +39,7 @@ cdef struct campaign:
     uint32_t stop               # STOP_...
     uint64_t executions
     uint64_t steps
-    uint64_t outcomes[5]
+    uint64_t outcomes[6]
     distinct_set distinct
     failed_execution failure
 
@@ -62,15 +62,17 @@ cdef inline void campaign_slice(campaign *c, scheduler *s) noexcept nogil:
 cdef inline void __one_execution(campaign *c, scheduler *s) noexcept nogil:
     cdef uint64_t seed = execution_seed(c.seed, 0 if s.policy.one_seed else c.executions)
     cdef uint32_t outcome = run_on_fibres(s, seed)
+    cdef bint failed = outcome != OUTCOME_PASS and outcome != OUTCOME_CUT
     c.executions += 1
     c.steps += s.steps
     c.outcomes[outcome] += 1
-    distinct_add(&c.distinct, s.hash)
-    if outcome != OUTCOME_PASS and c.failure.outcome == OUTCOME_PASS:
+    if outcome != OUTCOME_CUT:
+        distinct_add(&c.distinct, s.hash)
+    if failed and c.failure.outcome == OUTCOME_PASS:
         __keep(c, s, seed)
-    if outcome != OUTCOME_PASS and c.stop_on_failure:
+    if failed and c.stop_on_failure:
         c.stop = STOP_FAILURE
-    elif not s.policy.more(s.policy_state):
+    elif not s.policy.more(s.policy_state, &s.now):
         c.stop = STOP_EXHAUSTED
     elif c.executions == c.max_executions:
         c.stop = STOP_EXECUTIONS

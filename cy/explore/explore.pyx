@@ -12,11 +12,13 @@ from cy.base.hook cimport pt_site
 from cy.explore.campaign cimport (
     STOP_EXHAUSTED, STOP_NONE, campaign, campaign_slice)
 from cy.explore.distinct cimport distinct_fini, distinct_init
+from cy.explore.dpor cimport MAX_CLOCKS
 from cy.explore.fibre cimport FIBRE_KIND
 from cy.explore.litmus cimport litmus as litmus_system, litmus_init
 from cy.explore.on_fibres cimport (
     fibre_crew, fibre_crew_enter, fibre_crew_free, fibre_crew_grow, run_on_fibres)
 from cy.explore.on_threads cimport run_on_threads
+from cy.explore.pct cimport MAX_DEPTH as PCT_MAX_DEPTH
 from cy.explore.policies cimport find_policy, policy_names
 from cy.explore.policy cimport MAX_FIBRES, policy_knobs
 from cy.explore.replay cimport replay as replay_state, replay_left, replay_ops
@@ -28,15 +30,16 @@ import operator
 import os
 import re
 
-OUTCOMES = ("pass", "violation", "deadlock", "livelock", "diverged")
+OUTCOMES = ("pass", "violation", "deadlock", "livelock", "diverged", "cut")
 STOP_REASONS = (None, "executions", "seconds", "failure", "exhausted", "stopped")
 POLICIES = tuple(policy_names().decode().split())
-KINDS = ("load", "store", "rmw", "plain_load", "plain_store", "lock", "unlock", "wait", "yield", "op", "end")
+KINDS = ("load", "store", "rmw", "plain_load", "plain_store", "lock", "unlock", "wait", "yield", "op", "end", "fill")
 LITMUS = (
     "fetch_add_2x3", "fetch_add_3x2", "fetch_add_2x10", "split_increment", "deadlock", "livelock",
-    "store_buffer", "half_update", "abandon", "handover", "unsteady",
+    "store_buffer", "half_update", "abandon", "handover", "unsteady", "fetch_add_apart_2x3", "fetch_add_apart_3x2", "readers",
 )
 MAX_STEPS = 10_000_000
+TREES = ("dfs", "dpor")
 
 
 cdef class Explorer:
@@ -69,13 +72,14 @@ cdef class Explorer:
 
     def explore(self, policy: str = "random", seed: int = 0, executions: int | None = 1000,
                 seconds: float | None = None, max_steps: int = 20000, stickiness: float | None = None,
-                preemption_bound: int | None = 2, stop_on_failure: bool = True, progress=None,
+                preemption_bound: int | None = 2, depth: int | None = None, stop_on_failure: bool = True, progress=None,
                 pairs: SitePairs | None = None) -> dict:
         """Run many executions and return what was seen.
 
         ``executions`` and ``seconds`` limit the exploration (None: no limit), ``max_steps`` one execution.
         ``stickiness``: chance in [0, 1) that "random" stays on the running fibre; None draws it anew for
-        each execution. ``preemption_bound``: of "dfs"; None: all schedules. ``progress`` is called about
+        each execution. ``preemption_bound``: of "dfs"; None: all schedules. ``depth`` in 1 to 8: of "pct"; None: 1 to 4 in
+        turns. ``progress`` is called about
         every 50 ms with the result so far; a true answer ends the exploration ("stopped"). ``pairs`` collects
         which accesses of different fibres followed each other.
 
@@ -84,6 +88,7 @@ cdef class Explorer:
         cdef campaign c
         cdef policy_knobs knobs
         cdef uint64_t begun_ns, spent_ns = 0
+        cdef bint ends = policy in TREES
         memset(&c, 0, sizeof(c))
         memset(&knobs, 0, sizeof(knobs))
         c.seed = _seed(seed)
@@ -92,10 +97,13 @@ cdef class Explorer:
         knobs.stickiness = -1 if stickiness is None else stickiness
         knobs.preemption_bound = 0xFFFFFFFE if preemption_bound is None else _count(
             "preemption_bound", preemption_bound, 0, 0xFFFFFFFE)
+        knobs.depth = 0 if depth is None else _count("depth", depth, 1, PCT_MAX_DEPTH)
+        if policy == "dpor" and self.system.nr_fibres > MAX_CLOCKS:
+            raise ValueError(f"policy 'dpor' takes up to {MAX_CLOCKS} fibres, and the system has {self.system.nr_fibres}")
         c.max_executions = 0 if executions is None else _count("executions", executions, 1, 1 << 62)
         if seconds is not None and not 0 <= seconds <= 1e9:
             raise ValueError(f"seconds: expected a number from 0 to 1e9, not {seconds}")
-        if executions is None and seconds is None and policy != "dfs":
+        if executions is None and seconds is None and not ends:
             raise ValueError(f"policy {policy!r} never ends by itself: give executions or seconds")
         c.stop_on_failure = stop_on_failure
         self._enter(max_steps)
@@ -211,6 +219,7 @@ cdef class Explorer:
     cdef _start_policy(self, policy_knobs *knobs):
         cdef scheduler *s = self.sched
         knobs.max_choices = sched_max_choices(s.max_steps)
+        knobs.system = s.system
         s.policy_state = calloc(1, s.policy.state_bytes)
         if s.policy_state == NULL or s.policy.init(s.policy_state, knobs) != 0:
             raise MemoryError("no memory for the policy's state")
@@ -248,7 +257,8 @@ cdef class Explorer:
             "points": c.steps, "points_mean": c.steps / (c.executions or 1), "switches": self.sched.switches,
             "distinct": c.distinct.count, "distinct_saturated": bool(c.distinct.saturated),
             "outcomes": {OUTCOMES[i]: c.outcomes[i] for i in range(NR_OUTCOMES)},
-            "exhausted": c.stop == STOP_EXHAUSTED, "stop_reason": stop_reason, "failure": failure,
+            "done": self.sched.policy.done(self.sched.policy_state), "exhausted": c.stop == STOP_EXHAUSTED,
+            "stop_reason": stop_reason, "failure": failure,
         }
 
 

@@ -3,6 +3,8 @@
 #   fetch_add_2x3    2 fibres x 3 atomic adds                      C(6,3) = 20 schedules, all pass
 #   fetch_add_3x2    3 fibres x 2 atomic adds                      90 schedules, all pass
 #   fetch_add_2x10   2 fibres x 10 atomic adds                     C(20,10) = 184756 schedules
+#   fetch_add_apart_2x3, _3x2   the same, each fibre on a counter of its own: 1 trace
+#   readers          3 fibres: one stores, two load: 2 loads that are before or behind: 4 traces
 #   split_increment  2 fibres: load; store                         6 schedules, 4 lose an update
 #   deadlock         2 fibres take two locks in opposite order     deadlock if both hold one
 #   livelock         2 fibres wait for each other and yield        livelock always
@@ -71,6 +73,13 @@ cdef inline bint litmus_init(litmus *l, const char *name) noexcept nogil:
         __fetch_add(l, 3, 2)
     elif strcmp(name, "fetch_add_2x10") == 0:
         __fetch_add(l, 2, 10)
+    elif strcmp(name, "fetch_add_apart_2x3") == 0:
+        __fetch_add_apart(l, 2, 3)
+    elif strcmp(name, "fetch_add_apart_3x2") == 0:
+        __fetch_add_apart(l, 3, 2)
+    elif strcmp(name, "readers") == 0:
+        l.face.nr_fibres = 3
+        l.program = readers
     elif strcmp(name, "split_increment") == 0:
         l.program = split_increment
         l.wrong = split_increment_wrong
@@ -101,6 +110,12 @@ cdef inline void __fetch_add(litmus *l, uint32_t fibres, uint32_t adds) noexcept
     l.program = fetch_add
     l.wrong = fetch_add_wrong
 
+cdef inline void __fetch_add_apart(litmus *l, uint32_t fibres, uint32_t adds) noexcept nogil:
+    l.face.nr_fibres = fibres
+    l.adds = adds
+    l.program = fetch_add_apart
+    l.wrong = fetch_add_apart_wrong
+
 # -- programs ----------------------------------------------------------------------------------
 
 cdef inline void fetch_add(litmus *l, uint32_t i) noexcept nogil:
@@ -108,6 +123,27 @@ cdef inline void fetch_add(litmus *l, uint32_t i) noexcept nogil:
     for n in range(l.adds):
         LITMUS_AT(&l.hook[i], PT_KIND_RMW, &l.cell[0], l.violations)
         l.cell[0] += 1
+
+cdef inline void fetch_add_apart(litmus *l, uint32_t i) noexcept nogil:
+    cdef uint32_t n
+    for n in range(l.adds):
+        LITMUS_AT(&l.hook[i], PT_KIND_RMW, &l.cell[i], l.violations)
+        l.cell[i] += 1
+
+cdef inline bint fetch_add_apart_wrong(litmus *l) noexcept nogil:
+    cdef uint32_t i
+    for i in range(l.face.nr_fibres):
+        if l.cell[i] != l.adds:
+            return True
+    return False
+
+cdef inline void readers(litmus *l, uint32_t i) noexcept nogil:
+    if i == 0:
+        LITMUS_AT(&l.hook[i], PT_KIND_STORE, &l.cell[0], l.violations)
+        l.cell[0] = 1
+    else:
+        LITMUS_AT(&l.hook[i], PT_KIND_LOAD, &l.cell[0], l.violations)
+        l.seen[i] = l.cell[0]
 
 cdef inline bint fetch_add_wrong(litmus *l) noexcept nogil:
     return l.cell[0] != l.face.nr_fibres * l.adds

@@ -6,6 +6,7 @@
 # A policy must be a function of its knobs, of the seed and of the choices it was shown: no clock, no
 # addresses as numbers (they differ between processes), or a seed would not find the same twice.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from cy.base.explorable cimport explorable
 from cy.base.hook cimport pt_site
 
 cdef extern from *:
@@ -15,14 +16,26 @@ cdef extern from *:
 cdef enum:
     MAX_FIBRES = 64             # one bit each in a mask
     NOBODY = 64                 # no fibre: the scheduler itself; as a choice: none is right
+    CUT = 65                    # as a choice: whatever follows has been explored
 
 # The access that a fibre makes when it goes on. `site` is NULL if it has not started.
 cdef struct access:
     const pt_site *site
     const void *addr
 
+# Where an execution stands when somebody has to be chosen.
+cdef struct moment:
+    uint64_t enabled            # who can go on
+    uint64_t live               # who has not ended: can go on, or waits
+    uint64_t past               # the hash over the steps so far
+    uint32_t current            # who made the last step; NOBODY at the start
+    access made                 # the last step
+    const access *pending       # one for each fibre
+
 cdef struct policy_knobs:
+    const explorable *system
     double stickiness           # random: chance to stay, [0, 1); negative: drawn per execution
+    uint32_t depth              # pct: bugs of that many constraints; 0: one after the other
     uint32_t preemption_bound   # dfs: most preemptions in one execution
     uint32_t max_choices        # most choices in one execution
     const uint8_t *choices      # replay: the choices to make; the caller keeps them alive
@@ -32,24 +45,38 @@ cdef struct policy_ops:
     size_t state_bytes
     # All executions use one and the same seed: the policy walks a tree that a seed determines.
     bint one_seed
+    # Asked before every step, also where only one fibre can go on.
+    bint every_step
+    # The order of steps is all there is: no store is buffered, and nobody gives way at a yield point.
+    bint steps_only
     # Once, before the first execution. Returns 0, or -1 if there is no memory.
     int (*init)(void *state, const policy_knobs *knobs) noexcept nogil
     # Before each execution.
     void (*begin)(void *state, uint64_t seed) noexcept nogil
-    # `enabled` has at least two bits. `current` made the last step; it is NOBODY at the start, and
-    # its bit is clear if it ended or waits. `past` is the hash over the steps so far. `pending` has
-    # an entry for each fibre.
-    # Returns a fibre, or NOBODY if no choice is right (replay only).
-    uint32_t (*choose)(void *state, uint64_t enabled, uint32_t current, uint64_t past,
-                       const access *pending) noexcept nogil
-    # After each execution: False if nothing is left to explore.
-    bint (*more)(void *state) noexcept nogil
+    # At least two fibres are enabled, or one if every_step.
+    # Returns a fibre, NOBODY if no choice is right, or CUT.
+    uint32_t (*choose)(void *state, const moment *now) noexcept nogil
+    # After each execution, with the moment behind its last step: False if nothing is left to explore.
+    bint (*more)(void *state, const moment *now) noexcept nogil
+    # What part of the tree is done, in (0, 1]; 0 if the policy knows of no tree.
+    double (*done)(void *state) noexcept nogil
     # Once, at the end; also after init() failed.
     void (*fini)(void *state) noexcept nogil
 
+# Whether `fibre` is in the mask. NOBODY is in none.
+cdef inline bint is_in(uint64_t mask, uint32_t fibre) noexcept nogil:
+    return fibre < MAX_FIBRES and (mask >> fibre) & 1 != 0
+
 # Whether going on with `next` takes the processor from a fibre that could have continued.
 cdef inline bint is_preemption(uint64_t enabled, uint32_t current, uint32_t next) noexcept nogil:
-    return current < MAX_FIBRES and ((enabled >> current) & 1) != 0 and next != current
+    return is_in(enabled, current) and next != current
+
+# For policies that know of no tree.
+cdef inline bint always_more(void *state, const moment *now) noexcept nogil:
+    return True
+
+cdef inline double never_done(void *state) noexcept nogil:
+    return 0
 
 # The `n`-th fibre of a mask, counted from 0; n < count_bits(mask).
 cdef inline uint32_t nth_fibre(uint64_t mask, uint32_t n) noexcept nogil:

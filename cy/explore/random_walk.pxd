@@ -11,7 +11,7 @@
 # Departs from both: the chance to stay.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.rng cimport rng_below, rng_next, rng_seed
-from cy.explore.policy cimport MAX_FIBRES, access, count_bits, nth_fibre, policy_knobs, policy_ops
+from cy.explore.policy cimport always_more, count_bits, is_in, moment, never_done, nth_fibre, policy_knobs, policy_ops
 
 cdef struct random_walk:
     uint64_t rng
@@ -20,20 +20,19 @@ cdef struct random_walk:
 
 cdef inline void random_walk_ops(policy_ops *ops) noexcept nogil:
     ops.state_bytes = sizeof(random_walk)
-    ops.one_seed = False
     ops.init = random_walk_init
     ops.begin = random_walk_begin
     ops.choose = random_walk_choose
-    ops.more = random_walk_more
+    ops.more = always_more
+    ops.done = never_done
     ops.fini = random_walk_fini
 
-cdef inline uint32_t random_walk_choose(void *state, uint64_t enabled, uint32_t current, uint64_t past,
-                                        const access *pending) noexcept nogil:
+cdef inline uint32_t random_walk_choose(void *state, const moment *now) noexcept nogil:
     cdef random_walk *walk = <random_walk *>state
-    if current < MAX_FIBRES and (enabled >> current) & 1 and walk.stay != 0:
+    if walk.stay != 0 and is_in(now.enabled, now.current):
         if rng_next(&walk.rng) >> 32 < walk.stay:
-            return current
-    return nth_fibre(enabled, rng_below(&walk.rng, count_bits(enabled)))
+            return now.current
+    return nth_fibre(now.enabled, rng_below(&walk.rng, count_bits(now.enabled)))
 
 cdef inline int random_walk_init(void *state, const policy_knobs *knobs) noexcept nogil:
     cdef random_walk *walk = <random_walk *>state
@@ -47,9 +46,6 @@ cdef inline void random_walk_begin(void *state, uint64_t seed) noexcept nogil:
     rng_seed(&walk.rng, seed, 0x5A1D)
     if walk.draw_stay:          # 0, 1/2, 3/4, 7/8, 15/16 or 31/32
         walk.stay = (<uint64_t>1 << 32) - ((<uint64_t>1 << 32) >> rng_below(&walk.rng, 6))
-
-cdef inline bint random_walk_more(void *state) noexcept nogil:
-    return True
 
 cdef inline void random_walk_fini(void *state) noexcept nogil:
     pass

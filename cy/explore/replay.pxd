@@ -3,7 +3,7 @@
 # A choice that is not enabled, a list that ends too early and a list that is too long all mean that
 # the system is not the one that was recorded. The execution is then `diverged`; nothing is guessed.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.explore.policy cimport NOBODY, access, policy_knobs, policy_ops
+from cy.explore.policy cimport NOBODY, moment, never_done, policy_knobs, policy_ops
 
 cdef struct replay:
     const unsigned char *choices
@@ -17,10 +17,10 @@ cdef inline void replay_ops(policy_ops *ops) noexcept nogil:
     ops.begin = replay_begin
     ops.choose = replay_choose
     ops.more = replay_more
+    ops.done = never_done
     ops.fini = replay_fini
 
-cdef inline uint32_t replay_choose(void *state, uint64_t enabled, uint32_t current, uint64_t past,
-                                   const access *pending) noexcept nogil:
+cdef inline uint32_t replay_choose(void *state, const moment *now) noexcept nogil:
     cdef replay *r = <replay *>state
     if r.next == r.nr_choices:
         return NOBODY
@@ -40,7 +40,7 @@ cdef inline int replay_init(void *state, const policy_knobs *knobs) noexcept nog
 cdef inline void replay_begin(void *state, uint64_t seed) noexcept nogil:
     (<replay *>state).next = 0
 
-cdef inline bint replay_more(void *state) noexcept nogil:
+cdef inline bint replay_more(void *state, const moment *now) noexcept nogil:
     return False
 
 cdef inline void replay_fini(void *state) noexcept nogil:

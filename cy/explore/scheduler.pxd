@@ -18,6 +18,7 @@
 #   deadlock   no fibre is enabled and not all are done
 #   livelock   more than max_steps steps
 #   diverged   the policy had no right choice
+#   cut        the policy knows all that could follow
 #
 # Store buffers (hook.sb): a plain store reaches memory at the latest at its cpu's next release or full
 # barrier. How much earlier is drawn from the execution's seed, so a replay needs no record of it: late
@@ -33,7 +34,7 @@ from cy.base.build cimport unlikely
 from cy.base.explorable cimport explorable
 from cy.base.hook cimport PT_KIND_YIELD, pt_buffered, pt_hook, pt_site
 from cy.base.rng cimport rng_below, rng_seed
-from cy.explore.policy cimport MAX_FIBRES, NOBODY, access, lowest_bit, policy_ops
+from cy.explore.policy cimport CUT, MAX_FIBRES, NOBODY, access, lowest_bit, moment, policy_ops
 from cy.explore.site_pairs cimport site_pairs, site_pairs_begin, site_pairs_note
 
 ctypedef int (*ready_t)(const void *) noexcept nogil
@@ -50,7 +51,8 @@ cdef enum:
     OUTCOME_DEADLOCK = 2
     OUTCOME_LIVELOCK = 3
     OUTCOME_DIVERGED = 4
-    NR_OUTCOMES = 5
+    OUTCOME_CUT = 5
+    NR_OUTCOMES = 6
 
 cdef enum:
     STORES_LATE = 0
@@ -78,6 +80,7 @@ cdef struct scheduler:
     uint64_t clock              # what hook.clock points at
     uint64_t switches           # all executions: another fibre took over
     access pending[64]
+    moment now                  # what the policy is shown
     ready_t ready[64]
     const void *ready_arg[64]
     pt_hook *hook[64]
@@ -130,7 +133,9 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
     s.runnable = ~<uint64_t>0 >> (MAX_FIBRES - system.nr_fibres)
     s.fresh = s.runnable
     rng_seed(&s.stores_rng, seed, 0x5B)
-    s.stores = rng_below(&s.stores_rng, 3)
+    s.stores = STORES_EAGER if s.policy.steps_only else rng_below(&s.stores_rng, 3)
+    s.now.pending = s.pending
+    s.now.made.site = NULL
     for i in range(system.nr_fibres):
         # reset() may have wiped them.
         hook = system.hook(system.self, i)
@@ -193,7 +198,7 @@ cdef inline void sched_point(void *ctx, const pt_site *site, const void *addr) n
     else:
         if s.hook[me].sb_n != 0:
             __drain_some(s, s.hook[me], site)
-        next = __next_fibre(s, bit if unlikely(site.kind == PT_KIND_YIELD) else 0)
+        next = __next_fibre(s, bit if unlikely(site.kind == PT_KIND_YIELD) and not s.policy.steps_only else 0)
         if next != me:
             __transfer(s, me, next)
     __account(s, me)
@@ -229,7 +234,11 @@ cdef inline void __transfer(scheduler *s, uint32_t me, uint32_t next) noexcept n
 cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept nogil:
     cdef uint64_t enabled = s.runnable
     cdef uint64_t waiting = s.waiting
+    cdef bint alone
     cdef uint32_t i
+    s.now.live = enabled | waiting
+    s.now.past = s.hash
+    s.now.current = s.current
     if unlikely(s.system.violations(s.system.self) != 0):
         s.outcome = OUTCOME_VIOLATION
         return NOBODY
@@ -247,14 +256,18 @@ cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept no
     if unlikely(s.steps >= s.max_steps):
         s.outcome = OUTCOME_LIVELOCK
         return NOBODY
-    if enabled & (enabled - 1) == 0:
+    alone = enabled & (enabled - 1) == 0
+    if alone and not s.policy.every_step:
         return lowest_bit(enabled)
-    i = s.policy.choose(s.policy_state, enabled, s.current, s.hash, s.pending)
+    s.now.enabled = enabled
+    i = s.policy.choose(s.policy_state, &s.now)
+    s.now.made.site = NULL          # of a fibre that ends before it makes any
     if unlikely(i >= MAX_FIBRES or (enabled >> i) & 1 == 0):
-        s.outcome = OUTCOME_DIVERGED
+        s.outcome = OUTCOME_CUT if i == CUT else OUTCOME_DIVERGED
         return NOBODY
-    s.choices[s.nr_choices] = <uint8_t>i
-    s.nr_choices += 1
+    if not alone:
+        s.choices[s.nr_choices] = <uint8_t>i
+        s.nr_choices += 1
     return i
 
 # Fibre `me` makes its pending access now.
@@ -270,6 +283,7 @@ cdef inline void __account(scheduler *s, uint32_t me) noexcept nogil:
     h *= <uint64_t>0x9FB21C651E98DF25ULL
     s.hash = h ^ (h >> 29)
     s.clock += 1
+    s.now.made = s.pending[me]
     if unlikely(s.trace != NULL):
         __record(s, me, offset)
     s.steps += 1

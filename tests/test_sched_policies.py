@@ -1,0 +1,67 @@
+"""Policies that know which accesses depend on each other, or rank fibres, on systems whose traces can be counted by hand."""
+
+from math import comb
+
+import pytest
+
+from ptstress._explore import Explorer, litmus
+
+
+def explorer(name):
+    return Explorer(litmus(name))
+
+
+def all_traces(name):
+    """Result of the exhaustive search up to equivalence."""
+    found = explorer(name).explore("dpor", executions=None, stop_on_failure=False)
+    assert found["exhausted"] and found["done"] == 1
+    assert found["distinct"] == found["executions"] - found["outcomes"]["cut"]
+    return found
+
+
+# half_update: the reader sees both, or neither: stores are not buffered there, and its first access is the one that counts.
+# split_increment: each load before or behind the other's store, but not both behind.
+@pytest.mark.parametrize("name, traces", [
+    ("fetch_add_2x3", comb(6, 3)), ("fetch_add_3x2", 90), ("fetch_add_2x10", comb(20, 10)), ("fetch_add_apart_2x3", 1),
+    ("fetch_add_apart_3x2", 1), ("readers", 4), ("half_update", 2), ("split_increment", 4),
+])
+def test_dpor_makes_every_trace_exactly_once(name, traces):
+    found = all_traces(name)
+    assert (found["distinct"], found["outcomes"]["cut"]) == (traces, 0)
+
+
+# The deadlock is one trace; so is each of the ten ways in which both get through.
+def test_dpor_sees_what_waits_end():
+    assert all_traces("deadlock")["outcomes"] == {
+        "pass": 10, "violation": 0, "deadlock": 1, "livelock": 0, "diverged": 0, "cut": 0}
+
+
+@pytest.mark.parametrize("name", ["split_increment", "deadlock", "abandon"])
+def test_dpor_finds_what_dfs_finds_and_its_choices_replay(name):
+    found = explorer(name).explore("dpor", executions=None)["failure"]
+    again = explorer(name)
+    for run in (again.replay, again.replay_threads):
+        assert run(found["choices"], found["seed"])["outcome"] == found["outcome"]
+
+
+def test_dpor_tells_a_system_that_does_not_repeat_itself():
+    assert explorer("unsteady").explore("dpor", executions=None)["failure"]["outcome"] == "diverged"
+
+
+@pytest.mark.parametrize("policy", ["pct", "pos"])
+def test_priorities_find_the_failure_and_it_replays(policy):
+    for name, outcome in [("split_increment", "violation"), ("deadlock", "deadlock")]:
+        found = explorer(name).explore(policy, executions=1000)["failure"]
+        assert found["outcome"] == outcome
+        assert explorer(name).replay(found["choices"], found["seed"])["outcome"] == outcome
+
+
+# 20 interleavings of two fibres with 3 steps: those with up to d - 1 preemptions and their mirror images.
+def test_pct_preempts_less_often_than_its_depth():
+    found = explorer("split_increment").explore("pct", executions=2000, depth=1, stop_on_failure=False)
+    assert found["outcomes"]["violation"] == 0 and found["distinct"] == 2
+    assert explorer("split_increment").explore("pct", executions=2000, depth=2)["failure"]
+
+
+def test_pos_reaches_every_order_of_dependent_accesses():
+    assert explorer("fetch_add_2x3").explore("pos", executions=5000)["distinct"] == comb(6, 3)
