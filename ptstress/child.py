@@ -204,14 +204,20 @@ class _Run:
         self.machine.start([("ops", ops) for ops in self.trace] + mixes)
 
     def _serial(self, ops: list[Op]) -> None:
-        if not ops:
-            return
-        events, _ = self.machine.serial(op_array(ops))
-        for op, event in zip(ops, events[operation_lines(events)], strict=True):
-            if event["status"] == -ENOMEM and op.verb not in (Verb.DONTNEED, Verb.FREE):
-                raise MemoryError(f"{op} found no memory: give the arena more")
-            if event["status"] not in (0, -ENOMEM):
-                raise ValueError(f"{op} failed with {int(event['status'])}")
+        """One after the other. A scan goes on until it finds nothing that it has to look at."""
+        for op in ops:
+            while self._looked_at(op) and op.verb is Verb.SCAN:
+                pass
+
+    def _looked_at(self, op: Op) -> int:
+        """Do it. Returns how many pages it concerned."""
+        events, _ = self.machine.serial(op_array([op]))
+        event = events[operation_lines(events)[0]]
+        if event["status"] == -ENOMEM and op.verb not in (Verb.DONTNEED, Verb.FREE):
+            raise MemoryError(f"{op} found no memory: give the arena more")
+        if event["status"] not in (0, -ENOMEM):
+            raise ValueError(f"{op} failed with {int(event['status'])}")
+        return int(event["end"] - event["start"])
 
     def _progress(self) -> tuple[int, int]:
         """Operations done, and operations that the data oracle has judged, so far."""

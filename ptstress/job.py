@@ -8,9 +8,16 @@ from msgspec import Struct
 from ptstress.operation import Op
 from ptstress.vocabulary import Verb
 
-class Mix(Struct, frozen=True):
-    """What one synthetic worker does: weights by verb over pages ``[start, end)``, there and in the next ``mms - 1`` mms.
 
+def verbs_of(chain: str) -> tuple[Verb, ...]:
+    """The verbs of ``write`` or ``write+dontneed``."""
+    return tuple(Verb[verb.upper()] for verb in chain.split("+"))
+
+
+class Mix(Struct, frozen=True):
+    """What one synthetic worker does: weights by chain over pages ``[start, end)``, there and in the next ``mms - 1`` mms.
+
+    A chain is a verb, or verbs with ``+`` between them: done one after the other at one place.
     ``places``: if there are any, each operation takes one of these ``[start, end)`` instead, all equally often.
     """
 
@@ -24,7 +31,8 @@ class Mix(Struct, frozen=True):
 
     def stream(self) -> tuple[str, dict[str, object]]:
         """The engine's form of this worker: verbs as numbers."""
-        weights, unit = ({int(Verb[verb.upper()]): n for verb, n in d.items()} for d in (self.weights, self.unit))
+        weights = {tuple(int(verb) for verb in verbs_of(chain)): n for chain, n in self.weights.items()}
+        unit = {int(Verb[verb.upper()]): n for verb, n in self.unit.items()}
         return "mix", {
             "weights": weights, "start": self.start, "end": self.end, "unit": unit, "aligned": self.aligned, "mms": self.mms,
             "places": np.array(self.places, dtype=np.uint64),

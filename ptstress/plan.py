@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import structs
 
 from ptstress.errors import ResourceError, UsageError
-from ptstress.job import Job, Mix
+from ptstress.job import Job, Mix, verbs_of
 from ptstress.operation import PROTECTING, Op
 from ptstress.pages import global_page
 from ptstress.schemes import Scheme, find_scheme
@@ -16,8 +16,7 @@ from ptstress.trace import Trace, load_trace
 from ptstress.units import format_geometry, pages_of, parse_duration, parse_extent, parse_geometry
 from ptstress.vocabulary import ACCESSES, WHOLE_MM, Verb
 from ptstress.workload import (
-    KNOBS_IN_PAGES, Group, Source, Stage, Step, check_geometry, find_trace, knob_pages, mms_of, parse_pair,
-    region_pages,
+    KNOBS_IN_PAGES, Group, Source, Stage, Step, check_geometry, find_trace, knob_pages, mms_of, parse_pair, regions,
 )
 
 RING_EVENTS = 1 << 14
@@ -26,6 +25,9 @@ MAX_FRAMES = 1 << 25
 # Objects that wait for a grace period, or stay in quarantine, on top of those in use.
 TABLES_IN_FLIGHT = 512
 FRAMES_IN_FLIGHT = 8192
+# Verbs that give frames to their pages, or tables at least; verbs that leave neither pages nor markers behind.
+TOUCHING = (*ACCESSES, Verb.POPULATE, Verb.GUARD_INSTALL)
+GIVING_BACK = (Verb.DONTNEED, Verb.MUNMAP)
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,20 @@ class Overrides:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage, ready to run. ``pairs``: the pairs of verbs that must have met."""
+    """One stage, ready to run. ``named``: the pairs of verbs that the workload is about."""
 
     name: str
     scheme: Scheme
     geometry: tuple[int, ...]
     threads: int
-    pairs: tuple[tuple[str, str], ...]
+    named: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     job: Job
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of verbs that must have met; under a scheme without scans these meet nothing."""
+        return tuple(pair for pair in self.named if self.scheme.scans or Verb.SCAN.label not in pair)
 
 
 def plan_run(source: Source, overrides: Overrides) -> list[StagePlan]:
@@ -71,9 +78,9 @@ def distinct_stages(plans: Sequence[StagePlan]) -> list[int]:
 
 
 def demands_scans(source: Source) -> bool:
-    """Whether the workload's evidence is that scans met others, which they do under some schemes only."""
-    pairs = [parse_pair(pair) for stage in source.stages() for pair in stage.pairs or []]
-    return any(Verb.SCAN.label in pair for pair in pairs)
+    """Whether a stage's only evidence is that scans met others, which they do under some schemes only."""
+    named = [[parse_pair(pair) for pair in stage.pairs or []] for stage in source.stages()]
+    return any(pairs and all(Verb.SCAN.label in pair for pair in pairs) for pairs in named)
 
 
 def _plan_stage(source: Source, stage: Stage, bits: tuple[int, ...], overrides: Overrides, index: int) -> StagePlan:
@@ -98,7 +105,7 @@ def _plan_stage(source: Source, stage: Stage, bits: tuple[int, ...], overrides: 
         usage.add_trace(trace)
         if int(trace.ops["end"].max(initial=0)) > pages_of(bits):
             raise UsageError(f"{trace_path}: trace of x86-64 addresses: expected geometry x86-64-4 or x86-64-5")
-    mixes = [mix for g, n in zip(groups, per_group, strict=True) for mix in [_mix(g, bits, trace)] * n]
+    mixes = [_mix(g, bits, trace, i, n) for g, n in zip(groups, per_group, strict=True) for i in range(n)]
     for mix in mixes:
         usage.add_mix(mix)
     idle = [g.name or "/".join(g.mix) for g, n in zip(groups, per_group, strict=True) if n == 0]
@@ -121,7 +128,7 @@ def _plan_stage(source: Source, stage: Stage, bits: tuple[int, ...], overrides: 
         scheme=scheme,
         geometry=bits,
         threads=threads,
-        pairs=tuple(parse_pair(p) for p in stage.pairs or []),
+        named=tuple(parse_pair(p) for p in stage.pairs or []),
         notes=(f"no thread left for: {', '.join(idle)}",) if idle else (),
         job=job,
     )
@@ -150,8 +157,10 @@ def _check_counts(source: Source, groups: list[Group], index: int) -> None:
             source.refuse(key, "workers beside a trace: expected count = N, the trace takes the other threads")
 
 
-def _mix(group: Group, bits: tuple[int, ...], trace: Trace | None) -> Mix:
+def _mix(group: Group, bits: tuple[int, ...], trace: Trace | None, worker: int, of: int) -> Mix:
     places = _places(group, bits, trace)
+    if group.apart:
+        places = [part_of(place, worker, of, bits[0]) for place in places]
     room = max(end - start for start, end in places)
     unit = {verb: min(room, parse_extent(length, 1 << bits[0])) for verb, length in group.unit.items()}
     mms = mms_of(group)
@@ -164,26 +173,31 @@ def _mix(group: Group, bits: tuple[int, ...], trace: Trace | None) -> Mix:
 
 def _places(group: Group, bits: tuple[int, ...], trace: Trace | None) -> list[tuple[int, int]]:
     """Where a group works, ascending."""
-    span = region_pages(group, bits)
-    if span is None and trace is not None and isinstance(group.beside_trace, str):
+    places = regions(group, bits)
+    if not places and trace is not None and isinstance(group.beside_trace, str):
         places = trace.tables_of(Verb[group.beside_trace.upper()], bits[0])
         if not places:
             raise UsageError(f"workers {group.name!r}: beside_trace expects a trace with {group.beside_trace} of what it uses")
-        return places
-    if span is None and trace is not None and trace.footprint(bits)["frames"]:
-        span = whole_tables(*trace.busiest_span(), bits[0])
-    if span is None:
+    elif not places and trace is not None and trace.footprint(bits)["frames"]:
+        places = [whole_tables(*trace.busiest_span(), bits[0])]
+    if not places:
         raise UsageError(f"workers {group.name!r}: beside_trace expects a trace with faults")
-    return [span]
+    return places
+
+
+def part_of(place: tuple[int, int], worker: int, of: int, table_bits: int) -> tuple[int, int]:
+    """One of ``of`` equal parts of pages ``[start, end)``: whole tables if there are enough, all pages if there are too few."""
+    start, end = place
+    shift = table_bits if (end - start) >> table_bits >= of else 0
+    size = ((end - start) >> shift) // of << shift
+    return (start + worker * size, start + (worker + 1) * size) if size else place
 
 
 def _serial(step: Step, bits: tuple[int, ...]) -> list[Op]:
     verb = Verb[step.verb.upper()]
-    start, end = region_pages(step, bits) or (0, 0)
-    if verb in WHOLE_MM:
-        start = end = 0
-    op = Op(verb, start, end, int(step.writable) if verb in (*PROTECTING, Verb.POPULATE) else 0)
-    return [op.moved(mm) for mm in mms_of(step)]
+    arg = int(step.writable) if verb in (*PROTECTING, Verb.POPULATE) else 0
+    places = [(0, 0)] if verb in WHOLE_MM else regions(step, bits)
+    return [Op(verb, start, end, arg).moved(mm) for mm in mms_of(step) for start, end in places]
 
 
 class _Usage:
@@ -192,13 +206,25 @@ class _Usage:
     def __init__(self, bits: tuple[int, ...], mms: int) -> None:
         self.bits = bits
         self.mms = mms
-        self.spans: list[tuple[int, int]] = []
+        self.touched: list[tuple[int, int]] = []
+        self.kept: list[tuple[int, int]] = []
+        self.passing = 0
         self.trace = {"frames": 0, "tables": 0, "vmas": 0}
 
     def add_mix(self, mix: Mix) -> None:
-        if any(mix.weights.get(verb.label) for verb in (*ACCESSES, Verb.POPULATE, Verb.GUARD_INSTALL)):
-            places = mix.places or [(mix.start, mix.end)]
-            self.spans += [(global_page(i, start), global_page(i, end)) for i in range(mix.mms) for start, end in places]
+        spans = [
+            (global_page(i, start), global_page(i, end))
+            for i in range(mix.mms) for start, end in mix.places or [(mix.start, mix.end)]
+        ]
+        chains = [verbs_of(chain) for chain, weight in mix.weights.items() if weight]
+        chains = [verbs for verbs in chains if any(verb in TOUCHING for verb in verbs)]
+        lengths = [[1 if verb in ACCESSES else mix.unit.get(verb.label, 1) for verb in verbs] for verbs in chains]
+        self.touched += spans if chains else []
+        # A chain that gives its whole place back keeps no frame for longer.
+        passing = [max(units) for verbs, units in zip(chains, lengths, strict=True)
+                   if verbs[-1] in GIVING_BACK and units[-1] == max(units)]
+        self.passing += max(passing, default=0)
+        self.kept += spans if len(passing) < len(chains) else []
 
     def add_trace(self, trace: Trace) -> None:
         self.trace = trace.footprint(self.bits)
@@ -206,7 +232,7 @@ class _Usage:
     @property
     def tables(self) -> int:
         """Tables of all levels with every page of every region present."""
-        spans = merge_spans(self.spans)
+        spans = merge_spans(self.touched)
         total, shift = self.mms + self.trace["tables"], 0
         for level_bits in self.bits[:-1]:
             shift += level_bits
@@ -217,7 +243,7 @@ class _Usage:
     @property
     def frames(self) -> int:
         """Frames with every page present, and the zero page."""
-        return 1 + self.trace["frames"] + sum(end - start for start, end in merge_spans(self.spans))
+        return 1 + self.trace["frames"] + self.passing + sum(end - start for start, end in merge_spans(self.kept))
 
 
 def merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -16,8 +16,10 @@ from ptstress.errors import UsageError
 from ptstress.schemes import find_scheme
 from ptstress.tomlfile import Key, find_line, load_toml
 from ptstress.units import format_geometry, pages_of, parse_duration, parse_extent, parse_geometry
-from ptstress.vocabulary import MAX_MMS, OPERATIONS, Verb
+from ptstress.vocabulary import LEVEL_NAMES, MAX_MMS, OPERATIONS, WHOLE_MM, Verb
 
+#: The engine's: chains of a mix, and verbs of a chain.
+MAX_CHAINS, MAX_CHAIN = 24, 12
 Natural = Annotated[int, Meta(ge=0, le=1 << 32)]
 Positive = Annotated[int, Meta(ge=1, le=1 << 32)]
 Span = tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=0)]]
@@ -34,8 +36,10 @@ class Step(Strict):
     """One operation done by one thread before (``setup``) or after (``closing``) the race.
 
     Its region is one of ``pages``, ``tables`` (both ``[start, end)``), and ``pmd_border``: so many tables on
-    each side of the border between the first two pmd_tables, at most all that these have. It is done in
-    ``mm``, or in each of ``mms``, ``[first, end)``. ``writable``: mmap, mprotect; populate: for writing.
+    each side of the border between the first two pmd_tables, at most all that these have; exit and scan need none.
+    With ``stride`` it is there, and as far as one such table reaches further on, ``strides`` times in all or as often as the
+    address space has room. It is done in ``mm``, or in each of ``mms``, ``[first, end)``.
+    ``writable``: mmap, mprotect; populate: for writing.
     """
 
     verb: str
@@ -44,12 +48,18 @@ class Step(Strict):
     pages: Span | None = None
     tables: Span | None = None
     pmd_border: Positive | None = None
+    stride: Literal["pmd_table", "pud_table"] | None = None
+    strides: Positive = 1
     writable: bool = True
 
 
 class Group(Strict):
     """Workers that do the same. ``count`` of them exactly, or a ``share`` of the threads left over.
 
+    ``mix``: how often they do what: a verb, or several with ``+`` between them, done one after the other at one place, such as
+    ``write+dontneed``. Ranges begin where the place does and are as long as ``unit`` says; accesses go through the place page by
+    page, from any on. Regions are as those of a ``Step``, whose places are drawn equally often. ``apart``: each worker has a
+    part of its own of each.
     They work in ``mm``; or each operation takes one of ``mms``, ``[first, end)``. ``beside_trace``: where the trace
     faults most, or, if it is a verb, in the tables of what the trace does that to.
     """
@@ -63,6 +73,9 @@ class Group(Strict):
     pages: Span | None = None
     tables: Span | None = None
     pmd_border: Positive | None = None
+    stride: Literal["pmd_table", "pud_table"] | None = None
+    strides: Positive = 1
+    apart: bool = False
     beside_trace: bool | str = False
     unit: dict[str, int | str] = {}
     aligned: bool = True
@@ -203,7 +216,7 @@ def find_file(name: str, suffix: str) -> Path | None:
 def packaged_workloads() -> Iterator[tuple[str, Path]]:
     """Name and path of every workload that comes with the package, canaries last."""
     for folder in _packaged_folders():
-        for path in sorted(folder.glob("*.toml")) + sorted(folder.glob("canaries/*.toml")):
+        for path in [path for inner in ("", "contention/", "canaries/") for path in sorted(folder.glob(f"{inner}*.toml"))]:
             yield str(path.relative_to(folder).with_suffix("")), path
 
 
@@ -215,7 +228,7 @@ def _packaged_folders() -> list[Path]:
 def check_geometry(source: Source, bits: tuple[int, ...]) -> None:
     """Refuse a geometry that the workload's regions do not fit in."""
     for key, item in _regions(source.workload):
-        span = region_pages(item, bits)
+        span = _first_region(item, bits)
         if span is None:
             continue
         if span[0] >= span[1]:
@@ -223,10 +236,26 @@ def check_geometry(source: Source, bits: tuple[int, ...]) -> None:
         if span[1] > pages_of(bits):
             room = f"{pages_of(bits)} pages in {pages_of(bits) >> bits[0]} tables"
             source.refuse(key, f"region ends at page {span[1]}: geometry {format_geometry(bits)} has {room}")
+        if item.stride and span[1] > _stride_pages(item.stride, bits):
+            reach = f"{_stride_pages(item.stride, bits)} pages of a {item.stride}"
+            source.refuse(key, f"region ends at page {span[1]}: expected it within the {reach}")
 
 
-def region_pages(item: Step | Group, bits: tuple[int, ...]) -> tuple[int, int] | None:
-    """Pages ``[start, end)`` of a region, or ``None`` if the trace decides."""
+def regions(item: Step | Group, bits: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Pages ``[start, end)`` of a region, and of those a stride further on; none if the trace decides."""
+    span = _first_region(item, bits)
+    if span is None:
+        return []
+    step = _stride_pages(item.stride, bits) if item.stride else pages_of(bits)
+    return [(span[0] + at, span[1] + at) for at in range(0, min(item.strides * step, pages_of(bits)), step)]
+
+
+def _stride_pages(table: str, bits: tuple[int, ...]) -> int:
+    """Pages that one ``pmd_table`` or ``pud_table`` maps; all there are if the geometry has none."""
+    return 1 << sum(bits[: LEVEL_NAMES.index(table) + 1])
+
+
+def _first_region(item: Step | Group, bits: tuple[int, ...]) -> tuple[int, int] | None:
     if item.tables is not None:
         return item.tables[0] << bits[0], item.tables[1] << bits[0]
     if item.pmd_border is not None:
@@ -276,8 +305,6 @@ def _check(source: Source) -> None:
             parse(text)
         except UsageError as error:
             source.refuse(key, str(error))
-    if not w.pairs:
-        source.refuse(("pairs",), "pairs: expected at least one pair of verbs, such as 'write/dontneed'")
     bits = parse_geometry(w.geometry)
     for name in KNOBS_IN_PAGES:
         try:
@@ -287,6 +314,10 @@ def _check(source: Source) -> None:
     for key, item in _regions(w):
         _check_item(source, key, item, bits)
     for i, stage in enumerate(source.stages()):
+        if not stage.pairs and not (stage.workers and all(group.apart for group in stage.workers)):
+            key = ("stages", i, "pairs") if w.stages and w.stages[i].pairs is not None else ("pairs",)
+            form = "at least one pair of verbs, such as 'write/dontneed', unless all workers are apart"
+            source.refuse(key, f"pairs: expected {form}")
         if not stage.workers and not stage.trace:
             source.refuse(("stages", i), f"stage {stage.name!r} has nothing to do: expected [[workers]] or a trace")
         if any(g.beside_trace for g in stage.workers or []) and not stage.trace:
@@ -311,11 +342,12 @@ def _texts(w: Workload) -> Iterator[tuple[tuple[Key, ...], str, object]]:
 
 def _check_item(source: Source, key: tuple[Key, ...], item: Step | Group, bits: tuple[int, ...]) -> None:
     spans = [item.pages, item.tables, item.pmd_border]
-    verbs = {item.verb} if isinstance(item, Step) else {verb for verb, weight in item.mix.items() if weight}
+    verbs = {item.verb} if isinstance(item, Step) else {verb for chain, n in item.mix.items() if n for verb in chain.split("+")}
     if Verb.EXIT.label in verbs and source.workload.mms == 1:
         source.refuse(key, "exit: an only mm never ends: expected mms = 2 or more in the workload")
     beside = isinstance(item, Group) and bool(item.beside_trace)
-    if len(spans) - spans.count(None) + beside != 1:
+    regionless = isinstance(item, Step) and item.verb in [verb.label for verb in WHOLE_MM]
+    if len(spans) - spans.count(None) + beside != 1 and not (regionless and not any(spans)):
         more = " or beside_trace = true" if isinstance(item, Group) else ""
         forms = f"pages = [start, end] or tables = [start, end] or pmd_border = tables{more}"
         source.refuse(key, f"a region is needed, exactly one of {forms}")
@@ -331,8 +363,13 @@ def _check_item(source: Source, key: tuple[Key, ...], item: Step | Group, bits: 
         return
     if isinstance(item.beside_trace, str):
         _check_verb(source, (*key, "beside_trace"), item.beside_trace)
-    for verb in item.mix:
-        _check_verb(source, (*key, "mix"), verb)
+    if item.strides > 1 and not item.stride:
+        source.refuse((*key, "strides"), "strides: expected a stride besides")
+    for chain in item.mix:
+        for verb in chain.split("+"):
+            _check_verb(source, (*key, "mix"), verb)
+    if len(item.mix) > MAX_CHAINS or any(len(chain.split("+")) > MAX_CHAIN for chain in item.mix):
+        source.refuse((*key, "mix"), f"mix: expected at most {MAX_CHAINS} kinds of operation, of at most {MAX_CHAIN} verbs each")
     if not sum(item.mix.values()):
         source.refuse((*key, "mix"), "mix: expected at least one verb with a weight above zero")
     for verb, length in item.unit.items():

@@ -54,8 +54,9 @@ def write(folder: Path, text: str) -> str:
 
 @pytest.mark.parametrize("name", [name for name, _ in packaged_workloads()])
 def test_shipped_workload_can_be_planned(name):
-    for plan in plan_run(load_workload(name), Overrides()):
-        assert plan.pairs
+    source = load_workload(name)
+    for plan, stage in zip(plan_run(source, Overrides()), source.stages(), strict=True):
+        assert plan.pairs or all(group.apart for group in stage.workers)
         assert len(plan.job.mixes) + plan.job.trace_workers == plan.threads == plan.job.workers
 
 
@@ -125,6 +126,65 @@ def test_threads_are_shared_out(shares, counts, threads, expected):
     assert share_threads(groups, threads) == expected
 
 
+def test_a_chain_that_gives_its_place_back_needs_few_frames(tmp_path):
+    def planned(mix: str):
+        text = GOOD.replace("{ write = 1 }", f"{{ {mix} }}\nunit = {{ dontneed = 16, munmap = 8 }}")
+        return plan_run(load_workload(write(tmp_path, text)), Overrides())[0].job
+
+    few, many = planned('"write+write+dontneed" = 1'), planned('"write+write+dontneed" = 1, write = 1')
+    assert few.mixes[0].weights == {"write+write+dontneed": 1}
+    assert few.config["tables"] == many.config["tables"]
+    assert many.config["frames"] - few.config["frames"] > 1024
+    # The whole place must go.
+    assert planned('"write+dontneed+munmap" = 1').config["frames"] == many.config["frames"] - 20
+
+
+def test_a_region_at_strides_is_done_once_for_each_as_far_as_there_is_room(tmp_path):
+    text = GOOD.replace('tables = [0, 2]\n', 'tables = [1, 2]\nstride = "pud_table"\nstrides = 3\n')
+    source = load_workload(write(tmp_path, text))
+    wide = plan_run(source, Overrides())[0].job
+    places = [(at + 512, at + 1024) for at in (0, 1 << 27, 2 << 27)]       # 512 GiB in pages
+    assert wide.mixes[0].places == [(op.start, op.end) for op in wide.setup] == places
+    assert wide.config["tables"] == 2 * (1 + 3 * 3) + 512       # the pgd, and three of each place
+    text = text.replace("pages = [0, 512]", "pages = [0, 4]")
+    tiny = plan_run(load_workload(write(tmp_path, text)), Overrides(geometry="2x2x2x4"))[0].job
+    assert tiny.mixes[0].places == [(4, 8), (20, 24)]
+    flat = plan_run(load_workload(write(tmp_path, text)), Overrides(geometry="2x2x4"))[0].job
+    assert (flat.mixes[0].start, flat.mixes[0].end, flat.mixes[0].places) == (4, 8, [])
+
+
+def test_workers_apart_have_parts_of_their_own(tmp_path):
+    text = GOOD.replace("threads = 2", "threads = 6")
+    text = text.replace("tables = [0, 2]\nmix", "tables = [0, 2]\napart = true\nshare = 5\nmix")
+    mixes = plan_run(load_workload(write(tmp_path, text)), Overrides())[0].job.mixes[:5]
+    assert [(mix.start, mix.end) for mix in mixes] == [(at, at + 204) for at in range(0, 1020, 204)]
+    mixes = plan_run(load_workload(write(tmp_path, text)), Overrides(threads=3))[0].job.mixes[:2]
+    assert [(mix.start, mix.end) for mix in mixes] == [(0, 512), (512, 1024)]
+
+
+def test_nothing_is_to_meet_where_all_are_apart(tmp_path):
+    text = GOOD.replace('["write/dontneed"]', "[]").replace("tables = [0, 2]\nmix", "tables = [0, 2]\napart = true\nmix")
+    text = text.replace("pages = [0, 512]", "pages = [0, 512]\napart = true")
+    (plan,) = plan_run(load_workload(write(tmp_path, text)), Overrides())
+    assert plan.pairs == ()
+
+
+def test_scans_are_to_meet_others_where_there_are_scans(tmp_path):
+    text = GOOD.replace('["write/dontneed"]', '["write/dontneed", "write/scan"]')
+    source = load_workload(write(tmp_path, text))
+    met = {name: plan_run(source, Overrides(scheme=name))[0].pairs for name in ("linux-6.18", "seed-async")}
+    assert met == {"linux-6.18": (("write", "dontneed"),), "seed-async": (("write", "dontneed"), ("write", "scan"))}
+    only = load_workload(write(tmp_path, GOOD.replace("write/dontneed", "write/scan")))
+    with pytest.raises(UsageError, match="is about scans, and linux-6.18 has none"):
+        plan_run(only, Overrides())
+
+
+def test_a_step_that_names_no_pages_needs_no_region(tmp_path):
+    text = GOOD + '[[closing]]\nverb = "scan"\n'
+    (plan,) = plan_run(load_workload(write(tmp_path, text)), Overrides())
+    assert [str(op) for op in plan.job.closing] == ["scan(m0)"]
+
+
 def test_a_trace_takes_the_threads_that_nobody_counts():
     plan = plan_run(load_workload("headline"), Overrides(threads=5))[2]
     assert (plan.job.trace_workers, len(plan.job.mixes)) == (3, 2)
@@ -175,6 +235,11 @@ def test_an_operation_of_the_trace_says_where_workers_are(tmp_path):
         ('["write/dontneed"]', "[]", 3, "at least one pair"),
         ('verb = "mmap"', 'verb = "mmep"', 7, "operation 'mmep': expected one of read, write"),
         ("{ write = 1 }", "{ wriet = 1 }", 13, "operation 'wriet': expected one of read, write"),
+        ("{ write = 1 }", '{ "write+wriet" = 1 }', 13, "operation 'wriet': expected one of read, write"),
+        ("{ write = 1 }", f'{{ "{"+".join(["write"] * 13)}" = 1 }}', 13, "of at most 12 verbs each"),
+        ("pages = [0, 512]", "pages = [0, 512]\nstrides = 2", 18, "expected a stride besides"),
+        ("pages = [0, 512]", 'pages = [0, 512]\nstride = "pgd"', 18, "pmd_table"),
+        ("pages = [0, 512]", 'pages = [0, 262145]\nstride = "pmd_table"', 15, "within the 262144 pages of a pmd_table"),
         ("{ write = 1 }", "{ write = -1 }", 13, "expected int >= 0"),
         ("{ write = 1 }", "{ write = 0 }", 13, "a weight above zero"),
         ("pages = [0, 512]", "pages = [5, 5]", 15, "expected a start below its end"),

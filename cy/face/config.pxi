@@ -183,12 +183,14 @@ cdef object checked_ops(ops, uint32_t nr_workers, bint syncs):
 
 
 cdef int fill_mix(mix *out, dict spec, list kept) except -1:
-    """A mix: {"weights": {verb: n}, "start": page, "end": page, "unit": {verb: pages}, "aligned": bool, "mms": n}.
+    """A mix: {"weights": {chain: n}, "start": page, "end": page, "unit": {verb: pages}, "aligned": bool, "mms": n}.
 
+    A chain is a verb, or a tuple of verbs: done one after the other at one place.
     "places": uint64 array of shape (n, 2), start and end of each, in place of the one region; it goes into ``kept``.
     """
     cdef const uint64_t[:, ::1] places
-    cdef uint32_t verb
+    cdef uint32_t verb, i, pages
+    cdef chain *one
     memset(out, 0, sizeof(mix))
     out.start = spec["start"]
     out.end = spec["end"]
@@ -203,13 +205,20 @@ cdef int fill_mix(mix *out, dict spec, list kept) except -1:
         kept.append(spec["places"])
         out.places = &places[0, 0]
         out.nr_places = <uint32_t>len(places)
-    weights = spec["weights"]
     units = spec.get("unit", {})
     for verb in range(NR_VERBS):
-        out.weight_sum += weights.get(verb, 0)
-        out.upto[verb] = out.weight_sum
         out.unit[verb] = max(1, units.get(verb, 1))
-        out.aligned[verb] = bool(spec.get("aligned", False))
-    if out.weight_sum == 0:
-        raise ValueError("a mix needs at least one verb with a weight")
+    out.aligned = bool(spec.get("aligned", False))
+    weights = {(key if isinstance(key, tuple) else (key,)): weight for key, weight in spec["weights"].items() if weight}
+    if not 1 <= len(weights) <= MIX_CHAINS or not all(1 <= len(verbs) <= CHAIN_MAX for verbs in weights):
+        raise ValueError(f"a mix needs 1 to {MIX_CHAINS} chains of 1 to {CHAIN_MAX} verbs with a weight")
+    for i, (verbs, weight) in enumerate(sorted(weights.items())):
+        one = &out.chains[i]
+        out.weight_sum += weight
+        one.upto = out.weight_sum
+        for verb in verbs:
+            one.verbs[one.length] = verb
+            one.length += 1
+            pages = 1 if is_access(verb) else out.unit[verb]
+            one.unit = max(one.unit, pages)
     return 0

@@ -40,7 +40,7 @@ from cy.check.latency cimport LATENCY_BUCKETS
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_table_bytes, machine_wire
 from cy.check.measure cimport (
     MEASURE_CYCLE, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_STAMPS, MEASURE_WRITE, measure, measure_run)
-from cy.check.stream cimport STREAM_ARRAY, STREAM_MIX, mix, stream
+from cy.check.stream cimport CHAIN_MAX, MIX_CHAINS, STREAM_ARRAY, STREAM_MIX, chain, is_access, mix, stream
 from cy.check.worker cimport (
     JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, worker)
 from cy.base.entry cimport is_guard_pte_marker, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special
