@@ -86,8 +86,12 @@ def plan_cases(request: CompareRequest) -> list[Case]:
         source = load_workload(given)
         plans = {scheme: plan_run(source, replace(request.overrides, scheme=scheme)) for scheme in schemes}
         refuse_silent_bugs(request.overrides.bugs, [plan for stages in plans.values() for plan in stages])
-        for stage in distinct_stages(plans[schemes[0]]):
-            name = f"{source.workload.name}/{plans[schemes[0]][stage].name}" if stage else source.workload.name
+        stages = plans[schemes[0]]
+        distinct = distinct_stages(stages)
+        for stage in distinct:
+            # Stages that differ in their scheme only go by the name of the workload.
+            alone = stage == 0 and len(distinct) < len(stages) or len(stages) == 1
+            name = source.workload.name if alone else f"{source.workload.name}/{stages[stage].name}"
             if name in [case.name for case in cases]:
                 raise UsageError(f"workload {given!r}: another one is called {name!r} too: expected different names")
             cases.append(Case(name, given, source, stage))

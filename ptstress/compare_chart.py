@@ -4,7 +4,7 @@ What belongs to one scheme looks the same everywhere: colour (Okabe and Ito's, w
 seen without colours too.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 from xml.etree.ElementTree import Element, SubElement
@@ -16,6 +16,8 @@ FONT = "12px sans-serif"
 #: Width of a character of that font, about.
 CHARACTER = 6.6
 WIDTH, HEIGHT = 460, 300
+#: Of a picture whose lines would not be told apart in that.
+WIDE, TALL, CROWD = 920, 440, 6
 LEFT, RIGHT, TOP, BOTTOM = 64, 30, 28, 44
 BAR, BAR_GAP = 26, 14
 LEGEND_LINE = 18
@@ -113,49 +115,52 @@ def bar_chart(title: str, unit: str, bars: Sequence[Bar], form: Callable[[float]
 
 
 def line_chart(title: str, x_unit: str, y_unit: str, x: Axis, y: Axis, series: Sequence[Series]) -> Element:
-    """Lines with a legend below the title. The axes come from ``x_axis`` and ``y_axis``."""
-    svg = _canvas(title, HEIGHT)
+    """Lines with a legend below the title. The axes come from ``x_axis`` and ``y_axis``, and have the picture's size."""
+    svg = _canvas(title, y.begin + BOTTOM, x.end + RIGHT)
     for value in y.ticks():
-        SubElement(svg, "path", {"d": f"M{LEFT} {y.at(value)}H{WIDTH - RIGHT}", "stroke": GRID})
+        SubElement(svg, "path", {"d": f"M{LEFT} {y.at(value)}H{x.end:g}", "stroke": GRID})
         _text(svg, LEFT - 6, y.at(value) + 4, y.form(value), "end")
     _text(svg, LEFT, y.end - 8, y_unit, "middle")
     _x_axis(svg, x, y.begin, x_unit, y.end)
     for one in series:
         points = " ".join(f"{x.at(a)},{y.at(b)}" for a, b in one.points)
         SubElement(svg, "polyline", {"points": points, "fill": "none", **_line(one.number)})
-    _legend(svg, series)
+    _legend(svg, series, x.end)
     return svg
 
 
-def x_axis(low: float, high: float, form: Callable[[float], str], log: bool = False) -> Axis:
-    """The horizontal axis of a ``line_chart``."""
-    return Axis(low, high, LEFT, WIDTH - RIGHT, form, log)
+def x_axis(low: float, high: float, form: Callable[[float], str], log: bool = False, lines: int = 1) -> Axis:
+    """The horizontal axis of a ``line_chart`` with so many lines."""
+    return Axis(low, high, LEFT, _width(lines) - RIGHT, form, log)
 
 
-def y_axis(low: float, high: float, form: Callable[[float], str], log: bool = False, legend: int = 1) -> Axis:
-    """The vertical axis of a ``line_chart`` whose legend has so many lines."""
-    return Axis(low, high, HEIGHT - BOTTOM, TOP + 14 + legend * LEGEND_LINE, form, log)
+def y_axis(
+    low: float, high: float, form: Callable[[float], str], log: bool = False, names: Sequence[str] = ("",)
+) -> Axis:
+    """The vertical axis of a ``line_chart`` with lines of these names."""
+    legend = 1 + max(line for _, line in _places(names, _width(len(names)) - RIGHT))
+    height = TALL if len(names) > CROWD else HEIGHT
+    return Axis(low, high, height - BOTTOM, TOP + 14 + legend * LEGEND_LINE, form, log)
 
 
-def legend_lines(names: Iterable[str]) -> int:
-    """Lines that the legend of these series takes."""
-    return 1 + max(line for _, line in _places(list(names)))
+def _width(lines: int) -> int:
+    return WIDE if lines > CROWD else WIDTH
 
 
-def _places(names: Sequence[str]) -> list[tuple[float, int]]:
+def _places(names: Sequence[str], end: float) -> list[tuple[float, int]]:
     """Horizontal position and line of each name in a legend."""
     places, at, line = [], 8.0, 0
     for name in names:
         width = 40 + CHARACTER * len(name)
-        if at > 8 and at + width > WIDTH - RIGHT:
+        if at > 8 and at + width > end:
             at, line = 8.0, line + 1
         places.append((at, line))
         at += width
     return places or [(8.0, 0)]
 
 
-def _legend(svg: Element, series: Sequence[Series]) -> None:
-    for one, (at, line) in zip(series, _places([s.name for s in series]), strict=False):
+def _legend(svg: Element, series: Sequence[Series], end: float) -> None:
+    for one, (at, line) in zip(series, _places([s.name for s in series], end), strict=False):
         y = TOP + 8 + line * LEGEND_LINE
         SubElement(svg, "path", {"d": f"M{at} {y - 4}H{at + 24}", **_line(one.number)})
         _text(svg, at + 29, y, one.name, "start")
@@ -169,10 +174,10 @@ def _x_axis(svg: Element, axis: Axis, bottom: float, unit: str, top: float) -> N
     _text(svg, (axis.begin + axis.end) / 2, bottom + 34, unit, "middle")
 
 
-def _canvas(title: str, height: float) -> Element:
+def _canvas(title: str, height: float, width: float = WIDTH) -> Element:
     svg = Element("svg", {
-        "xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {WIDTH} {height:g}", "width": str(WIDTH), "height": f"{height:g}",
-        "role": "img", "style": f"font:{FONT}"})
+        "xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}",
+        "height": f"{height:g}", "role": "img", "style": f"font:{FONT}"})
     SubElement(svg, "title").text = title
     _text(svg, 8, 16, title, "start", bold=True)
     return svg

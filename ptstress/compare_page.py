@@ -3,14 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from ptstress.compare_chart import Bar, Series, bar_chart, legend_lines, line_chart, x_axis, y_axis
+from ptstress.compare_chart import Bar, Series, bar_chart, line_chart, x_axis, y_axis
 from ptstress.compare_summary import Cell, CompareRow, CompareSummary
+from ptstress.compare_statistics import Estimate, estimate
 from ptstress.compare_table import by_workload, duration_text, figures, rate_text, title_of, verbs_of
+from ptstress.units import format_kb
+from ptstress.vocabulary import TABLE_BYTES
 
 NO_BREAK_SPACE = "\u00a0"
 #: Points of a percentile curve for each factor of ten of rarity.
 POINTS_PER_DECADE = 20
 MAX_DECADES = 5
+#: Of the most bytes under one scheme to the most under another: from here on a linear axis would show the first only.
+FAR_APART = 20
+KB = 1024
 STYLE = """
 body { font: 15px/1.45 sans-serif; color: #222; background: #fff; margin: 2em auto; max-width: 62em; padding: 0 1em }
 h1 { font-size: 1.5em } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #999 }
@@ -73,27 +79,34 @@ def _charts(s: CompareSummary, rows: Sequence[CompareRow], cells: Mapping[str, C
         return
     number = {scheme: i for i, scheme in enumerate(s.schemes)}
     yield bar_chart("Operations per second of racing", "operations/s", [
-        Bar(row.scheme, number[row.scheme], row.ops.median, *((i.low, i.high) if (i := row.ops.interval) else (None, None)),
-            list(cells[row.scheme].per_second.values()))
-        for row in rows if row.ops
+        _bar(row.scheme, number[row.scheme], row.ops, list(cells[row.scheme].per_second.values())) for row in rows if row.ops
     ], rate_text)
+    means = {scheme: [r.mean_bytes / KB for r in cell.repetitions] for scheme, cell in cells.items()}
+    yield bar_chart("Table bytes, mean over the racing time", "kB", [
+        _bar(scheme, number[scheme], found, values) for scheme, values in means.items() if (found := estimate(values))
+    ], lambda kb: format_kb(round(kb) * KB))
     yield _bytes_chart(number, cells)
     for verb in verbs_of(rows):
         yield _latency_chart(verb, number, cells)
 
 
+def _bar(scheme: str, number: int, value: Estimate, single: list[float]) -> Bar:
+    low, high = (value.interval.low, value.interval.high) if value.interval else (None, None)
+    return Bar(scheme, number, value.median, low, high, single)
+
+
 def _bytes_chart(number: Mapping[str, int], cells: Mapping[str, Cell]) -> Element:
-    """Of each scheme the repetition whose mean is the median one."""
+    """Of each scheme the repetition whose mean is the median one. A logarithmic axis begins at one table."""
     series = [
-        Series(scheme, number[scheme], [(ns / 1e9, size) for ns, size in cell.typical.measured.table_bytes])
+        Series(scheme, number[scheme], [(ns / 1e9, size / KB) for ns, size in cell.typical.measured.table_bytes])
         for scheme, cell in cells.items() if cell.typical
     ]
     seconds = max(x for one in series for x, _ in one.points)
-    highest = max(y for one in series for _, y in one.points)
-    y = y_axis(0, 1.05 * highest / 1024, lambda kb: f"{kb:,.0f}", legend=legend_lines(cells))
-    in_kb = [Series(one.name, one.number, [(at, size / 1024) for at, size in one.points]) for one in series]
-    x = x_axis(0, seconds, lambda t: f"{t:g}")
-    return line_chart("Table bytes", "seconds of racing", "kB", x, y, in_kb)
+    most = [max(TABLE_BYTES / KB, *(kb for _, kb in one.points)) for one in series]
+    log = max(most) > FAR_APART * min(most)
+    y = y_axis(TABLE_BYTES / KB if log else 0, 1.05 * max(most), lambda kb: f"{kb:,.0f}", log, list(cells))
+    x = x_axis(0, seconds, lambda t: f"{t:g}", lines=len(series))
+    return line_chart("Table bytes", "seconds of racing", "kB", x, y, series)
 
 
 def _latency_chart(verb: str, number: Mapping[str, int], cells: Mapping[str, Cell]) -> Element:
@@ -106,8 +119,8 @@ def _latency_chart(verb: str, number: Mapping[str, int], cells: Mapping[str, Cel
             series.append(Series(scheme, number[scheme], [(r, max(1, ns)) for r, ns in values if ns is not None]))
     lowest = min(ns for one in series for _, ns in one.points)
     highest = max(ns for one in series for _, ns in one.points)
-    x = x_axis(1, max(r for one in series for r, _ in one.points), _percent, log=True)
-    y = y_axis(lowest, highest, duration_text, log=True, legend=legend_lines(s.name for s in series))
+    x = x_axis(1, max(r for one in series for r, _ in one.points), _percent, log=True, lines=len(series))
+    y = y_axis(lowest, highest, duration_text, log=True, names=[s.name for s in series])
     return line_chart(f"Latency of {verb}", "percentile", "latency", x, y, series)
 
 

@@ -189,7 +189,8 @@ def test_the_page_is_well_formed_and_needs_nothing_else(page):
     assert Links(page).found == [] and "url(" not in page and "@import" not in page
     titles = [svg.find(f"{SVG}title").text for svg in root.iter(f"{SVG}svg")]
     assert titles == [
-        "Operations per second of racing", "Table bytes", "Latency of write", "Latency of dontneed",
+        "Operations per second of racing", "Table bytes, mean over the racing time", "Table bytes", "Latency of write",
+        "Latency of dontneed",
     ]
     assert all(element.text for element in root.iter("td")), "an empty cell would be read as an open one"
     assert "a <machine>" in "".join(root.itertext())
@@ -238,6 +239,35 @@ def test_lines_rise_from_the_bottom_left_to_the_top_right():
     assert y.ticks() == [1, 10, 100, 1000]
 
 
+@pytest.fixture(scope="module")
+def crowded() -> str:
+    """Twelve schemes, of which one keeps its tables."""
+    cells = [cell(f"scheme-{i}", RATES["linux-6.12"]) for i in range(12)]
+    for repetition_ in cells[3].repetitions:
+        repetition_.measured.table_bytes[:] = [(0, 4096), (10**9, 100 << 20)]
+    return page_text(comparison(*cells), {("w", c.scheme): c for c in cells})
+
+
+def test_many_lines_have_more_room(crowded):
+    test_nothing_is_drawn_outside_a_picture(crowded)
+    pictures = {svg.find(f"{SVG}title").text: svg for svg in ElementTree.fromstring(crowded.partition("\n")[2]).iter(f"{SVG}svg")}
+    sizes = {title: (svg.get("width"), svg.get("height")) for title, svg in pictures.items()}
+    assert sizes["Table bytes"] == sizes["Latency of write"] == ("920", "440")
+    assert sizes["Table bytes, mean over the racing time"][0] == "460"
+
+
+def test_bytes_that_are_far_apart_have_a_logarithmic_axis(crowded, page):
+    """Else 40 kB would lie on the axis beside 100 MiB."""
+    def ends(text: str) -> list[float]:
+        (svg,) = [s for s in ElementTree.fromstring(text.partition("\n")[2]).iter(f"{SVG}svg")
+                  if s.find(f"{SVG}title").text == "Table bytes"]
+        return [float(line.get("points").split()[-1].partition(",")[2]) for line in svg.iter(f"{SVG}polyline")]
+
+    most, least = ends(crowded)[3], ends(crowded)[0]
+    assert most < least < 440 - 44 - 50
+    assert len(set(ends(page))) == 1
+
+
 @pytest.mark.parametrize(("value", "rounded"), [(1, 1), (1.1, 2), (3, 5), (0.06, 0.1), (700, 1000), (50, 50)])
 def test_ticks_are_round(value, rounded):
     assert round_up(value) == pytest.approx(rounded)
@@ -259,6 +289,12 @@ def test_stages_that_differ_in_their_scheme_only_are_one():
     two = ("linux-6.12", "linux-6.18")
     request = CompareRequest(("headline",), two, 1, Overrides(build="fast", duration="1s"), Path("results"))
     assert [(case.name, case.stage) for case in plan_cases(request)] == [("headline", 0), ("headline/jemalloc-16m", 2)]
+
+
+def test_stages_that_differ_in_more_go_by_their_own_names():
+    request = CompareRequest(("headline_50g",), ("linux-6.12", "linux-6.18"), 1, Overrides(build="fast"), Path("results"))
+    names = ["headline_50g/units-4k", "headline_50g/units-64k", "headline_50g/units-2m"]
+    assert [case.name for case in plan_cases(request)] == names
 
 
 @pytest.mark.parametrize(
