@@ -25,7 +25,7 @@ HEADER_DTYPE = np.dtype(
         ("reports", REPORT_DTYPE, (MAX_REPORTS,)),
     ]
 )
-WORKER_DTYPE = np.dtype([("counter", "u8", (NR_COUNTERS,)), ("nr_events", "u8"), ("pad", "u8", (15,))])
+WORKER_DTYPE = np.dtype([("counter", "u8", (NR_COUNTERS,)), ("nr_events", "u8"), ("pad", "u8", (7,))])
 
 
 class Phase(IntEnum):
@@ -109,6 +109,9 @@ class Counter(IntEnum):
     REF_LOST = 110
     DEVICE_FILLS = 88
     DEVICE_RETRIES = 89
+    MM_WAITS = 112
+    MM_WAIT_MAX_NS = 113
+    WAIT_SINCE = 114
 
 
 class LockClass(IntEnum):

@@ -52,7 +52,7 @@ GUARDS = (Verb.GUARD_INSTALL, Verb.GUARD_REMOVE)
 #: Those that tell one bit of each of their pages.
 BITS = (Verb.WALK, Verb.AGE)
 NR_VERBS = 24
-NR_COUNTERS = 112
+NR_COUNTERS = 120
 
 
 class Oracle(IntEnum):

@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 cdef enum:
     MAX_CPUS = 64
     MAX_REPORTS = 32
-    NR_COUNTERS = 112
+    NR_COUNTERS = 120
     NR_VERBS = 24
     WHAT_BYTES = 96
     MAX_HELD_SHOWN = 6
@@ -83,6 +83,9 @@ cdef enum:
     C_VERB_NOW = 58              # verb in progress, 0 between operations
     C_WAIT_ADDR = 59             # address of the lock that the worker waits for, or 0
     C_WAIT_CLASS = 60            # its class
+    C_WAIT_SINCE = 114           # when a wait for a lock of mmap_lock's or a VMA's class began, ns
+    C_MM_WAITS = 112             # such waits that are over
+    C_MM_WAIT_MAX_NS = 113       # the longest of them
     C_PARKED = 61                # 1 while parked
     C_RCU_STALL_NS = 62          # age of the oldest reader seen, when over the stall limit
     C_RCU_STALL_CPU = 63
@@ -170,9 +173,9 @@ cdef struct report:
     char what[96]
 
 cdef struct shm_worker:
-    uint64_t counter[112]
+    uint64_t counter[120]
     uint64_t nr_events      # lines written to the ring in this burst; store-release
-    uint64_t pad[15]
+    uint64_t pad[7]
 
 cdef enum:
     STOP_REQUESTED = 1      # end the run
