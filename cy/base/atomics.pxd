@@ -148,6 +148,13 @@ cdef extern from *:
     #define PT_SMP_MB() __atomic_thread_fence(__ATOMIC_SEQ_CST)
     #endif
 
+    /* On x86 the exchange that took the lock is a full barrier, so only the compiler has to be told. */
+    #if defined(__x86_64__) && !PT_SCHED
+    #define PT_SMP_MB_AFTER_SPINLOCK() pt_barrier()
+    #else
+    #define PT_SMP_MB_AFTER_SPINLOCK() PT_SMP_MB()
+    #endif
+
     /* Ask for a cache line that will be written. A hint: it touches nothing and orders nothing. */
     #if defined(__x86_64__)
     #define pt_prefetchw(p) __asm__ __volatile__("prefetchw %0" :: "m"(*(const char *)(p)))
@@ -195,6 +202,8 @@ cdef extern from *:
     uint32_t atomic_add_return32 "PT_ADD_RETURN"(uint32_t *p, uint32_t v) noexcept nogil
     uint64_t atomic_add "PT_ADD"(uint64_t *p, uint64_t v) noexcept nogil
     void smp_mb "PT_SMP_MB"() noexcept nogil
+    # As smp_mb, directly behind a spin_lock.
+    void smp_mb__after_spinlock "PT_SMP_MB_AFTER_SPINLOCK"() noexcept nogil
     # Earlier loads stay before later loads.
     void smp_rmb "pt_smp_rmb"() noexcept nogil
     # Earlier stores stay before later stores. In sched they do so by themselves: the buffer keeps their order.

@@ -18,7 +18,7 @@ from cy.base.bugs cimport BUG, BUG_M01_INSTALL
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point
 from cy.base.geometry cimport geo_addr_end, geo_index
 from cy.base.shm cimport C_RECHECK_LOST
-from cy.mm.table cimport table_entries, table_of
+from cy.mm.table cimport table_number, table_number_of, table_row
 from cy.mm.types cimport mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PGL, LOCK_PTL
 from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
@@ -35,21 +35,20 @@ cdef struct mapped_entry:
 # Enter RCU and map the entry of `level` that covers addr. Context: any. Does not sleep.
 # NULL, nothing held: an upper table is missing.
 cdef inline uint64_t *entry_offset_map(cpu *c, mm *m, uint64_t addr, uint32_t level, mapped_entry *at) noexcept nogil:
-    cdef uint32_t l = m.geo.levels - 1
-    at.table = m.pgd
+    cdef uint32_t number = table_number(m, m.pgd), l = m.geo.levels - 1
     at.parentp = NULL
     at.parentval = 0
-    at.missing = l
     rcu_read_lock(c, &m.rcu[RCU_TABLES])
     while True:
-        at.entryp = table_entries(m, at.table) + geo_index(&m.geo, l, addr)
+        at.entryp = table_row(m, number) + geo_index(&m.geo, l, addr)
         if l == level:
+            at.table = &m.ptdescs[number]
             return at.entryp
         at.parentp = at.entryp
         at.parentval = smp_load_acquire(at.entryp)       # [PT-005] pairs with: pmd_install.
         delay_point(c)
-        at.table = table_of(c, m, at.parentval)
-        if at.table == NULL:
+        number = table_number_of(c, m, at.parentval)
+        if number == 0:
             at.missing = l
             entry_unmap(c, m)
             return NULL

@@ -1,11 +1,16 @@
 # The set of VMAs: a sorted array, changed in place inside a sequence counter.
 #
-# Under mmap_lock it is read as it is. Lockless readers (under RCU, so that VMA objects stay VMAs) search it
-# and check the counter; if a writer came in between they retry, and give up after a few turns, which
-# counts as a failed lookup. Source: mm/vma.c, mm/mmap.c.
-# Deviation: the kernel's maple tree lets lookups succeed beside a writer elsewhere in the tree.
+# Under mmap_lock it is read as it is. Lockless readers (under RCU, so that VMA objects stay VMAs) search it beside a writer:
+# a VMA that covers the address is what they look for, and the VMA itself says whether it is one. So a writer elsewhere is not in
+# the way, as in the kernel's maple tree: at every instant the array is sorted and holds all VMAs that stay. That there is
+# none is believed only if the counter says that no writer came in between; else they retry, and give up after a few turns,
+# which counts as a failed lookup.
+# [PT-063] pairs with: the acquire load of `nr` in vma_index_after and the release in vma_set_insert: a slot that counts holds
+# a VMA.
+# Source: mm/vma.c, mm/mmap.c.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, READ_ONCE32, WRITE_ONCE, WRITE_ONCE32
+from cy.base.atomics cimport (
+    READ_ONCE, READ_ONCE32, WRITE_ONCE, WRITE_ONCE32, smp_load_acquire32, smp_store_release32)
 from cy.base.cpu cimport RCU_TABLES, cpu, rcu_head
 from cy.mm.arena cimport arena_alloc, arena_free
 from cy.mm.deferred cimport deferred_poll
@@ -32,7 +37,7 @@ cdef inline vma *vma_at(vma_set *set, uint32_t i) noexcept nogil:
 
 # Index of the first VMA that ends after addr; set.nr if none. Lockless callers: a hint.
 cdef inline uint32_t vma_index_after(vma_set *set, uint64_t addr) noexcept nogil:
-    cdef uint32_t lo = 0, hi = READ_ONCE32(&set.nr), mid
+    cdef uint32_t lo = 0, hi = smp_load_acquire32(&set.nr), mid      # [PT-063] pairs with: vma_set_insert.
     while lo < hi:
         mid = (lo + hi) >> 1
         if READ_ONCE(&vma_at(set, mid).vm_end) <= addr:
@@ -51,30 +56,34 @@ cdef inline vma *vma_lookup(mm *m, uint64_t addr) noexcept nogil:
     cdef vma *v = find_vma(m, addr)
     return v if v != NULL and vm_start(v) <= addr else NULL
 
+# Does it cover addr? Stable as vm_start is.
+cdef inline bint vma_covers(vma *v, uint64_t addr) noexcept nogil:
+    return vm_start(v) <= addr < vm_end(v)
+
 # Probably the VMA that covers addr. Context: RCU_TABLES. The caller locks it and checks its bounds.
 cdef inline vma *vma_lookup_lockless(mm *m, uint64_t addr) noexcept nogil:
     cdef uint32_t turn, seq, i
     cdef vma *v
     for turn in range(LOOKUP_TURNS):
         seq = seq_begin(&m.set.seq)
-        if seq & 1:
-            continue
         i = vma_index_after(&m.set, addr)
         v = vma_at(&m.set, i) if i < READ_ONCE32(&m.set.nr) else NULL
+        if v != NULL and vma_covers(v, addr):
+            return v
         if not seq_retry(&m.set.seq, seq):
-            return v if v != NULL and READ_ONCE(&v.vm_start) <= addr else NULL
+            return NULL
     return NULL
 
 # Insert, by address; no overlap. Context: mmap_lock for writing, room in the set.
+# The last one counts twice before the others make room, so that none is missing meanwhile.
 cdef inline void vma_set_insert(mm *m, vma *v) noexcept nogil:
-    cdef uint32_t at = vma_index_after(&m.set, vm_start(v)), i
+    cdef uint32_t at = vma_index_after(&m.set, vm_start(v)), nr = vma_count(m), i = nr
     seq_write_begin(&m.set.seq)
-    i = vma_count(m)
+    WRITE_ONCE(&m.set.slots[nr], READ_ONCE(&m.set.slots[nr - 1]) if at < nr else <uint64_t>v)
+    smp_store_release32(&m.set.nr, nr + 1)      # [PT-063] pairs with: vma_index_after.
     while i > at:
-        WRITE_ONCE(&m.set.slots[i], READ_ONCE(&m.set.slots[i - 1]))
         i -= 1
-    WRITE_ONCE(&m.set.slots[at], <uint64_t>v)
-    WRITE_ONCE32(&m.set.nr, vma_count(m) + 1)
+        WRITE_ONCE(&m.set.slots[i], READ_ONCE(&m.set.slots[i - 1]) if i > at else <uint64_t>v)
     seq_write_end(&m.set.seq)
 
 # Remove `n` VMAs from index `at` on. Context: mmap_lock for writing.

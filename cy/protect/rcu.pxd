@@ -17,8 +17,9 @@
 # table, the difficulty that the plan names: cy/protect/sleep.pxd.
 from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE32, smp_load_acquire, smp_mb
+from cy.base.atomics cimport READ_ONCE32, smp_load_acquire, smp_mb, smp_mb__after_spinlock
 from cy.base.bugs cimport BUG, BUG_M04_R11
+from cy.base.build cimport likely, unlikely
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point
 from cy.base.entry cimport pmd_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
@@ -75,7 +76,7 @@ cdef inline void _hold_vma(cursor *cur) noexcept nogil:
     rcu_read_unlock(cur.cpu, &cur.mm.rcu[RCU_TABLES])
 
 cdef inline void _release_vma(cursor *cur) noexcept nogil:
-    if cur.held & HELD_VMA:
+    if unlikely(cur.held & HELD_VMA):
         vma_end_read(cur.cpu, cur.vma)
         cur.held &= ~<uint32_t>HELD_VMA
 
@@ -129,6 +130,8 @@ cdef inline int rcu_relock(cursor *cur, ptdesc *table) noexcept nogil:
 
 # The table is locked: is it one of the VMA that the cursor knows? Otherwise it is left. `before`: said so earlier.
 cdef inline int _keep_if_current(cursor *cur, bint before) noexcept nogil:
+    # [PT-062] pairs with: _vma_set_locked. The tables that were installed before the sequence.
+    smp_mb__after_spinlock()
     if before and (BUG(cur.mm.bugs, BUG_M04_R11) or _vma_is_current(cur)):
         if cur.installed == cur.addr + 1:
             cur.installed = 0       # who changes the VMA from here on meets what was installed
@@ -138,11 +141,11 @@ cdef inline int _keep_if_current(cursor *cur, bint before) noexcept nogil:
     cur.vma_stale = True
     return 0
 
-# Has nobody write-locked cur.vma since the cursor knows it? Who changes it later walks later, too.
+# Has nobody write-locked cur.vma since the cursor knows it? Who changes it later walks later, too. Context: a full barrier lies
+# between what the cursor has installed and this look.
 cdef inline bint _vma_is_current(cursor *cur) noexcept nogil:
     if cur.intent == INTENT_UNMAP or cur.intent == INTENT_PROTECT:
         return True                 # the caller is who changes it
-    smp_mb()    # [PT-062] pairs with: _vma_set_locked. The tables that were installed before the sequence.
     return READ_ONCE32(&cur.vma.vm_seq) == cur.vma_seq
 
 # Make the tables that are missing, from the top down. Nothing is held while one is allocated; then its parent is found again,
@@ -187,9 +190,10 @@ cdef inline int _missing_level(cursor *cur) noexcept nogil:
 cdef inline void _settle(cursor *cur) noexcept nogil:
     cdef mmu_gather tlb
     cdef uint64_t addr = cur.installed - 1
-    if cur.installed == 0:
+    if likely(cur.installed == 0):
         return
     cur.installed = 0
+    smp_mb()    # [PT-062] pairs with: _vma_set_locked.
     if _vma_is_current(cur):
         return
     tlb_gather_mmu(&tlb, cur.cpu, cur.mm)
