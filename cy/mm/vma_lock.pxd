@@ -19,6 +19,7 @@ from cy.base.bugs cimport BUG, BUG_M01_RECYCLED, BUG_P18
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT
+from cy.base.hook cimport pt_ready_t
 from cy.base.shm cimport C_VMA_RECYCLED, ORACLE_LOCK_ORDER
 from cy.mm.types cimport mm, vma
 from cy.mm.vma cimport vm_start, vma_lookup_lockless, vma_mm
@@ -121,7 +122,6 @@ cdef inline int vma_count_zero(const void *arg) noexcept nogil:
 # or mmap_write_downgrade.
 cdef inline void vma_start_write(cpu *c, mm *m, vma *v) noexcept nogil:
     cdef uint32_t seq = m.mm_lock_seq.sequence
-    cdef uint32_t turns = 0
     if PT_CHECKS and ((seq & 1) == 0 or not lock_is_held(c, &m.mmap_lock)):
         pt_report(c, ORACLE_LOCK_ORDER, 20, b"write-locks a VMA without mmap_lock for writing", vm_start(v), 0, 0)
     if READ_ONCE32(&v.vm_lock_seq) == seq:
@@ -132,13 +132,20 @@ cdef inline void vma_start_write(cpu *c, mm *m, vma *v) noexcept nogil:
         _vma_set_locked(c, m, v, seq)
         return
     atomic_add_return32(&v.vm_refcnt, VMA_EXCLUDE_READERS)
-    wait_begin(c, v, LOCK_VMA)
-    # [PT-008] pairs with: the decrement in vma_end_read. What readers did is visible once they left.
-    while smp_load_acquire32(&v.vm_refcnt) != VMA_EXCLUDE_READERS + 1:
-        wait_turn(c, &turns, vma_readers_drained, v)
-    wait_end(c)
+    _wait_for_readers(c, v, VMA_EXCLUDE_READERS + 1, vma_readers_drained)
     _vma_set_locked(c, m, v, seq)
     atomic_add_return32(&v.vm_refcnt, <uint32_t>-VMA_EXCLUDE_READERS)
+
+# Wait until the count of `v`, which nobody raises any more, is `left`; `ready` says the same.
+cdef inline void _wait_for_readers(cpu *c, vma *v, uint32_t left, pt_ready_t ready) noexcept nogil:
+    cdef uint32_t turns = 0
+    # [PT-008] pairs with: the decrement in vma_end_read. What readers did is visible once they left.
+    if smp_load_acquire32(&v.vm_refcnt) == left:
+        return
+    wait_begin(c, v, LOCK_VMA)
+    while smp_load_acquire32(&v.vm_refcnt) != left:
+        wait_turn(c, &turns, ready, v)
+    wait_end(c)
 
 # From here on the VMA counts as write-locked, and who knows it without a lock knows an old one.
 cdef inline void _vma_set_locked(cpu *c, mm *m, vma *v, uint32_t seq) noexcept nogil:
@@ -149,7 +156,7 @@ cdef inline void _vma_set_locked(cpu *c, mm *m, vma *v, uint32_t seq) noexcept n
     spin_lock(c, &m.page_table_lock, LOCK_PGL)
     WRITE_ONCE32(&v.vm_seq, v.vm_seq + 1)
     spin_unlock(c, &m.page_table_lock)
-    smp_mb()    # [PT-062] pairs with: rcu_lock and _settle. The sequence before the walks that look for what to unmap.
+    smp_mb()    # [PT-062] pairs with: _keep_if_current and _settle. The sequence before the walks that look for what to unmap.
 
 # Attach: all fields are set, the VMA is write-locked. Readers may count from here on.
 cdef inline void vma_mark_attached(vma *v) noexcept nogil:
@@ -157,10 +164,5 @@ cdef inline void vma_mark_attached(vma *v) noexcept nogil:
 
 # Detach: the VMA is write-locked and no longer in the set. Waits for transient readers.
 cdef inline void vma_mark_detached(cpu *c, vma *v) noexcept nogil:
-    cdef uint32_t turns = 0
-    if atomic_add_return32(&v.vm_refcnt, <uint32_t>-1) == 0:
-        return
-    wait_begin(c, v, LOCK_VMA)
-    while smp_load_acquire32(&v.vm_refcnt) != 0:
-        wait_turn(c, &turns, vma_count_zero, v)
-    wait_end(c)
+    if atomic_add_return32(&v.vm_refcnt, <uint32_t>-1) != 0:
+        _wait_for_readers(c, v, 0, vma_count_zero)
