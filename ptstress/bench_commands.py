@@ -10,6 +10,7 @@ from ptstress.bench import Row, choose, markdown_lines, report_on, terminal_tabl
 from ptstress.bench_engine import operation_rows, record_rows, thread_rows
 from ptstress.bench_fuzz import fuzz_rows
 from ptstress.bench_runs import explore_rows, run_rows
+from ptstress.bench_schemes import scheme_rows
 from ptstress.errors import UsageError
 from ptstress.history_bench import history_rows
 from ptstress.options import screen, shared, write_json
@@ -18,6 +19,7 @@ from ptstress.options import screen, shared, write_json
 GROUPS: tuple[tuple[str, Callable[[bool], Iterable[Row]]], ...] = (
     ("operations", operation_rows),
     ("threads", thread_rows),
+    ("schemes", scheme_rows),
     ("record", record_rows),
     ("run", run_rows),
     ("explore", explore_rows),
@@ -33,7 +35,7 @@ TABLE_WIDTH = 132
 @click.option("--markdown", is_flag=True, help="Print what BENCHMARKS.md holds.")
 @shared("json", "quiet")
 def bench(names: tuple[str, ...], quick: bool, markdown: bool, json_to: str | None, quiet: bool) -> int:
-    """Measure what the engine costs: operations, threads, record, run, explore, fuzz, history; all without NAMES.
+    """Measure what the engine costs: operations, threads, schemes, record, run, explore, fuzz, history; all without NAMES.
 
     Operations are compared with the same work in hand-written C (in a source tree) and on this machine's kernel.
     """

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ptstress import bench_schemes
 from ptstress.bench import absent, choose, markdown_lines, measured, report_on, spread_of, terminal_table
 from ptstress.bench_commands import GROUPS
 from ptstress.bench_engine import bench_machine
@@ -12,6 +13,7 @@ from ptstress.bench_twin import load_twin
 from ptstress.cli import main
 from ptstress.engine import load_engine
 from ptstress.errors import UsageError
+from ptstress.layout import Counter
 from ptstress.plan import Overrides, plan_run
 from ptstress.workload import load_workload
 
@@ -80,6 +82,31 @@ def test_the_twin_does_the_work_of_the_engine():
     for what, first, n in (("cycle", 0, turns), ("write", 0, pages), ("read", 0, 10_000), ("rcu", 0, 10_000)):
         assert min(twin.measure(what, first, pages, n)[:1] + bench.measure(what, [(first, pages, n)])[0][:1]) > 0
     assert bench.check() == 0
+
+
+def test_workers_do_different_work_at_once():
+    """Background goes on until the others are done; who waited and what queued up is in the counters."""
+    bench = bench_machine(load_engine("fast"), 3, 1 << 16, frames=8192, tables=1024)
+    before = bench.counters()[0, Counter.FAULTS]
+    times = bench.together([("cycle", 0, 16, None), ("stall", 0, 1, 20), ("map", 1 << 18, 512, 0)], 16)
+    assert [len(t) for t in times] == [3, 3, 3]
+    assert bench.counters()[0, Counter.FAULTS] - before >= 16
+    bench.together([("map", 1 << 18, 512, 5), ("walk", 0, 1024, None), ("cycle", 0, 512, None)])
+    assert bench.counters()[0, Counter.FAULTS] > 0
+    assert bench.check() == 0
+
+
+def test_the_rows_of_schemes_are_named(monkeypatch):
+    """Each in a fraction of a second: what they show is not looked at."""
+    for name, small in (("QUICK_REPEATS", 1), ("ZAP_TURNS", 1), ("FAULT_TURNS", 1), ("QUICK_WALKS", 1), ("QUICK_STALL_MS", 5),
+                        ("WALK_PAGES", 1024), ("SLEEPER_PAGES", 1024), ("SLEEPER_US", 500)):
+        monkeypatch.setattr(bench_schemes, name, small)
+    rows = list(bench_schemes.scheme_rows(True))
+    assert [row.name for row in rows if row.target] == [
+        "sync over never, DONTNEED of 256 pages, per page", "sync over never, DONTNEED of 1 page, per page",
+        "faults in one VMA, rcu over vma_lock", "faults beside a mapper, rcu over mmap_lock",
+        "fault behind a walk, mapper elsewhere, rcu", "tables that wait for a stalled reader"]
+    assert all(row.value is not None for row in rows)
 
 
 def test_the_mix_of_the_bench_is_a_workload():

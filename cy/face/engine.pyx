@@ -39,7 +39,8 @@ from cy.check.judge cimport judge, judge_all, judge_destroy, judge_forget_overla
 from cy.check.latency cimport LATENCY_BUCKETS
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_table_bytes, machine_wire
 from cy.check.measure cimport (
-    MEASURE_CYCLE, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_STAMPS, MEASURE_WRITE, measure, measure_run)
+    MEASURE_BACKGROUND, MEASURE_CYCLE, MEASURE_MAP, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_STALL, MEASURE_STAMPS,
+    MEASURE_WALK, MEASURE_WRITE, measure, measure_run)
 from cy.check.stream cimport CHAIN_MAX, MIX_CHAINS, STREAM_ARRAY, STREAM_MIX, chain, is_access, mix, stream
 from cy.check.worker cimport (
     JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, worker)
