@@ -113,3 +113,10 @@ def test_a_policy_of_another_package_runs_under_every_verb(distributions, tmp_pa
     found = json.loads(verb("explore", "--scheme", "hasty-sync", "--json", "-", code=2))["failures"][0]
     assert found["oracle"] == "use-after-free"
     verb("replay", found["replay"], code=2)
+    # A protection: the operations are ours, who may be inside is the policy's.
+    ran = json.loads(verb("run", *race, "3s", "--scheme", "eager", "--history", "eager.ptsh", "--json", "-"))
+    assert (ran["verdict"], ran["stages"][0]["canaries"]["found"]) == ("pass", ran["stages"][0]["canaries"]["planted"])
+    verb("check", "eager.ptsh")
+    verb("compare", *race, "1s", "--repeat", "2", "--schemes", "mmap_lock+sync,eager")
+    verb("explore", "--scheme", "eager", "--executions", "1000")
+    verb("explore", "--scheme", "eager", "--bug", "P01", code=2)
