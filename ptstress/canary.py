@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from msgspec import structs
 
+from ptstress.bug import Bug
 from ptstress.bugs import find_bug
-from ptstress.driver import Stopper, run_job
+from ptstress.driver import Outcome, Stopper, run_job
 from ptstress.plan import Overrides, StagePlan, plan_run
 from ptstress.results import Canaries, CanaryItem
 from ptstress.units import format_geometry
@@ -41,6 +42,13 @@ def count_canaries(items: list[CanaryItem], note: str = "") -> Canaries:
     return Canaries(len(items), sum(item.found for item in items), items, note)
 
 
+def plant(bug: Bug, overrides: Overrides, stopper: Stopper) -> Outcome:
+    """Run the companion of a bug, which ends at the first find."""
+    companion = plan_run(load_workload(bug.workload), overrides)[0]
+    # Short bursts: what is only visible when all workers rest is seen soon.
+    return run_job(structs.replace(companion.job, burst_ms=20), stopper)
+
+
 def _run_one(bug_id: str, plan: StagePlan, build: str, stopper: Stopper) -> CanaryItem:
     bug = find_bug(bug_id)
     overrides = Overrides(
@@ -52,7 +60,4 @@ def _run_one(bug_id: str, plan: StagePlan, build: str, stopper: Stopper) -> Cana
         build=build,
         bugs=(bug_id,),
     )
-    companion = plan_run(load_workload(bug.workload), overrides)[0]
-    # Short bursts: what is only visible when all workers rest is seen soon.
-    outcome = run_job(structs.replace(companion.job, burst_ms=20), stopper)
-    return find_canary(bug_id, bug.oracles, outcome)
+    return find_canary(bug_id, bug.oracles, plant(bug, overrides, stopper))

@@ -66,17 +66,21 @@ def run(
 @click.option("--seconds", type=click.FloatRange(0.001, 1e9), metavar="S", help="The same in seconds.")
 @results_option()
 @click.option("--policy", default="random", metavar="NAME", help="random, pct or pos; dfs or dpor, which end (default: random).")
+@click.option(
+    "--preemptions", type=click.IntRange(0, 64), default=2, metavar="N", help="dfs: in one execution at most (default: 2)."
+)
 @shared("json", "quiet", "verbose")
 def explore(
     program: str | None, bugs: tuple[str, ...], scheme: str | None, geometry: str | None, executions: int | None,
-    seed: int, duration: str | None, seconds: float | None, results: str, policy: str, json_to: str | None,
-    quiet: bool, verbose: bool,
+    seed: int, duration: str | None, seconds: float | None, results: str, policy: str, preemptions: int,
+    json_to: str | None, quiet: bool, verbose: bool,
 ) -> int:
     """Explore schedules of PROGRAM (a file, or text such as 'prefix: mmap(p0..p4); t0: write(p0) | t1: dontneed(p0..p4)').
 
     Without PROGRAM, of generated programs.
     """
     from ptstress import exploring
+    from ptstress.explore_report import explore_lines
 
     if policy not in exploring.POLICIES:
         raise UsageError(f"policy {policy!r}: expected one of {', '.join(exploring.POLICIES)}")
@@ -87,11 +91,11 @@ def explore(
         executions = DEFAULT_EXECUTIONS
     request = exploring.ExploreRequest(
         program, scheme or "linux-6.18", parse_geometry(geometry or exploring.DEFAULT_GEOMETRY), tuple(dict.fromkeys(bugs)),
-        executions, seconds, seed, policy,
+        executions, seconds, seed, policy, preemptions,
     )
     progress = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
     summary = exploring.explore(request, progress)
-    lines = exploring.explore_lines(summary)
+    lines = explore_lines(summary)
     if summary.failures:
         lines.append(f"results: {exploring.keep_failure(summary, lines, Path(results))}")
     for line in lines:
@@ -108,11 +112,12 @@ def explore(
 def replay(string: str, carriers: str, times: int, json_to: str | None, quiet: bool) -> int:
     """Repeat the execution that the replay STRING describes, on fibres and on OS threads."""
     from ptstress import exploring
+    from ptstress.explore_report import replay_lines
 
     if carriers not in exploring.CARRIERS:
         raise UsageError(f"--on {carriers!r}: expected one of {', '.join(exploring.CARRIERS)}")
     summary = exploring.replay(string, carriers, times)
-    for line in exploring.replay_lines(summary)[: 1 if quiet else None]:
+    for line in replay_lines(summary)[: 1 if quiet else None]:
         print(line, file=screen(json_to))
     write_json(json_to, summary)
     return summary.exit_code

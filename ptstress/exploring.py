@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +24,7 @@ from ptstress.results import ResultsFolder
 from ptstress.schedule import Replay, decode, encode
 from ptstress.schemes import find_scheme, unmodelled
 from ptstress.story import operations_of, tell
-from ptstress.units import format_count, format_geometry, format_seconds, pages_of
+from ptstress.units import format_count, format_geometry, pages_of
 
 #: Schedules of each generated program before the next one. First many programs are looked at, because
 #: most bugs show in any of some programs; a long exploration looks deeper into each, which is also faster.
@@ -32,6 +33,7 @@ DEEPER_EVERY = 256
 MOST_DEEPER = 7
 MAX_STEPS = 20000
 RING_EVENTS = 256
+PREEMPTIONS = 2
 DEFAULT_GEOMETRY = "2x2x2x4"
 POLICIES = ("random", "pct", "pos", "dfs", "dpor")
 CARRIERS = ("fibres", "threads", "both")
@@ -51,7 +53,10 @@ _OUTCOME_INVARIANTS = (("livelock", 47), ("deadlock", 48))
 
 @dataclass(frozen=True)
 class ExploreRequest:
-    """The command line of ``explore``. ``program``: a file or text; ``None``: generated ones."""
+    """The command line of ``explore``. ``program``: a file or text; ``None``: generated ones.
+
+    ``preemptions``: in one execution, at most, of the policy dfs.
+    """
 
     program: str | None
     scheme: str
@@ -61,6 +66,8 @@ class ExploreRequest:
     seconds: float | None
     seed: int
     policy: str
+    preemptions: int = PREEMPTIONS
+    knobs: tuple[tuple[str, int | str], ...] = KNOBS
 
 
 class ExploreFailure(Struct):
@@ -79,7 +86,7 @@ class ExploreFailure(Struct):
 
 
 class ExploreSummary(Struct):
-    """What an exploration saw."""
+    """What an exploration saw. Of the policy dfs: ``preemptions``, the bound, and ``stores``, how plain stores waited."""
 
     verdict: str
     exit_code: int
@@ -97,6 +104,8 @@ class ExploreSummary(Struct):
     exhausted: bool
     stop_reason: str
     failures: list[ExploreFailure]
+    preemptions: int | None = None
+    stores: str = ""
     notes: list[str] = []
     schema: str = "ptstress.explore/1"
 
@@ -172,7 +181,7 @@ class Lab:
 
 def explore(request: ExploreRequest, on_progress: Callable[[str], None]) -> ExploreSummary:
     """Look for a failing schedule until one is found or the limits are reached."""
-    knobs = dict(KNOBS)
+    knobs = dict(request.knobs)
     lab = Lab(request.scheme, request.geometry, request.bugs, knobs, request.seed)
     fixed = read_program(request.program) if request.program is not None else None
     total = _Total()
@@ -187,6 +196,7 @@ def explore(request: ExploreRequest, on_progress: Callable[[str], None]) -> Expl
             lab.load(program)
             result = lab.explorer.explore(
                 policy=request.policy, seed=_mixed(request.seed, index), max_steps=MAX_STEPS,
+                preemption_bound=request.preemptions,
                 executions=left[0] if fixed else min(left[0] or _schedules(index), _schedules(index)),
                 seconds=left[1], progress=lambda _: stopper.requests > 0,
             )
@@ -201,6 +211,12 @@ def explore(request: ExploreRequest, on_progress: Callable[[str], None]) -> Expl
                 on_progress(f"executions: {format_count(total.executions)}  programs: {total.programs}  failures: 0")
     seconds = time.monotonic() - begin
     return total.summary(request, failure, seconds)
+
+
+def seed_for_stores(stores: str) -> int:
+    """The first seed under which plain stores are ``late`` or ``eager`` in every execution of an exploration by "dfs"."""
+    stores_of = load_explorer().stores_of
+    return next(seed for seed in count(1) if stores_of(_mixed(seed, 0)) == stores)
 
 
 def replay(text: str, carriers: str, times: int) -> ReplaySummary:
@@ -250,42 +266,6 @@ def keep_failure(summary: ExploreSummary, lines: list[str], base: Path) -> Path:
         folder.write_failure(failure.oracle, {name: text.encode() for name, text in files.items()})
     folder.write_summary(summary)
     return folder.path
-
-
-def explore_lines(summary: ExploreSummary) -> list[str]:
-    """The last screen, and the story if something was found."""
-    s = summary
-    lines = [
-        f"verdict: {s.verdict.upper()} (exit {int(s.exit_code)})  explore under {s.scheme}, geometry {s.geometry}"
-        + (f", bugs {' '.join(s.bugs)}" if s.bugs else ""),
-        f"executions: {format_count(s.executions)} of {s.programs} programs in {format_seconds(s.seconds)} "
-        f"({format_count(s.executions_per_second)}/s), {format_count(s.points_mean)} points each, "
-        f"{format_count(s.distinct)} distinct, policy {s.policy}, seed {s.seed}",
-        f"ended by: {s.stop_reason}{', all schedules within the bound' if s.exhausted else ''}",
-        *(f"note: {note}" for note in s.notes),
-    ]
-    for f in s.failures:
-        lines += [
-            f"failure: {f.oracle}{_number_text(f)}: {f.what}, at execution {f.executions_to_first}",
-            f"program: {f.program}", "", *f.story, "", f"again: ptstress replay '{f.replay}'",
-        ]
-    return lines
-
-
-def _number_text(failure: ExploreFailure) -> str:
-    return f" I{failure.invariants[0]:02d}" if failure.invariants else ""
-
-
-def replay_lines(summary: ReplaySummary) -> list[str]:
-    """How often the failure came again, and its story."""
-    s = summary
-    counts = ", ".join(f"{carrier} {count}/{s.of}" for carrier, count in s.reproduced.items())
-    same = "same trace each time" if s.same_trace else "traces differ"
-    return [
-        f"verdict: {s.verdict.upper()} (exit {int(s.exit_code)})  {s.outcome} came again: {counts}; {same}",
-        *([f"found: {s.oracle}: {s.what}"] if s.oracle else []), *(f"note: {note}" for note in s.notes),
-        f"program: {s.program}", "", *s.story,
-    ]
 
 
 def read_program(text: str) -> Program:
@@ -350,6 +330,8 @@ class _Total:
             executions_per_second=round(self.executions / seconds, 1) if seconds else 0.0,
             points_mean=round(self.points / self.executions, 1) if self.executions else 0.0, distinct=self.distinct,
             exhausted=self.exhausted, stop_reason=self.stop_reason, failures=[failure] if failure else [],
+            preemptions=request.preemptions if request.policy == "dfs" else None,
+            stores=load_explorer().stores_of(_mixed(request.seed, 0)) if request.policy == "dfs" else "",
             notes=[note for note in [unmodelled([request.scheme])] if note],
         )
 

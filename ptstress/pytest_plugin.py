@@ -16,7 +16,8 @@ import pytest
 
 from ptstress.bugs import find_bugs
 from ptstress.errors import PtstressError
-from ptstress.exploring import DEFAULT_GEOMETRY, ExploreRequest, explore, explore_lines, read_program
+from ptstress.explore_report import explore_lines
+from ptstress.exploring import DEFAULT_GEOMETRY, ExploreRequest, explore, read_program
 from ptstress.program import Program
 from ptstress.schemes import find_scheme
 from ptstress.trial import SmallMachine

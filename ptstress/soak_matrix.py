@@ -10,6 +10,7 @@ from msgspec import Struct
 from ptstress.results import StageSummary
 from ptstress.soak_rotation import Rotation
 from ptstress.soak_state import SoakState
+from ptstress.texttable import aligned, headings
 from ptstress.units import format_count
 
 CANNOT, NOT_YET = "cannot run", "not run"
@@ -45,11 +46,9 @@ def matrix_lines(cells: Sequence[Cell]) -> list[str]:
     workloads = list(dict.fromkeys(cell.workload for cell in cells))
     schemes = list(dict.fromkeys(cell.scheme for cell in cells))
     at = {(cell.workload, cell.scheme): _cell_text(cell) for cell in cells}
-    rows = [["", *heads] for heads in _headings(schemes)]
+    rows = [["", *words] for words in headings(schemes)]
     rows += [[workload, *(at.get((workload, scheme), "") for scheme in schemes)] for workload in workloads]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
-    return [f"matrix: {_how_far(cells)}; operations checked, {_slices_text(cells)}", f"  {_LEGEND}", *table]
+    return [f"matrix: {_how_far(cells)}; operations checked, {_slices_text(cells)}", f"  {_LEGEND}", *aligned(rows)]
 
 
 def _how_far(cells: Sequence[Cell]) -> str:
@@ -73,13 +72,6 @@ def _names(key: str) -> tuple[str, str]:
     """Workload and scheme of a combination."""
     workload, _, scheme = key.rpartition(" ")
     return workload, scheme
-
-
-def _headings(schemes: Sequence[str]) -> list[tuple[str, ...]]:
-    """The schemes' names, each part on a line of its own so that columns stay narrow."""
-    parts = [scheme.split("-") for scheme in schemes]
-    height = max(map(len, parts), default=0)
-    return list(zip(*[[""] * (height - len(names)) + names for names in parts], strict=True))
 
 
 def _cell_text(cell: Cell) -> str:

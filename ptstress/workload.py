@@ -220,6 +220,12 @@ def packaged_workloads() -> Iterator[tuple[str, Path]]:
             yield str(path.relative_to(folder).with_suffix("")), path
 
 
+def packaged_scopes() -> Iterator[Path]:
+    """Every small scope that comes with the package; see ``ptstress.scopes``."""
+    for folder in _packaged_folders():
+        yield from sorted(folder.glob("scopes/*.toml"))
+
+
 def _packaged_folders() -> list[Path]:
     package = Path(__file__).parent
     return [folder for folder in (package / "workloads", package.parent / "workloads") if folder.is_dir()][:1]

@@ -36,13 +36,13 @@ CY_FLOORS = {
 #: Modules of ptstress from the lowest floor up: a module imports from its own floor, without circles, and below.
 PY_FLOORS = (
     ("__init__", "errors", "vocabulary", "pages", "ranges", "builds", "plugin"),
-    ("units", "tomlfile", "schemes", "bug", "bugs_sleep", "bugs", "invariants", "operation", "program", "schedule", "layout",
-     "histogram"),
+    ("units", "texttable", "tomlfile", "schemes", "bug", "bugs_sleep", "bugs", "invariants", "operation", "program", "schedule",
+     "layout", "histogram"),
     ("tracefile", "trace", "workload", "job", "plan"),
     ("model", "durable", "results", "observe", "story", "burst_state", "history", "history_json", "history_drawing", "hdrlog"),
     ("engine", "hang", "memory", "meter", "driver", "child", "generator", "strategies", "verdict", "doctor",
      "history_window", "history_check"),
-    ("canary", "exploring", "machines", "trial"),
+    ("canary", "exploring", "machines", "trial", "explore_report", "scopes", "rules"),
     ("report", "failures", "statusline"),
     ("fuzz_example", "fuzz_wire", "fuzz_executor", "fuzz_containment", "fuzz_property", "fuzz_mutation", "fuzz_campaign",
      "fuzz_store", "fuzz_profiles", "fuzz_worker", "fuzz_summary", "fuzz_report", "fuzzing"),
@@ -51,7 +51,8 @@ PY_FLOORS = (
     ("bench", "bench_twin", "bench_kernel", "bench_engine", "bench_runs", "bench_schemes", "bench_fuzz", "history_bench"),
     ("compare_statistics", "compare_summary", "compare_table", "compare_chart", "compare_page"),
     ("pytest_plugin", "bench_commands", "fuzz_commands", "running", "compare", "compare_commands", "soaking", "repeating",
-     "soak_commands", "options", "listing", "commands", "check_commands", "cli", "__main__"),
+     "soak_commands", "scope_commands", "options", "listing",
+     "commands", "check_commands", "cli", "__main__"),
 )
 #: Only this floor and those above may import an extension.
 ENGINE_FLOOR = 4

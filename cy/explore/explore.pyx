@@ -23,7 +23,8 @@ from cy.explore.policies cimport find_policy, policy_names
 from cy.explore.policy cimport MAX_FIBRES, policy_knobs
 from cy.explore.replay cimport replay as replay_state, replay_left, replay_ops
 from cy.explore.scheduler cimport (
-    NR_OUTCOMES, OUTCOME_DIVERGED, OUTCOME_PASS, sched_max_choices, sched_unbind, scheduler, trace_step)
+    NR_OUTCOMES, OUTCOME_DIVERGED, OUTCOME_PASS, draw_stores, execution_seed, sched_max_choices, sched_unbind, scheduler,
+    trace_step)
 from cy.explore.site_pairs cimport site_pairs, site_pairs_enter, site_pairs_fini, site_pairs_init
 
 import operator
@@ -33,6 +34,7 @@ import re
 OUTCOMES = ("pass", "violation", "deadlock", "livelock", "diverged", "cut")
 STOP_REASONS = (None, "executions", "seconds", "failure", "exhausted", "stopped")
 POLICIES = tuple(policy_names().decode().split())
+STORES = ("late", "eager", "mixed")
 KINDS = ("load", "store", "rmw", "plain_load", "plain_store", "lock", "unlock", "wait", "yield", "op", "end", "fill")
 LITMUS = (
     "fetch_add_2x3", "fetch_add_3x2", "fetch_add_2x10", "split_increment", "deadlock", "livelock",
@@ -293,6 +295,12 @@ cdef class SitePairs:
 
 cdef tuple _place(const pt_site *site):
     return site.file.decode(), site.line, KINDS[site.kind]
+
+
+def stores_of(seed: int) -> str:
+    """How stores wait in every execution of an exploration by "dfs" with this seed: an item of ``STORES``."""
+    cdef uint64_t rng
+    return STORES[draw_stores(&rng, execution_seed(_seed(seed), 0))]
 
 
 def carrier() -> str:

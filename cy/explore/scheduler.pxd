@@ -112,6 +112,11 @@ cdef inline uint64_t execution_seed(uint64_t seed, uint64_t index) noexcept nogi
     rng_seed(&state, seed ^ (index * <uint64_t>0xD1342543DE82EF95ULL), 0xE8EC)
     return state
 
+# How stores wait in an execution with this seed, STORES_...; `rng` draws the rest.
+cdef inline uint32_t draw_stores(uint64_t *rng, uint64_t seed) noexcept nogil:
+    rng_seed(rng, seed, 0x5B)
+    return rng_below(rng, 3)
+
 # Bring the system to its initial state and bind the hooks.
 # Context: no fibre exists; `*current_slot()` is NULL.
 # Returns: who starts, or NOBODY if the policy has no right choice.
@@ -132,8 +137,9 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
     s.waiting = 0
     s.runnable = ~<uint64_t>0 >> (MAX_FIBRES - system.nr_fibres)
     s.fresh = s.runnable
-    rng_seed(&s.stores_rng, seed, 0x5B)
-    s.stores = STORES_EAGER if s.policy.steps_only else rng_below(&s.stores_rng, 3)
+    s.stores = draw_stores(&s.stores_rng, seed)
+    if s.policy.steps_only:
+        s.stores = STORES_EAGER
     s.now.pending = s.pending
     s.now.made.site = NULL
     for i in range(system.nr_fibres):

@@ -1,0 +1,46 @@
+"""What people read of an exploration and of a replay: the last screen, and the story of what was found."""
+
+from ptstress.exploring import ExploreFailure, ExploreSummary, ReplaySummary
+from ptstress.units import format_count, format_seconds
+
+
+def explore_lines(summary: ExploreSummary) -> list[str]:
+    """The last screen, and the story if something was found."""
+    s = summary
+    lines = [
+        f"verdict: {s.verdict.upper()} (exit {int(s.exit_code)})  explore under {s.scheme}, geometry {s.geometry}"
+        + (f", bugs {' '.join(s.bugs)}" if s.bugs else ""),
+        f"executions: {format_count(s.executions)} of {s.programs} programs in {format_seconds(s.seconds)} "
+        f"({format_count(s.executions_per_second)}/s), {format_count(s.points_mean)} points each, "
+        f"{format_count(s.distinct)} distinct, policy {s.policy}, seed {s.seed}",
+        f"ended by: {s.stop_reason}{_all_text(s)}",
+        *(f"note: {note}" for note in s.notes),
+    ]
+    for f in s.failures:
+        lines += [
+            f"failure: {f.oracle}{_number_text(f)}: {f.what}, at execution {f.executions_to_first}",
+            f"program: {f.program}", "", *f.story, "", f"again: ptstress replay '{f.replay}'",
+        ]
+    return lines
+
+
+def replay_lines(summary: ReplaySummary) -> list[str]:
+    """How often the failure came again, and its story."""
+    s = summary
+    counts = ", ".join(f"{carrier} {count}/{s.of}" for carrier, count in s.reproduced.items())
+    same = "same trace each time" if s.same_trace else "traces differ"
+    return [
+        f"verdict: {s.verdict.upper()} (exit {int(s.exit_code)})  {s.outcome} came again: {counts}; {same}",
+        *([f"found: {s.oracle}: {s.what}"] if s.oracle else []), *(f"note: {note}" for note in s.notes),
+        f"program: {s.program}", "", *s.story,
+    ]
+
+
+def _all_text(s: ExploreSummary) -> str:
+    if not s.exhausted or s.preemptions is None:
+        return ""
+    return f": all {s.executions:,} interleavings with at most {s.preemptions} preemptions, stores {s.stores}"
+
+
+def _number_text(failure: ExploreFailure) -> str:
+    return f" I{failure.invariants[0]:02d}" if failure.invariants else ""

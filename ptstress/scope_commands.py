@@ -1,0 +1,53 @@
+"""The verbs ``scopes`` and ``rules``: their flags, and what they call."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from ptstress.options import Threads, results_option, screen, shared, write_json
+
+MAX_PREEMPTIONS = 16
+DEFAULT_THREADS = 4
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[SCOPE]...")
+@click.option("--scheme", "schemes", multiple=True, metavar="NAME", help="Several: A,B,... or repeated (default: all).")
+@click.option(
+    "--preemptions", type=click.IntRange(0, MAX_PREEMPTIONS), metavar="N",
+    help="In one execution, at most (default: each scope's).",
+)
+@results_option()
+@shared("json", "quiet")
+def scopes(
+    names: tuple[str, ...], schemes: tuple[str, ...], preemptions: int | None, results: str, json_to: str | None, quiet: bool
+) -> int:
+    """Explore SCOPEs (files, or packaged names; default: all) to the end: every interleaving within so many preemptions."""
+    from ptstress.schemes import SCHEMES, find_scheme, scheme_names
+    from ptstress.scopes import explore_scopes, load_scopes, scope_lines
+
+    chosen = [find_scheme(name) for name in scheme_names(schemes)] or list(SCHEMES)
+    tell = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    summary = explore_scopes(load_scopes(names), chosen, preemptions, Path(results), tell)
+    for line in scope_lines(summary):
+        print(line, file=screen(json_to))
+    write_json(json_to, summary)
+    return summary.exit_code
+
+
+@click.command()
+@click.argument("bugs", nargs=-1, metavar="[BUG]...")
+@click.option("--threads", type=Threads(), default=DEFAULT_THREADS, help=f"Of each run (default: {DEFAULT_THREADS}).")
+@shared("seed", "json", "quiet")
+def rules(bugs: tuple[str, ...], threads: int, seed: int, json_to: str | None, quiet: bool) -> int:
+    """Break each rule of the policies with the BUG (default: all) that is named for it, and show what catches it."""
+    from ptstress.rules import find_rules, rule_lines, show_rules
+
+    tell = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    summary = show_rules(find_rules(bugs), threads, seed, tell)
+    for line in rule_lines(summary):
+        print(line, file=screen(json_to))
+    write_json(json_to, summary)
+    return summary.exit_code
