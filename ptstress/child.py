@@ -24,6 +24,7 @@ from ptstress import __version__
 from ptstress.burst_state import BurstState, write_state
 from ptstress.engine import load_engine
 from ptstress.errors import ExitCode, PtstressError
+from ptstress.hang import Standstill
 from ptstress.history import History, write_history
 from ptstress.job import ChildResult, Job
 from ptstress.layout import Counter, SharedView, operation_lines, shared_bytes
@@ -92,7 +93,7 @@ class _Run:
         self.race_ns = self.check_ns = self.bursts = self.replays = self.raced = self.checked = 0
         self.burst_ms = job.burst_ms
         self.stuck: list[int] = []
-        self.trace_done, self.trace_moved_at = 0, 0.0
+        self.trace_moves = Standstill(TRACE_STALL_S)
         self.table_bytes_start = 0
         self.meter = Meter(engine, job.duration_s) if job.measure else None
         self.state_fd = state_fd
@@ -174,10 +175,7 @@ class _Run:
     def _trace_is_stuck(self) -> bool:
         """The workers beside a trace go on although the trace itself does not."""
         done = int(self.view.counters[: len(self.trace), Counter.STREAM_DONE].sum())
-        now = time.monotonic()
-        if not self.trace or done != self.trace_done:
-            self.trace_done, self.trace_moved_at = done, now
-        elif now - self.trace_moved_at > TRACE_STALL_S:
+        if self.trace and self.trace_moves.lasts(done, time.monotonic()):
             self.stuck = self._behind()
         return bool(self.stuck)
 

@@ -8,6 +8,21 @@ from collections.abc import Sequence
 from ptstress.layout import Counter, LockClass, SharedView, verb_name
 
 
+class Standstill:
+    """Whether a count has stood still for more than ``limit_s`` seconds."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self.count: int | None = None       # nothing seen yet: that it was 0 then is no standstill
+        self.since_s = 0.0
+
+    def lasts(self, count: int, now_s: float) -> bool:
+        """Look at the count, at ``now_s`` of any clock."""
+        if count != self.count:
+            self.count, self.since_s = count, now_s
+        return now_s - self.since_s > self.limit_s
+
+
 def describe_hang(view: SharedView, still_s: Sequence[float]) -> list[str]:
     """One sentence for each worker that is inside an operation, then the circle of waiters if there is one.
 

@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from ptstress.driver import Outcome, Stopper, run_job
-from ptstress.hang import describe_hang
+from ptstress.hang import Standstill, describe_hang
 from ptstress.layout import MAX_HELD_SHOWN, Counter, LockClass, SharedView, shared_bytes
 from ptstress.plan import Overrides, plan_run
 from ptstress.vocabulary import Verb
@@ -95,3 +95,10 @@ def test_a_child_that_stands_still_is_killed_and_described():
     assert outcome.kind == "hung" and stopped
     assert re.match(r"worker \d: \w+ for \d+\.\d s|no worker is inside an operation", outcome.message)
     assert not Path(f"/proc/{stopped[0]}").exists()
+
+
+# The clock has been running for long when a run begins, and a worker may get no cpu in the first burst.
+def test_a_count_that_was_never_seen_before_does_not_stand_still():
+    moves = Standstill(15.0)
+    assert [moves.lasts(0, 1000.0), moves.lasts(0, 1015.0), moves.lasts(0, 1015.1)] == [False, False, True]
+    assert [moves.lasts(1, 1016.0), moves.lasts(1, 1031.1)] == [False, True]
