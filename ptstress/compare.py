@@ -13,6 +13,7 @@ from msgspec import structs
 
 from ptstress import __version__
 from ptstress.bench import busy_warning, machine_name
+from ptstress.compare_markdown import markdown_text
 from ptstress.compare_page import page_text
 from ptstress.compare_summary import Cell, CompareSummary, Repetition, summarize_row
 from ptstress.driver import Outcome, Sample, Stopper, run_job
@@ -32,7 +33,7 @@ from ptstress.workload import Source, load_workload
 
 MIN_SCHEMES = 2
 DEFAULT_BUILD = "fast"
-PAGE = "compare.html"
+PAGE, MARKDOWN = "compare.html", "compare.md"
 MEANING_NOTE = "rates and means are over the racing time; table bytes are looked at every 5 ms of it"
 LATENCY_NOTE = "latencies are wall-clock; with more threads than cores their tail is time slices of others"
 CANARY_NOTE = "no canaries were planted: 'ptstress run' shows that such runs can fail"
@@ -141,9 +142,10 @@ class _Comparison:
                     break
 
     def _write(self) -> CompareSummary:
-        """Histograms, page and summary."""
+        """Histograms, page, tables and summary."""
         summary = self._summary()
         self.folder.write_text(PAGE, page_text(summary, self.cells))
+        self.folder.write_text(MARKDOWN, markdown_text(summary))
         self.folder.write_summary(summary)
         self.folder.log("end", verdict=summary.verdict, exit_code=summary.exit_code)
         return summary

@@ -60,7 +60,8 @@ def test_two_schemes_side_by_side(tmp_path):
         assert [line.split(",")[0] for line in log if line.startswith("Tag=")].count("Tag=write") == 2
     ElementTree.fromstring((results(tmp_path) / summary["page"]).read_text().partition("\n")[2])
     names = {path.name for path in results(tmp_path).iterdir()}
-    assert names == {"log.jsonl", "summary.json", "testid.txt", "compare.html", *(row["histograms"] for row in summary["rows"])}
+    assert names == {
+        "log.jsonl", "summary.json", "testid.txt", "compare.html", "compare.md", *(row["histograms"] for row in summary["rows"])}
     testid = (results(tmp_path) / "testid.txt").read_text()
     assert "ptstress compare fault_vs_dontneed --schemes linux-6.12,linux-6.18 --repeat 2 --seed 1 --threads 4" in testid
     assert "operations/s" in err and "none" not in err

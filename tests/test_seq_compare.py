@@ -13,6 +13,7 @@ from rich.console import Console
 from ptstress.cli import main
 from ptstress.compare import CompareRequest, plan_cases
 from ptstress.compare_chart import Bar, Series, bar_chart, line_chart, round_up, x_axis, y_axis
+from ptstress.compare_markdown import markdown_text
 from ptstress.compare_page import page_text
 from ptstress.compare_statistics import estimate, median_interval, ratios
 from ptstress.compare_summary import Cell, CompareSummary, Repetition, summarize_row
@@ -237,6 +238,20 @@ def test_lines_rise_from_the_bottom_left_to_the_top_right():
     points = [tuple(map(float, p.split(","))) for p in svg.find("polyline").get("points").split()]
     assert points == [(64, y.begin), (247, (y.begin + y.end) / 2), (430, y.end)]
     assert y.ticks() == [1, 10, 100, 1000]
+
+
+def test_the_table_to_be_quoted_has_a_line_for_each_scheme():
+    failed = Cell("w", "rcu", "", "x86-64-4", 4, [], [stage("rcu", 2)])
+    text = markdown_text(comparison(*(cell(s, rates) for s, rates in RATES.items()), failed))
+    lines = [[part.strip() for part in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    head, _, first, second, _, last = lines
+    assert head[:5] == ["scheme", "operations/s", "to the first", "write", "dontneed"]
+    assert first[:4] == ["`linux-6.12`", "1,000", "1.00", "10us/20us/20us"]
+    assert second[:3] == ["`linux-6.18`", "500", "0.50 (0.48 to 0.52)"]
+    assert second[5:] == ["80, 20, 8", "30, 20", "50, 3.0 ms, 9", "11.90, 7.94"]
+    assert last[:3] == ["`rcu`", "violation", "-"]
+    assert "a <machine>; Linux; ptstress 0, build fast, seed 1; today, load 0.1" in text and "sign test, 94%" in text
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ PY_FLOORS = (
     ("soak_rotation", "soak_evidence", "soak_state", "soak_checkpoint", "soak_journal", "soak_matrix", "soak_summary",
      "soak_report"),
     ("bench", "bench_twin", "bench_kernel", "bench_engine", "bench_runs", "bench_schemes", "bench_fuzz", "history_bench"),
-    ("compare_statistics", "compare_summary", "compare_table", "compare_chart", "compare_page"),
+    ("compare_statistics", "compare_summary", "compare_table", "compare_chart", "compare_page", "compare_markdown"),
     ("pytest_plugin", "bench_commands", "fuzz_commands", "running", "compare", "compare_commands", "soaking", "repeating",
      "soak_commands", "scope_commands", "options", "listing",
      "commands", "check_commands", "cli", "__main__"),
