@@ -6,6 +6,7 @@
 from collections.abc import Iterable
 
 from ptstress.bug import Bug
+from ptstress.bugs_grace import GRACE_BUGS
 from ptstress.bugs_sleep import SLEEP_BUGS
 from ptstress.errors import UsageError
 
@@ -373,6 +374,7 @@ BUGS = (
         "canaries/M01-upper",
         "rcu-upper",
     ),
+    *GRACE_BUGS,
     *SLEEP_BUGS,
 )
 

@@ -106,6 +106,8 @@ class CompareRow(Struct):
     ``grace_periods``, ``reclaim_stalls`` (a worker waited because its queue for grace periods was full), ``near_misses``,
     ``retries`` (near misses but lock waits), ``lock_waits``.
     Largest of all: ``grace_period_max_ms``, ``backlog_max`` (objects that waited for one at once).
+    Of tables that were unlinked and not free yet (``Debt``): ``debt_max_tables``, ``debt_max_gp_ms``, ``debt_max_age_ms``;
+    ``debt_table_ms`` is the sum.
     """
 
     workload: str
@@ -133,6 +135,10 @@ class CompareRow(Struct):
     grace_periods: int = 0
     grace_period_max_ms: float = 0.0
     backlog_max: int = 0
+    debt_max_tables: int = 0
+    debt_max_gp_ms: float = 0.0
+    debt_max_age_ms: float = 0.0
+    debt_table_ms: float = 0.0
     reclaim_stalls: int = 0
     near_misses: dict[str, int] = {}
     retries: int = 0
@@ -188,6 +194,9 @@ def summarize_row(cell: Cell, reference: Cell, histograms: str = "") -> CompareR
     row.tables_byte_seconds_per_op = median(r.byte_seconds / r.raced for r in done) if all(r.raced for r in done) else None
     row.tables_allocated, row.tables_reclaimed = pooled["tables"].allocated, pooled["tables"].reclaimed
     row.grace_periods, row.grace_period_max_ms, row.backlog_max = structs.astuple(pooled["rcu"])
+    debt = pooled["debt"]
+    row.debt_max_tables, row.debt_max_gp_ms, row.debt_max_age_ms = debt.max_tables, debt.max_gp_ms, debt.max_age_ms
+    row.debt_table_ms = debt.table_ms
     row.reclaim_stalls = sum(r.stalls for r in done)
     row.near_misses = pooled["near_misses"]
     row.lock_waits = row.near_misses.get("lock_contended", 0)

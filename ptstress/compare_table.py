@@ -13,7 +13,7 @@ from ptstress.units import format_count, format_kb, format_seconds
 MAX_COLUMNS = 4
 NONE = "-"
 #: Labels that begin a new part of the table.
-SECTIONS = ("operations/s", "latency", "tables, peak", "grace periods", "retries")
+SECTIONS = ("operations/s", "latency", "tables, peak", "grace periods", "debt", "retries")
 LATENCY_HEAD = "latency p50/99/99.9"
 
 
@@ -72,6 +72,10 @@ def figures(rows: Sequence[CompareRow]) -> list[tuple[str, list[str]]]:
         ("  longest", lambda r: format_seconds(r.grace_period_max_ms / 1e3) if r.repetitions else NONE),
         ("  longest queue", lambda r: format_count(r.backlog_max) if r.repetitions else NONE),
         ("  full queue /s", lambda r: per_second(r, r.reclaim_stalls)),
+        ("debt, most tables", lambda r: format_count(r.debt_max_tables) if r.repetitions else NONE),
+        ("  grace period after", lambda r: format_seconds(r.debt_max_gp_ms / 1e3) if r.repetitions else NONE),
+        ("  oldest", lambda r: format_seconds(r.debt_max_age_ms / 1e3) if r.repetitions else NONE),
+        ("  table-ms per M ops", lambda r: f"{1e6 * r.debt_table_ms / r.operations:,.1f}" if r.operations else NONE),
         ("retries /1000 ops", lambda r: per_thousand(r, r.retries)),
         ("lock waits /1000 ops", lambda r: per_thousand(r, r.lock_waits)),
         ("checked", lambda r: f"{format_count(r.checked.ops)} of {format_count(r.checked.of)}"),

@@ -63,7 +63,9 @@ class Stopper:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a run looks like now. ``ops`` so far; ``age_s`` since its start; ``rss_kb``: of the child, 0 if unknown."""
+    """What a run looks like now. ``ops`` so far; ``age_s`` since its start; ``debt``: tables that are unlinked and not free;
+    ``rss_kb``: of the child, 0 if unknown.
+    """
 
     age_s: float
     phase: Phase
@@ -76,6 +78,7 @@ class Sample:
     stall_cpu: int
     stall_verb: str
     reports: int
+    debt: int = 0
     rss_kb: int = 0
 
 
@@ -141,6 +144,7 @@ def take_sample(view: SharedView, age_s: float, rss_kb: int = 0) -> Sample:
         stall_cpu=int(view.counters[seen_by, Counter.RCU_STALL_CPU]),
         stall_verb=Verb(int(view.counters[seen_by, Counter.RCU_STALL_SITE])).label,
         reports=view.field("nr_reports"),
+        debt=view.field("tables_unlinked"),
         rss_kb=rss_kb,
     )
 

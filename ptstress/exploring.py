@@ -40,7 +40,7 @@ CARRIERS = ("fibres", "threads", "both")
 # Rare paths are frequent here, because a program has a handful of operations.
 KNOBS: tuple[tuple[str, int | str], ...] = (
     ("need_resched", 2), ("gather_batch", 2), ("gather_alloc_fail", 4), ("trylock_fail", 8), ("walk_sleep", 4),
-    ("reuse", "lifo"),
+    ("backlog_max", 1), ("reuse", "lifo"),
 )
 ARENA = (("tables", 128), ("frames", 256), ("vmas", 64))
 _OUTCOMES = (

@@ -234,8 +234,9 @@ INVARIANTS = (
         ("M01-ref",),
     ),
     Invariant(
-        55, "what waits for a grace period is freed once the readers have left",
-        ("progress",), "nobody waits for a grace period of SRCU inside a section of it",
+        55, "what waits for a grace period is freed once the readers have left; until then no more waits than the queues hold",
+        ("census", "progress"), "how many tables of a cpu wait, where an operation begins; that none does, at rest",
+        ("MX-backpressure",),
     ),
     Invariant(
         56, "each frame that was unmapped is freed, and none that is mapped",

@@ -15,13 +15,16 @@ from ptstress.vocabulary import ACCESSES, EVENT_DTYPE, NR_COUNTERS, NR_VERBS, RE
 
 MAX_REPORTS = 32
 MAX_LEVELS = 5
+#: In which the counters ``DEBT_GP_MAX``, ``DEBT_AGE_MAX`` and ``DEBT_AGE_SUM`` are.
+DEBT_UNIT_NS = 1024
 MAX_HELD_SHOWN = 6
 PAGES_PER_LINE = 512
 
 HEADER_DTYPE = np.dtype(
     [
         ("magic", "u8"), ("nr_workers", "u8"), ("ring_events", "u8"), ("stop", "u8"), ("burst", "u8"),
-        ("phase", "u8"), ("table_bytes", "u8"), ("nr_reports", "u8"), ("pad", "u8", (8,)),
+        ("phase", "u8"), ("table_bytes", "u8"), ("nr_reports", "u8"),
+        ("tables_unlinked", "u8"), ("pad", "u8", (7,)),
         ("reports", REPORT_DTYPE, (MAX_REPORTS,)),
     ]
 )
@@ -112,6 +115,11 @@ class Counter(IntEnum):
     MM_WAITS = 112
     MM_WAIT_MAX_NS = 113
     WAIT_SINCE = 114
+    TABLES_UNLINKED = 111
+    DEBT_MAX = 115
+    DEBT_GP_MAX = 116
+    DEBT_AGE_MAX = 117
+    DEBT_AGE_SUM = 118
 
 
 class LockClass(IntEnum):
@@ -147,7 +155,7 @@ NEAR_MISSES = (
 )
 _MAXIMA = (
     Counter.RCU_BACKLOG_MAX, Counter.RCU_GP_MAX_NS, Counter.RCU_STALL_NS, Counter.TABLE_BYTES_PEAK,
-    Counter.SRCU_BACKLOG_MAX, Counter.SRCU_GP_MAX_NS,
+    Counter.SRCU_BACKLOG_MAX, Counter.SRCU_GP_MAX_NS, Counter.DEBT_MAX, Counter.DEBT_GP_MAX, Counter.DEBT_AGE_MAX,
 )
 
 

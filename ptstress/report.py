@@ -31,7 +31,7 @@ def status_line(name: str, now: Sample, before: Sample | None) -> str:
     line = (
         f"{name}  t: {format_seconds(now.age_s)}  phase: {now.phase.name.lower()}  burst: {now.burst}"
         f"  ops: {format_count(now.ops)}  ops/s: {format_count(rate)}  faults: {format_count(now.faults)}"
-        f"  tables: {format_kb(now.table_bytes)}  gp: {format_count(now.grace_periods)}"
+        f"  tables: {format_kb(now.table_bytes)}  gp: {format_count(now.grace_periods)}  debt: {format_count(now.debt)}"
     )
     return line + (f"  !!! {', '.join(trouble)}" if trouble else "")
 
@@ -55,12 +55,22 @@ def last_screen(workload: str, s: StageSummary, results: str, again: str) -> lis
         f"{format_kb(s.tables.end_bytes)} after  ({format_count(s.tables.reclaimed)} reclaimed)",
         f"canaries: {canaries_text(s.canaries)}",
         f"confidence: {s.confidence}",
-        f"grace periods: {format_count(s.rcu.grace_periods)}, worst {format_seconds(s.rcu.max_age_ms / 1e3)}, "
-        f"longest queue {format_count(s.rcu.max_backlog)}",
+        f"debt: {debt_text(s)}",
         f"results: {results}",
         f"next: {_next_step(again, s)}",
     ]
     return lines[:MAX_SCREEN]
+
+
+def debt_text(s: StageSummary | RunSummary) -> str:
+    """What was unlinked and not free: how much at once, for how long, tables x time; and the grace periods behind it."""
+    d = s.debt
+    left = f"{format_count(d.left)} LEFT, " if d.left else ""
+    return (
+        f"{left}at most {format_count(d.max_tables)} tables at once, the oldest {format_seconds(d.max_age_ms / 1e3)} "
+        f"(grace period after {format_seconds(d.max_gp_ms / 1e3)}), {format_count(d.table_ms)} table-ms  "
+        f"grace periods: {format_count(s.rcu.grace_periods)}, worst {format_seconds(s.rcu.max_age_ms / 1e3)}"
+    )
 
 
 def comparison(run: RunSummary) -> list[str]:

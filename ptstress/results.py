@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ptstress import __version__
 from ptstress.durable import Disk, make_unique_folder
@@ -64,6 +64,24 @@ class Rcu(Struct):
     grace_periods: int = 0
     max_age_ms: float = 0.0
     max_backlog: int = 0
+
+
+class Debt(Struct):
+    """Tables that were taken out of their parents and were not free yet.
+
+    ``unlinked``: all of them; ``left``: not free at the end, 0 unless something is broken; ``max_tables``: at once.
+    ``max_gp_ms``: the longest time from unlink until no walker could hold the table, ``max_age_ms``: until its memory was
+    free; ``table_ms``: the sum of these, over all tables. ``waits``: times that a worker had to wait because too many were
+    queued for a grace period.
+    """
+
+    unlinked: int = 0
+    left: int = 0
+    max_tables: int = 0
+    max_gp_ms: float = 0.0
+    max_age_ms: float = 0.0
+    table_ms: float = 0.0
+    waits: int = 0
 
 
 class CanaryItem(Struct):
@@ -120,6 +138,7 @@ class StageSummary(Struct):
     replays: int = 0
     reason: str = ""
     notes: list[str] = []
+    debt: Debt = field(default_factory=Debt)
 
 
 class RunSummary(Struct):
@@ -146,6 +165,7 @@ class RunSummary(Struct):
     stages: list[StageSummary]
     results: str
     schema: str = "ptstress.run/1"
+    debt: Debt = field(default_factory=Debt)
 
 
 class ResultsFolder:

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 from ptstress.driver import Sample
 from ptstress.errors import ExitCode
-from ptstress.report import MAX_SCREEN, SHOWN_PAIRS, checked_text, near_text, status_line
+from ptstress.report import MAX_SCREEN, SHOWN_PAIRS, checked_text, debt_text, near_text, status_line
 from ptstress.results import StageSummary
 from ptstress.soak_rotation import Rotation
 from ptstress.soak_state import SoakState
@@ -41,8 +41,7 @@ def soak_screen(s: SoakSummary) -> list[str]:
         f"{checked_text(s)}, violations: {s.checked.violations}, slices killed: {s.killed}",
         f"overlaps: {format_count(s.overlaps.total)} ({format_count(s.overlaps.per_second)}/s racing)  {_pairs(s)}",
         f"near misses: {near_text(s)}",
-        f"tables: peak {format_kb(s.tables.peak_bytes)}  ({format_count(s.tables.reclaimed)} reclaimed)  grace periods: "
-        f"{format_count(s.rcu.grace_periods)}, worst {format_seconds(s.rcu.max_age_ms / 1e3)}",
+        f"tables: peak {format_kb(s.tables.peak_bytes)}  ({format_count(s.tables.reclaimed)} reclaimed)  debt: {debt_text(s)}",
         f"canaries: found {s.canaries.found} of {s.canaries.planted} planted{_missed(s)}, {s.canary_share:.1%} of the time",
         f"memory: {memory_text(s.slope)}",
         f"confidence: {s.confidence}{f'; {s.until}' if s.until else ''}",

@@ -4,7 +4,7 @@ from msgspec import Struct, structs
 
 from ptstress.errors import ExitCode
 from ptstress.memory import common_slope
-from ptstress.results import Canaries, Checked, Failure, Ops, Overlaps, Rcu, RunSummary, StageSummary, Tables
+from ptstress.results import Canaries, Checked, Debt, Failure, Ops, Overlaps, Rcu, RunSummary, StageSummary, Tables
 from ptstress.soak_evidence import parse_until, until_text
 from ptstress.soak_matrix import Cell
 from ptstress.soak_state import Found, Part, SoakState
@@ -140,5 +140,6 @@ def _slope(state: SoakState) -> Slope:
 def _nothing() -> dict[str, object]:
     return {
         "threads": 0, "duration_s": 0.0, "ops": Ops(), "checked": Checked(), "overlaps": Overlaps(), "near_misses": {},
-        "tables": Tables(), "rcu": Rcu(), "canaries": Canaries(), "confidence": "", "racing_share": 0.0, "failure": None,
+        "tables": Tables(), "rcu": Rcu(), "debt": Debt(), "canaries": Canaries(), "confidence": "", "racing_share": 0.0,
+        "failure": None,
     }

@@ -3,17 +3,17 @@
 The rule: a violation is never hidden, and a pass needs proof that the run could have failed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ptstress.driver import Outcome, overlap_matrix
 from ptstress.errors import ExitCode
-from ptstress.layout import MAX_LEVELS, NEAR_MISSES, Counter, SharedView, report_text
+from ptstress.layout import DEBT_UNIT_NS, MAX_LEVELS, NEAR_MISSES, Counter, SharedView, report_text
 from ptstress.plan import StagePlan
 from ptstress.results import (
-    Canaries, CanaryItem, Checked, Failure, Ops, Overlaps, Rcu, RunSummary, StageSummary, Tables,
+    Canaries, CanaryItem, Checked, Debt, Failure, Ops, Overlaps, Rcu, RunSummary, StageSummary, Tables,
 )
 from ptstress.units import format_count, format_geometry
 from ptstress.vocabulary import LEVEL_NAMES, Oracle, Verb
@@ -54,6 +54,7 @@ def summarize_stage(plan: StagePlan, outcome: Outcome, canaries: Canaries) -> St
         near_misses={c.name.lower(): view.total(c) for c in NEAR_MISSES},
         tables=_tables(outcome),
         rcu=_rcu(view),
+        debt=_debt(view),
         canaries=canaries,
         confidence=confidence(checked.violations, overlaps.total),
         racing_share=round(race_s / seconds, 3) if seconds else 0.0,
@@ -69,6 +70,26 @@ def _rcu(view: SharedView) -> Rcu:
     return Rcu(
         view.total(Counter.GRACE_PERIODS) + view.total(Counter.SRCU_PERIODS), round(worst_ns / 1e6, 3),
         max(view.total(Counter.RCU_BACKLOG_MAX), view.total(Counter.SRCU_BACKLOG_MAX)),
+    )
+
+
+def _debt(view: SharedView) -> Debt:
+    gp_ms, age_ms, sum_ms = (
+        round(view.total(counter) * DEBT_UNIT_NS / 1e6, 3)
+        for counter in (Counter.DEBT_GP_MAX, Counter.DEBT_AGE_MAX, Counter.DEBT_AGE_SUM)
+    )
+    return Debt(
+        unlinked=view.total(Counter.TABLES_UNLINKED), left=view.field("tables_unlinked"), max_tables=view.total(Counter.DEBT_MAX),
+        max_gp_ms=gp_ms, max_age_ms=age_ms, table_ms=sum_ms, waits=view.total(Counter.RCU_BACKPRESSURE),
+    )
+
+
+def pool_debt(debts: Collection[Debt]) -> Debt:
+    """Of several runs: sums and maxima."""
+    return Debt(
+        **{name: sum(getattr(d, name) for d in debts) for name in ("unlinked", "left", "waits")},
+        **{name: max(getattr(d, name) for d in debts) for name in ("max_tables", "max_gp_ms", "max_age_ms")},
+        table_ms=round(sum(d.table_ms for d in debts), 3),
     )
 
 
@@ -131,6 +152,7 @@ def pool(stages: Sequence[StageSummary]) -> dict[str, Any]:
             sum(s.rcu.grace_periods for s in stages), max(s.rcu.max_age_ms for s in stages),
             max(s.rcu.max_backlog for s in stages),
         ),
+        "debt": pool_debt([s.debt for s in stages]),
         "canaries": Canaries(
             len(items), sum(i.found for i in items.values()), list(items.values()), stages[0].canaries.note
         ),

@@ -21,7 +21,7 @@ from ptstress.compare_table import duration_text, figures, rate_text, tables
 from ptstress.histogram import Histogram
 from ptstress.job import Measured
 from ptstress.plan import Overrides, distinct_stages, plan_run
-from ptstress.results import Canaries, Checked, Ops, Overlaps, Rcu, StageSummary, Tables
+from ptstress.results import Canaries, Checked, Debt, Ops, Overlaps, Rcu, StageSummary, Tables
 from ptstress.workload import load_workload
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -58,7 +58,7 @@ def stage(scheme: str, code: int = 0, notes: tuple[str, ...] = ()) -> StageSumma
         seed=1, threads=4,
         duration_s=2.0, ops=Ops(1000, 500.0, {"write": 1000}), checked=Checked(1000, 1000, 0), overlaps=Overlaps(),
         near_misses={"map_failed": 6, "lock_contended": 4}, tables=Tables(0, 80 * 1024, 8 * 1024, 30, 28, 20),
-        rcu=Rcu(50, 3.0, 9),
+        rcu=Rcu(50, 3.0, 9), debt=Debt(40, 0, 7, 1.5, 2.5, 20.0, 3),
         canaries=Canaries(), confidence="", racing_share=0.5, notes=list(notes), reason="duration")
 
 
@@ -99,6 +99,7 @@ def test_a_row_has_medians_sums_and_maxima():
     assert (slow.tables_peak_bytes, slow.tables_end_bytes, slow.tables_mean_bytes) == (80 * 1024, 8 * 1024, 20480)
     assert (slow.tables_allocated, slow.tables_reclaimed, slow.grace_periods) == (150, 100, 250)
     assert (slow.grace_period_max_ms, slow.backlog_max, slow.reclaim_stalls) == (3.0, 9, 15)
+    assert (slow.debt_max_tables, slow.debt_max_gp_ms, slow.debt_max_age_ms, slow.debt_table_ms) == (7, 1.5, 2.5, 100.0)
     assert (slow.retries, slow.lock_waits, slow.repetitions, slow.verdict) == (30, 20, 5, "pass")
     assert slow.checked == Checked(5000, 5000, 0)
 

@@ -15,8 +15,8 @@ from ptstress.job import ChildResult
 from ptstress.layout import Counter, Phase, SharedView, shared_bytes
 from ptstress.plan import Overrides, StagePlan, plan_run
 from ptstress.report import MAX_SCREEN, comparison, describe_failure, last_screen, status_line
-from ptstress.results import Canaries, CanaryItem, Failure, ResultsFolder
-from ptstress.verdict import confidence, failure_of, find_canary, summarize_run, summarize_stage
+from ptstress.results import Canaries, CanaryItem, Debt, Failure, ResultsFolder
+from ptstress.verdict import confidence, failure_of, find_canary, pool_debt, summarize_run, summarize_stage
 from ptstress.vocabulary import NR_VERBS, Oracle, Verb
 from ptstress.workload import load_workload
 
@@ -40,6 +40,12 @@ def busy_view(ops: int = 1_000_000) -> SharedView:
     view.counters[:, Counter.RCU_GP_MAX_NS] = 3_100_000
     view.counters[:, Counter.RCU_BACKLOG_MAX] = 77
     view.counters[:, Counter.TABLE_BYTES_PEAK] = 40960
+    view.counters[:, Counter.TABLES_UNLINKED] = 498
+    view.counters[:, Counter.DEBT_MAX] = (12, 3, 0, 11)
+    view.counters[:, Counter.DEBT_GP_MAX] = 3_000           # of 1,024 ns
+    view.counters[:, Counter.DEBT_AGE_MAX] = 4_000
+    view.counters[:, Counter.DEBT_AGE_SUM] = 488_281
+    view.counters[:, Counter.RCU_BACKPRESSURE] = 2
     return view
 
 
@@ -195,16 +201,28 @@ def test_json_has_the_promised_keys():
     data = msgspec.to_builtins(run)
     assert data["schema"] == "ptstress.run/1"
     promised = (
-        "verdict exit_code workload scheme build seed threads duration_s ops checked overlaps near_misses tables rcu "
+        "verdict exit_code workload scheme build seed threads duration_s ops checked overlaps near_misses tables rcu debt "
         "canaries confidence racing_share failure"
     )
     assert set(promised.split()) <= set(data)
     for key, names in {
         "ops": "total per_second by_kind", "checked": "ops of violations", "overlaps": "total per_second by_pair",
         "tables": "peak_bytes end_bytes allocated freed reclaimed by_level", "rcu": "grace_periods max_age_ms max_backlog",
+        "debt": "unlinked left max_tables max_gp_ms max_age_ms table_ms waits",
         "canaries": "planted found items", "failure": "oracle replay path",
     }.items():
         assert set(names.split()) <= set(data[key]), key
+
+
+def test_debt_of_several_stages_is_their_sum_or_the_largest():
+    one, other = Debt(10, 0, 5, 1.5, 2.5, 30.0, 4), Debt(7, 2, 6, 1.0, 9.0, 0.25, 0)
+    assert pool_debt([one, other]) == Debt(17, 2, 6, 1.5, 9.0, 30.25, 4)
+
+
+def test_tables_that_are_never_freed_are_seen_in_the_last_screen():
+    view = busy_view()
+    view.header["tables_unlinked"] = 3
+    assert any(line.startswith("debt: 3 LEFT, at most 12 tables") for line in screen(summarize_stage(plan(), done(view), FOUND)))
 
 
 def test_status_line_has_a_fixed_order_and_marks_trouble():
@@ -212,7 +230,7 @@ def test_status_line_has_a_fixed_order_and_marks_trouble():
     view.header["phase"], view.header["burst"], view.header["table_bytes"] = Phase.RACING, 7, 40960
     first = take_sample(view, 5.0)
     line = status_line("headline", first, None)
-    assert re.findall(r"(\S+):", line) == ["t", "phase", "burst", "ops", "ops/s", "faults", "tables", "gp"]
+    assert re.findall(r"(\S+):", line) == ["t", "phase", "burst", "ops", "ops/s", "faults", "tables", "gp", "debt"]
     assert "!!!" not in line and "tables: 40 kB" in line
     assert status_line("headline", take_sample(view, 10.0), first).endswith("!!! no progress")
     view.header["nr_reports"] = 1

@@ -43,6 +43,7 @@ cdef enum:
     BUG_M13_SRCU = 20    # a walk leaves SRCU by the index that is there now, not by the one that it got
     BUG_M01_REF = 21     # a reference to a table is taken even if the last one is gone
     BUG_M01_RELOCK = 22  # who slept in a table does not look whether it was detached meanwhile
+    BUG_MX_BACKPRESSURE = 28 # nobody waits for grace periods, however many tables wait for one
     BUG_M03_NOTIFIER = 29 # a device is told that an invalidation is over before anything was unmapped
     BUG_M01_INSTALL = 56 # who installs a table does not look whether its parent is still attached
     BUG_M04_R11 = 57     # a populate looks whether its VMA has changed before it has the table's lock, not afterwards

@@ -55,6 +55,12 @@ cdef extern from *:
     void sleep_us "pt_sleep_us"(unsigned int us) noexcept nogil
     int sched_yield() noexcept nogil
 
+# Now, for figures that nothing is decided by: nanoseconds, or logical time, which it leaves where it is. No schedule point.
+cdef inline uint64_t figure_ns(const pt_hook *h) noexcept nogil:
+    if PT_SCHED and h.clock != NULL:
+        return h.clock[0]
+    return now_ns()
+
 cdef inline uint64_t stamp_begin(pt_hook *h) noexcept nogil:
     if PT_SCHED and h.clock != NULL:
         h.clock[0] += 1

@@ -90,6 +90,8 @@ cdef struct cpu:
     uint32_t seq                # operations begun; wraps
     uint32_t task_work          # something to do on the way out of the operation
     uint64_t nr_pins            # frames that it holds pinned
+    uint64_t debt               # tables that it has unlinked, or let go of last, and nobody has freed; see cy/mm/debt.pxd
+    uint64_t gp_over_ns         # when the grace period was over of what it frees
     frame_chain frames_next     # freed frames: waiting for a grace period to be chosen,
     frame_chain frames_wait     # and for frames_wait.gp
     held_lock held[16]

@@ -109,6 +109,11 @@ cdef enum:
     C_SRCU_GP_MAX_NS = 97        # longest grace period of SRCU
     C_SRCU_BACKLOG_MAX = 98      # most callbacks that were queued for it at once
     C_REF_LOST = 110             # a walk found a table that was being freed, and got no reference
+    C_TABLES_UNLINKED = 111      # tables of any level taken out of their parents
+    C_DEBT_MAX = 115             # most that were unlinked and not free at once, of all workers
+    C_DEBT_GP_MAX = 116          # longest from unlink to the end of the scheme's grace period, in units of DEBT_UNIT_NS
+    C_DEBT_AGE_MAX = 117         # ... and until the table was free
+    C_DEBT_AGE_SUM = 118         # ... of all tables together
     C_NOTIFIED = 84              # invalidations that a device was told of
     C_DEVICE_FILLS = 88          # translations that walks gave a device
     C_DEVICE_RETRIES = 89        # ... and those that an invalidation forbade
@@ -190,5 +195,6 @@ cdef struct shm_header:
     uint64_t phase          # 0 idle, 1 racing, 2 checking, 3 done
     uint64_t table_bytes    # of the mm, sampled at the end of a burst
     uint64_t nr_reports     # reports made; the first MAX_REPORTS are kept
-    uint64_t pad[8]
+    uint64_t tables_unlinked    # and not free yet, of all mms; on a line of its own, as every reclaim writes it
+    uint64_t pad[7]
     report reports[32]

@@ -5,7 +5,7 @@
 # I37 every table maps a part of a VMA
 # I13 no lock, no RCU section is left                   I25 table bytes are exact  I29 one entry per frame
 # I14 entries lie in VMAs, frames with an anon_vma      I22 TLBs agree             I41 zero page read-only
-# I56 no frame leaked                                   I23 no pin is left
+# I56 no frame leaked                                   I23 no pin is left         I55 no table waits to be freed
 # I43 entries are writable in writable VMAs only
 # Source: mm/vma.c validate_mm, kernel/fork.c check_mm. Online checks stand where the step is made.
 from libc.stdint cimport uint32_t, uint64_t
@@ -43,6 +43,8 @@ cdef inline uint64_t check_quiescent(cpu *c, machine *x) noexcept nogil:
         all.tables += n.tables
         all.anon += n.anon
         vmas += x.mms[i].set.nr
+    if x.header.tables_unlinked != 0:
+        pt_report(c, ORACLE_CENSUS, 55, b"a tables were unlinked and nobody frees them", 0, x.header.tables_unlinked, 0)
     if _in_use(&x.tables) != all.tables + x.first_pgd:
         pt_report(c, ORACLE_CENSUS, 27, b"a tables are allocated, b are reachable", 0,
                   _in_use(&x.tables) - x.first_pgd, all.tables)

@@ -154,6 +154,7 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
         srcu_struct_init(&x.srcu[i], x.nr_workers)
     mm_list_init(&x.list)
     x.header.nr_reports = 0
+    x.header.tables_unlinked = 0
     for i in range(x.nr_workers):
         _cpu_reset(x, &x.cpus[i], i)
 
@@ -186,6 +187,7 @@ cdef inline void _cpu_reset(machine *x, cpu *c, uint32_t id) noexcept nogil:
     c.verb = 0
     c.seq = <uint32_t>-16
     c.nr_pins = 0
+    c.debt = 0
     c.task_work = 0
     c.frames_next.nr = 0
     c.frames_wait.nr = 0

@@ -15,6 +15,7 @@ BUG_BITS = {
     "M13-srcu": BUG_M13_SRCU,
     "M03-notifier": BUG_M03_NOTIFIER,
     "MX-drop-markers": BUG_MX_DROP_MARKERS,
+    "MX-backpressure": BUG_MX_BACKPRESSURE,
     "M01-guard": BUG_M01_GUARD,
     "M01-gup-pte": BUG_M01_GUP_PTE,
     "P01": BUG_P01,
@@ -62,7 +63,8 @@ KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "gather_alloc_fail": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
     "flush_ceiling": 33, "gp_batch": 32, "scan_batch": 0, "table_free": "rcu",
     "reuse": "lifo", "delay_interval": 0, "backlog_max": 512,
-    "stall_ms": 1000, "walk_sleep": 0, "sleep_us": 0, "tsan_plant": 0, "crash_plant": 0, "hang_plant": 0,
+    "stall_ms": 1000, "walk_sleep": 0, "sleep_us": 0,
+    "tsan_plant": 0, "crash_plant": 0, "hang_plant": 0,
 }
 CONFIG_DEFAULTS = {
     "geometry": (9, 9, 9, 9), "protection": "vma_lock", "reclaim": "sync", "dontneed_vma_lock": True,

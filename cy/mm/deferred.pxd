@@ -6,12 +6,14 @@
 # The chain is linked through the arena items and joins in O(1).
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport peek, plain_store, smp_rmb
+from cy.base.bugs cimport BUG, BUG_MX_BACKPRESSURE
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, TLB_ENTRIES, count, cpu, frame_chain, pt_report, tlb_entry
 from cy.base.entry cimport PT_POISON
 from cy.base.geometry cimport MM_SHIFT
 from cy.base.shm cimport C_PINNED_KEPT, ORACLE_STALE_TLB
 from cy.mm.arena cimport arena_free
+from cy.mm.debt cimport debt_check
 from cy.mm.pin cimport page_is_pinned
 from cy.mm.types cimport mm, page
 from cy.sync.rcu cimport rcu_advance, rcu_backpressure, rcu_barrier, rcu_gp_reached, rcu_gp_target, rcu_poll
@@ -45,10 +47,12 @@ cdef inline void deferred_barrier_tables(cpu *c, mm *m) noexcept nogil:
 
 # Wait while too many are queued by this cpu. Context: as deferred_barrier_tables.
 cdef inline void deferred_backpressure(cpu *c, mm *m) noexcept nogil:
-    rcu_backpressure(c, &m.rcu[RCU_TABLES])
-    if m.srcu != NULL:
-        srcu_backpressure(c, m.srcu)
-    rcu_backpressure(c, &m.rcu[RCU_HW])
+    if not BUG(m.bugs, BUG_MX_BACKPRESSURE):
+        rcu_backpressure(c, &m.rcu[RCU_TABLES])
+        if m.srcu != NULL:
+            srcu_backpressure(c, m.srcu)
+        rcu_backpressure(c, &m.rcu[RCU_HW])
+    debt_check(c, m)
 
 # Free a frame that no translation reaches and no access uses.
 cdef inline void frame_free(cpu *c, mm *m, uint32_t pfn) noexcept nogil:

@@ -11,6 +11,7 @@ from cy.base.atomics cimport (
     plain_load32, plain_store, plain_store32)
 from cy.base.bugs cimport BUG, BUG_M01_REF, BUG_M07_TABLE, BUG_P05, BUG_P16, BUG_P23
 from cy.base.build cimport PT_CHECKS
+from cy.base.clock cimport figure_ns
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, count, count_max, cpu, delay_point, pt_report, rcu_head
 from cy.base.entry cimport PT_POISON, pmd_gen_is, pmd_is_table, pmd_none, pte_none, pte_pfn
 from cy.base.geometry cimport P4D_LEVEL, PTE_LEVEL, geo_fanout, geo_table_span
@@ -18,6 +19,7 @@ from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport (
     C_ALLOC_FAILED, C_REF_LOST, C_TABLES_ALLOCATED, C_TABLES_FREED, C_TABLE_BYTES_PEAK, ORACLE_UAF)
 from cy.mm.arena cimport arena_alloc, arena_free, arena_zapped
+from cy.mm.debt cimport debt_begin, debt_end, debt_gp_over, debt_leave, debt_take
 from cy.mm.deferred cimport deferred_poll
 from cy.mm.pwc cimport check_no_pwc
 from cy.mm.types cimport ARENA_NONE, ITEM_FREE, mm, ptdesc
@@ -129,17 +131,20 @@ cdef inline void table_check_live(cpu *c, mm *m, ptdesc *t, uint64_t entry) noex
 # A reachable table was unlinked. Context: the locks under which its parent entry was cleared.
 cdef inline void table_unlinked(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     WRITE_ONCE32(&t.detached, 1)
-    arena_zapped(c, m.tables, t.index)
+    if arena_zapped(c, m.tables, t.index):
+        debt_begin(c, m, t)
 
 # Free an unlinked table after the grace periods. Context: after its TLB flush.
 cdef inline void table_free_rcu(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     if BUG(m.bugs, BUG_M07_TABLE):
-        _table_release(c, m, t)
+        _table_release_now(c, m, t)
         return
     if BUG(m.bugs, BUG_P05):
+        c.gp_over_ns = figure_ns(&c.hook)
         _table_gp_over(c, &t.rcu)
         return
     if m.table_refs:
+        debt_leave(c)
         table_put(c, m, t)
         return
     call_rcu(c, &m.rcu[RCU_TABLES], &t.rcu, _table_gp_over)
@@ -172,6 +177,7 @@ cdef inline void table_put(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     # [PT-034] pairs with: the last put. What a holder did with the table comes before its end.
     if atomic_add_return32(&t.refs, <uint32_t>-1) == 0:
         # [PT-034] pairs with: the puts before it, of other holders.
+        debt_take(c)
         call_rcu(c, &m.rcu[RCU_TABLES], &t.rcu, _table_gp_over)
 
 # Free an unlinked table when all cpus have taken an IPI, as kernels without page-table reclaim do where they have no
@@ -180,7 +186,7 @@ cdef inline void table_put(cpu *c, mm *m, ptdesc *t) noexcept nogil:
 cdef inline void table_free_sync(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     irq_sync_all(c, m.rcu)
     pagetable_dtor(t)
-    _table_release(c, m, t)
+    _table_release_now(c, m, t)
 
 # The end of what a table is besides its memory: its lock. Context: no walker can find it any more.
 cdef inline void pagetable_dtor(ptdesc *t) noexcept nogil:
@@ -200,12 +206,23 @@ cdef inline void _table_gp_over(cpu *c, rcu_head *head) noexcept nogil:
 # Nor does one that sleeps.
 cdef inline void _table_srcu_over(cpu *c, rcu_head *head) noexcept nogil:
     cdef ptdesc *t = <ptdesc *>head
+    cdef mm *m = <mm *>t.mm
+    debt_gp_over(c, m, t)
     pagetable_dtor(t)
-    call_rcu(c, &(<mm *>t.mm).rcu[RCU_HW], head, _table_hw_gp_over)
+    call_rcu(c, &m.rcu[RCU_HW], head, _table_hw_gp_over)
 
 cdef inline void _table_hw_gp_over(cpu *c, rcu_head *head) noexcept nogil:
     cdef ptdesc *t = <ptdesc *>head
-    _table_release(c, <mm *>t.mm, t)
+    cdef mm *m = <mm *>t.mm
+    debt_end(c, m, t)
+    _table_release(c, m, t)
+
+# Release an unlinked table that waits for no grace period, or no longer.
+cdef inline void _table_release_now(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    c.gp_over_ns = figure_ns(&c.hook)
+    debt_gp_over(c, m, t)
+    debt_end(c, m, t)
+    _table_release(c, m, t)
 
 # Oracle use-after-free: nobody stored into a table after its detach (I04, I15).
 cdef inline void _check_detached_empty(cpu *c, mm *m, ptdesc *t) noexcept nogil:

@@ -18,7 +18,7 @@ cdef enum:
     ARENA_NONE = 0xffffffff
 
 cdef struct arena_item:
-    uint32_t next           # link of the list that it is on
+    uint32_t next           # link of the list that it is on; of a table that waits to be freed: since when, see debt.pxd
     uint32_t gen            # how often it was allocated; starts near its wrap. Table entries carry it
     # Written: own cpu (LIVE), the cpu that zaps (ZAPPED), the cpu that frees. Read as a hint by oracles.
     uint32_t state

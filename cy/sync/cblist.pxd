@@ -2,6 +2,7 @@
 # chosen for them, `wait` for the grace period `wait_gp`. Context of everything here: own cpu.
 # Source: kernel/rcu/rcu_segcblist.c, which has two segments more.
 from libc.stdint cimport uint64_t
+from cy.base.clock cimport figure_ns
 from cy.base.cpu cimport cpu, rcu_cblist, rcu_head
 
 cdef inline void cblist_init(rcu_cblist *l) noexcept nogil:
@@ -28,6 +29,7 @@ cdef inline uint64_t cblist_run(cpu *c, rcu_cblist *l) noexcept nogil:
     cdef uint64_t nr = l.nr_wait
     l.wait_head = NULL
     l.nr_wait = 0
+    c.gp_over_ns = figure_ns(&c.hook)
     while head != NULL:
         following = head.next
         head.func(c, head)
