@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ptstress.bug import Bug
 from ptstress.bugs_grace import GRACE_BUGS
+from ptstress.bugs_grace import GRACE_BUGS
 from ptstress.bugs_sleep import SLEEP_BUGS
 from ptstress.errors import UsageError
 
@@ -374,6 +375,7 @@ BUGS = (
         "canaries/M01-upper",
         "rcu-upper",
     ),
+    *GRACE_BUGS,
     *GRACE_BUGS,
     *SLEEP_BUGS,
 )

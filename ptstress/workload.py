@@ -94,6 +94,8 @@ class Knobs(Strict):
     table_free: Literal["rcu", "ipi"] | None = None
     walk_sleep: Natural | None = None
     sleep_us: Natural | None = None
+    walk_stall: Natural | None = None
+    walk_stall_ms: Natural | None = None
     trylock_fail: Natural | None = None
     alloc_fail: Natural | None = None
     flush_delay: Natural | None = None

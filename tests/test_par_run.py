@@ -141,6 +141,21 @@ def test_the_other_workloads_pass(tmp_path, workload):
     assert run.end() == 0, run.out + run.err
 
 
+def test_a_stalled_reader_makes_others_wait_and_tables_do_not_pile_up(tmp_path):
+    """One walker stays in an RCU section for a second; threads that free tables stop when their queues are full."""
+    threads, backlog_max = 4, 64
+    run = Run(tmp_path, "stalled_walk_vs_dontneed", "--duration", "2s", "--threads", str(threads))
+    assert run.end() == 0, run.out + run.err
+    summary = run.summary()
+    debt = summary["debt"]
+    assert debt["unlinked"] > debt["max_tables"] > backlog_max
+    # A thread looks before each operation, which unlinks one table at most: two queues, those of walkers and of hardware.
+    assert debt["max_tables"] <= threads * (2 * backlog_max + 1)
+    assert debt["waits"] > 0 and debt["left"] == 0
+    assert debt["max_age_ms"] >= debt["max_gp_ms"] >= 1000 and debt["table_ms"] >= 1000 * backlog_max
+    assert all(summary["ops"]["by_kind"][verb] for verb in ("walk", "dontneed", "write"))
+
+
 def test_the_headline_shows_three_stages_and_what_reclaim_gives_back(tmp_path):
     run = Run(tmp_path, "headline", "--duration", "1s", "-q")
     assert run.end() == 0, run.out + run.err

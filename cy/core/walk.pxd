@@ -7,8 +7,9 @@ from libc.errno cimport EINVAL
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport cmpxchg, peek32, plain_store
 from cy.base.bugs cimport BUG, BUG_M11_AGE
-from cy.base.build cimport PT_CHECKS
-from cy.base.cpu cimport cpu, delay_point, pt_report
+from cy.base.build cimport PT_CHECKS, PT_SCHED
+from cy.base.clock cimport sleep_us
+from cy.base.cpu cimport RCU_TABLES, cpu, delay_point, pt_report
 from cy.base.entry cimport PT_ACCESSED, pte_present
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.base.rng cimport rng_one_in
@@ -17,6 +18,7 @@ from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_enter_vma, cursor_nex
 from cy.mm.map cimport ptep_get
 from cy.mm.mmu_notifier cimport secondary_batch, secondary_batch_add, secondary_batch_begin, secondary_fill
 from cy.mm.types cimport INTENT_WALK, PAUSE_BEGUN, PAUSE_LOCKED, cursor, mm
+from cy.sync.rcu cimport rcu_domain, rcu_read_lock, rcu_read_unlock
 
 # What to do with the entries of [cur.addr, cur.table_end). Context: their table is locked; moves nothing of the cursor.
 ctypedef void (*table_visit)(cursor *cur, void *ctx) noexcept nogil
@@ -55,7 +57,18 @@ cdef inline bint _visit_tables(cursor *cur, uint64_t end, uint64_t *slept, table
         cur.addr = cur.table_end
         cursor_unlock(cur)
         delay_point(cur.cpu)
+        if rng_one_in(&cur.cpu.rng, cur.mm.knobs.walk_stall):
+            _stall(cur)
     return False
+
+# A reader that is preempted inside its section, as PREEMPT_RCU allows: whoever unlinks tables waits for it in the end.
+# Context: no table locked.
+cdef inline void _stall(cursor *cur) noexcept nogil:
+    cdef rcu_domain *d = &cur.mm.rcu[RCU_TABLES]
+    rcu_read_lock(cur.cpu, d)
+    if not PT_SCHED:            # there a section is as long as the scheduler wants
+        sleep_us(1000 * cur.mm.knobs.walk_stall_ms)
+    rcu_read_unlock(cur.cpu, d)
 
 # Oracle use-after-free: what a walk goes on with is attached (I06). Context: the table's lock.
 cdef inline void _check_attached(cursor *cur) noexcept nogil:

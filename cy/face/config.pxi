@@ -63,7 +63,7 @@ KNOB_DEFAULTS = {
     "need_resched": 0, "gather_batch": 0, "gather_alloc_fail": 0, "trylock_fail": 0, "alloc_fail": 0, "flush_delay": 0,
     "flush_ceiling": 33, "gp_batch": 32, "scan_batch": 0, "table_free": "rcu",
     "reuse": "lifo", "delay_interval": 0, "backlog_max": 512,
-    "stall_ms": 1000, "walk_sleep": 0, "sleep_us": 0,
+    "stall_ms": 1000, "walk_sleep": 0, "sleep_us": 0, "walk_stall": 0, "walk_stall_ms": 0,
     "tsan_plant": 0, "crash_plant": 0, "hang_plant": 0,
 }
 CONFIG_DEFAULTS = {
@@ -153,6 +153,8 @@ cdef int fill_mm(machine *x, dict config) except -1:
     m.knobs.table_free_ipi = _choose("table_free", knobs["table_free"], {"rcu": 0, "ipi": 1})
     m.knobs.walk_sleep = knobs["walk_sleep"]
     m.knobs.sleep_us = knobs["sleep_us"]
+    m.knobs.walk_stall = knobs["walk_stall"]
+    m.knobs.walk_stall_ms = knobs["walk_stall_ms"]
     m.knobs.tsan_plant = knobs["tsan_plant"]
     m.knobs.crash_plant = knobs["crash_plant"]
     m.knobs.hang_plant = knobs["hang_plant"]

@@ -143,6 +143,8 @@ cdef struct knobs:
     uint32_t hang_plant     # number of a verb: an operation of that kind never ends; 0: none
     uint32_t walk_sleep     # one in N: what a walk does in a table sleeps
     uint32_t sleep_us       # for so long, on average; 0: it yields
+    uint32_t walk_stall     # one in N: a walk stays in an RCU section between two tables
+    uint32_t walk_stall_ms  # for so long
 
 # ---- mm_list.pxd ----------------------------------------------------------------------------
 
