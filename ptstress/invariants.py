@@ -212,8 +212,8 @@ INVARIANTS = (
     ),
     Invariant(
         48, "locks are waited for in their order: no deadlock",
-        ("lock-order", "progress"), "at each wait, and as a deadlock under the explorer",
-        ("M15-lock-order",),
+        ("lock-order", "progress"), "at each wait; as a deadlock under the explorer; where rcu has no readers of mmap_lock",
+        ("M15-lock-order", "M05-mmap-read"),
     ),
     # -- what reclaim must not break ---------------------------------------------------------------------------------
     Invariant(

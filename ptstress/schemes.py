@@ -184,7 +184,7 @@ _SHOWN = (
     # What munmap gives up early is a lock that faults take; where they do not, only other maps find out.
     _Shown(lambda s: s.locking not in ("", "rcu"), ("P21",)),
     # Tables without mmap_lock: locks of all levels, and VMAs that were looked at without a lock.
-    _Shown(lambda s: s.lockless, ("P19", "M01-install", "M02-teardown"), ("P17", "P21", "M04-r11")),
+    _Shown(lambda s: s.lockless, ("P19", "M01-install", "M02-teardown"), ("P17", "P21", "M04-r11", "M05-mmap-read")),
     _Shown(lambda s: s.lockless and "upper" in s.policies, (), ("M01-upper",)),
     # Lockless lookups of VMAs. What needs VMAs that are reused without a grace period is not shown so soon.
     _Shown(lambda s: s.locking == "vma_lock", ("P19",), ("P18",)),

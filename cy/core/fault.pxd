@@ -8,7 +8,7 @@ from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
     READ_ONCE32, WRITE_ONCE32, cmpxchg, smp_store_release, xchg)
-from cy.base.bugs cimport BUG, BUG_M01_GUARD
+from cy.base.bugs cimport BUG, BUG_M01_GUARD, BUG_M05_MMAP_READ
 from cy.base.build cimport likely
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
@@ -173,7 +173,7 @@ cdef inline int vmf_anon_prepare(cursor *cur) noexcept nogil:
     return _anon_vma_missing(cur)
 
 cdef inline int _anon_vma_missing(cursor *cur) noexcept nogil:
-    if cur.ops.anon_vma_prepare != NULL:
+    if cur.ops.anon_vma_prepare != NULL and not BUG(cur.mm.bugs, BUG_M05_MMAP_READ):
         cur.ops.anon_vma_prepare(cur)
         return 0
     if cur.held & HELD_MMAP:

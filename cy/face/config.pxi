@@ -15,6 +15,7 @@ BUG_BITS = {
     "M13-srcu": BUG_M13_SRCU,
     "M03-notifier": BUG_M03_NOTIFIER,
     "MX-drop-markers": BUG_MX_DROP_MARKERS,
+    "M05-mmap-read": BUG_M05_MMAP_READ,
     "MX-backpressure": BUG_MX_BACKPRESSURE,
     "M01-guard": BUG_M01_GUARD,
     "M01-gup-pte": BUG_M01_GUP_PTE,

@@ -35,10 +35,19 @@ cdef enum:
     VMA_EXCLUDE_READERS = 0x40000000
 
 cdef inline void mmap_read_lock(cpu *c, mm *m) noexcept nogil:
+    _check_has_readers(c, m)
     down_read(c, &m.mmap_lock, LOCK_MMAP)
 
 cdef inline bint mmap_read_trylock(cpu *c, mm *m) noexcept nogil:
+    _check_has_readers(c, m)
     return down_read_trylock(c, &m.mmap_lock, LOCK_MMAP)
+
+# Oracle lock-order: where page tables are used without mmap_lock, no operation takes it for reading, not even by a try. Who did
+# would be right in all that it sees, and wait for mmap and munmap as before.
+cdef inline void _check_has_readers(cpu *c, mm *m) noexcept nogil:
+    if PT_CHECKS and m.lockless:
+        pt_report(c, ORACLE_LOCK_ORDER, 48, b"mmap_lock is taken for reading in mm a, whose page tables are used without it", 0,
+                  m.index, 0)
 
 cdef inline void mmap_read_unlock(cpu *c, mm *m) noexcept nogil:
     up_read(c, &m.mmap_lock)

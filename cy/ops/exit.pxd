@@ -79,16 +79,20 @@ cdef inline void exit_mmap(cpu *c, mm *m) noexcept nogil:
     cdef cursor cur
     cdef uint32_t i
     cdef uint64_t start = 0, end = 0
-    mmap_read_lock(c, m)
+    if m.lockless:              # nobody reads under mmap_lock
+        mmap_write_lock(c, m)
+    else:
+        mmap_read_lock(c, m)
     tlb_gather_mmu(&tlb, c, m)
     for i in range(vma_count(m)):
         start, end = vm_start(vma_at(&m.set, i)), vm_end(vma_at(&m.set, i))
         cursor_begin(&cur, c, m, start, end, INTENT_UNMAP)
         zap_page_range(&cur, &tlb, start, end, ZAP_DROP_MARKERS)
         cursor_end(&cur)
-    mmap_read_unlock(c, m)
-    delay_point(c)
-    mmap_write_lock(c, m)
+    if not m.lockless:
+        mmap_read_unlock(c, m)
+        delay_point(c)
+        mmap_write_lock(c, m)
     if vma_count(m) != 0:
         for i in range(vma_count(m)):
             vma_start_write(c, m, vma_at(&m.set, i))
