@@ -68,7 +68,7 @@ INVARIANTS = (
     Invariant(
         11, "who reads a table keeps it from being reused: nobody finds a freed one, or its poison",
         ("use-after-free",), "where a table is followed to, and where an entry is read",
-        ("M07-table", "M08-ipi", "P02", "P05", "P16"),
+        ("M07-table", "M08-ipi", "M08-srcu-scan", "P02", "P05", "P16"),
     ),
     Invariant(
         12, "nothing sleeps inside a read section or under a spinlock",

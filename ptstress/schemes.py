@@ -172,7 +172,7 @@ _SHOWN = (
     _Shown(lambda s: s.secondary_mmu, ("M03-notifier",)),
     # A covering lock is held where a reference is taken.
     _Shown(lambda s: s.sleep_mode == "refcount" and s.locking in _SPLIT, ("M01-ref",)),
-    _Shown(lambda s: s.sleep_mode.startswith("srcu"), ("M13-srcu",)),
+    _Shown(lambda s: s.sleep_mode.startswith("srcu"), ("M13-srcu",), ("M08-srcu-scan",)),
     _Shown(lambda s: s.sleep_mode == "refcount" or s.sleep_mode.startswith("srcu"), ("M01-relock",)),
     _Shown(lambda s: "zero" in s.policies, ("M08-zero", "M10-zero")),
     # Split locks: which lock an entry has, and the order of a table's lock and its parent's, is theirs.

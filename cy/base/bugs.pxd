@@ -46,6 +46,7 @@ cdef enum:
     BUG_MX_BACKPRESSURE = 28 # nobody waits for grace periods, however many tables wait for one
     BUG_M03_NOTIFIER = 29 # a device is told that an invalidation is over before anything was unmapped
     BUG_M05_MMAP_READ = 30 # a fault takes mmap_lock for reading to set the first anon_vma, where page tables do without it
+    BUG_M08_SRCU_SCAN = 31 # a grace period of SRCU does not look at the half that readers had left before
     BUG_M01_INSTALL = 56 # who installs a table does not look whether its parent is still attached
     BUG_M04_R11 = 57     # a populate looks whether its VMA has changed before it has the table's lock, not afterwards
     BUG_M02_TEARDOWN = 58 # teardown unlinks tables without their locks where VMAs are not locked

@@ -16,6 +16,7 @@ BUG_BITS = {
     "M03-notifier": BUG_M03_NOTIFIER,
     "MX-drop-markers": BUG_MX_DROP_MARKERS,
     "M05-mmap-read": BUG_M05_MMAP_READ,
+    "M08-srcu-scan": BUG_M08_SRCU_SCAN,
     "MX-backpressure": BUG_MX_BACKPRESSURE,
     "M01-guard": BUG_M01_GUARD,
     "M01-gup-pte": BUG_M01_GUP_PTE,
@@ -166,6 +167,7 @@ cdef int fill_mm(machine *x, dict config) except -1:
     x.vmas.fifo = fifo
     for domain in range(MAX_MMS):
         x.srcu[<int>domain].backlog_max = knobs["backlog_max"]
+        x.srcu[<int>domain].bugs = m.bugs
     for domain in range(NR_RCU):
         x.rcu[<int>domain].membarrier = rcu_membarrier_available()
         x.rcu[<int>domain].backlog_max = knobs["backlog_max"]

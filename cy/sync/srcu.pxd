@@ -24,10 +24,12 @@
 # Counts and numbers start near their wrap. Not modelled: sections that end on another cpu, NMI-safe and fast readers (the
 # latter wait for an RCU grace period instead of B and C), expedited and polled grace periods, cleanup_srcu_struct.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, peek, sched_wait, smp_load_acquire, smp_mb, smp_store_release, xchg
+from cy.base.atomics cimport (
+    READ_ONCE, WRITE_ONCE, peek, sched_wait, smp_load_acquire, smp_mb, smp_store_release, xchg, yield_point)
+from cy.base.bugs cimport BUG, BUG_M08_SRCU_SCAN
 from cy.base.build cimport PT_CHECKS, likely
 from cy.base.clock cimport now_ns, sched_yield
-from cy.base.cpu cimport count, count_max, cpu, pt_report, rcu_cblist, rcu_head
+from cy.base.cpu cimport count, count_max, cpu, delay_point, pt_report, rcu_cblist, rcu_head
 from cy.base.shm cimport (
     C_RCU_BACKPRESSURE, C_SRCU_BACKLOG_MAX, C_SRCU_GP_MAX_NS, C_SRCU_PERIODS, ORACLE_COUNTERS, ORACLE_PROGRESS)
 from cy.sync.cblist cimport cblist_add, cblist_init, cblist_nr, cblist_run, cblist_wait
@@ -55,6 +57,7 @@ cdef struct srcu_struct:
     spinlock_t gp_lock
     uint32_t state              # SRCU_*. Written and read: gp_lock held
     uint64_t gp_start_ns
+    uint64_t bugs
     uint32_t nr_cpus
     uint32_t backlog_max
     srcu_data data[64]
@@ -77,6 +80,8 @@ cdef inline void srcu_struct_init(srcu_struct *s, uint32_t nr_cpus) noexcept nog
 # Enter a section, and get the index to leave it with. Context: any. Never waits. Nests.
 cdef inline uint32_t srcu_read_lock(cpu *c, srcu_struct *s) noexcept nogil:
     cdef uint32_t half = <uint32_t>READ_ONCE(&s.idx) & 1
+    delay_point(c)
+    yield_point()               # who is preempted here is why a grace period scans twice: an explored reader is
     WRITE_ONCE(&s.data[c.id].locks[half], s.data[c.id].locks[half] + 1)
     smp_mb()                    # B. [PT-030] pairs with: A.
     return half
@@ -117,7 +122,7 @@ cdef inline void srcu_advance(cpu *c, srcu_struct *s) noexcept nogil:
         s.gp_start_ns = now_ns()
         xchg(&s.gp_seq, s.gp_seq + 2)        # a full barrier before the scans. [PT-030] pairs with: srcu_gp_target.
         s.state = SRCU_SCAN1
-    if s.state == SRCU_SCAN1 and _half_is_empty(s, (s.idx & 1) ^ 1):
+    if s.state == SRCU_SCAN1 and (BUG(s.bugs, BUG_M08_SRCU_SCAN) or _half_is_empty(s, (s.idx & 1) ^ 1)):
         _flip(s)
         s.state = SRCU_SCAN2
     if s.state == SRCU_SCAN2 and _half_is_empty(s, (s.idx & 1) ^ 1):
