@@ -19,10 +19,15 @@ DEFAULT_THREADS = 4
     "--preemptions", type=click.IntRange(0, MAX_PREEMPTIONS), metavar="N",
     help="In one execution, at most (default: each scope's).",
 )
+@click.option(
+    "--traces", type=click.IntRange(0, 10**9), default=0, metavar="N",
+    help="Also run up to N traces of each without a bound (default: 0).",
+)
 @results_option()
 @shared("json", "quiet")
 def scopes(
-    names: tuple[str, ...], schemes: tuple[str, ...], preemptions: int | None, results: str, json_to: str | None, quiet: bool
+    names: tuple[str, ...], schemes: tuple[str, ...], preemptions: int | None, traces: int, results: str, json_to: str | None,
+    quiet: bool,
 ) -> int:
     """Explore SCOPEs (files, or packaged names; default: all) to the end: every interleaving within so many preemptions."""
     from ptstress.schemes import SCHEMES, find_scheme, scheme_names
@@ -30,7 +35,7 @@ def scopes(
 
     chosen = [find_scheme(name) for name in scheme_names(schemes)] or list(SCHEMES)
     tell = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
-    summary = explore_scopes(load_scopes(names), chosen, preemptions, Path(results), tell)
+    summary = explore_scopes(load_scopes(names), chosen, preemptions, traces, Path(results), tell)
     for line in scope_lines(summary):
         print(line, file=screen(json_to))
     write_json(json_to, summary)

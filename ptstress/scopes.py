@@ -2,8 +2,11 @@
 
 A scope is a file: a program in an address space of a few pages, and how many preemptions an execution has at most. Within
 them every interleaving of shared accesses is run, exactly once. A scope may name bugs, which it must find.
-Each scope is explored twice: with plain stores that reach memory at once, and with ones that wait as long as their cpu may keep
-them. Rare paths are no part of that: each is always taken, or never, as the scope's knobs say.
+Each scope is explored twice: with plain stores that reach memory at once, and with ones that wait as long as their cpu may
+keep them. Rare paths are no part of that: each is always taken, or never, as the scope's knobs say.
+
+Without a bound there are too many interleavings, but many differ only in the order of steps that do not depend on each other.
+One of each kind, a trace, is enough, and of some scopes the traces come to an end.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -45,7 +48,7 @@ class Scope(Strict):
 class ScopeCell(Struct):
     """A scope under a scheme. ``executions``: for each kind of stores; ``exhausted``: every interleaving was run.
 
-    ``note``: why none was.
+    ``traces``: that were run without a bound, all of them if ``all_traces``. ``note``: why none was.
     """
 
     scope: str
@@ -54,6 +57,8 @@ class ScopeCell(Struct):
     preemptions: int = 0
     executions: dict[str, int] = {}
     exhausted: bool = False
+    traces: int = 0
+    all_traces: bool = False
     failure: ExploreFailure | None = None
     note: str = ""
 
@@ -94,9 +99,13 @@ def load_scopes(names: Iterable[str] = ()) -> dict[str, Scope]:
 
 
 def explore_scopes(
-    scopes: dict[str, Scope], schemes: Sequence[Scheme], preemptions: int | None, results: Path, tell: Callable[[str], None],
+    scopes: dict[str, Scope], schemes: Sequence[Scheme], preemptions: int | None, traces: int, results: Path,
+    tell: Callable[[str], None],
 ) -> ScopesSummary:
-    """Explore every scope under every scheme, then find its bugs. ``preemptions``: in place of the scopes' own."""
+    """Explore every scope under every scheme, then find its bugs. ``preemptions``: in place of the scopes' own.
+
+    ``traces``: so many without a bound, at most.
+    """
     cells: list[ScopeCell] = []
     bugs: list[ScopeBug] = []
     seconds, stopped, kept = 0.0, False, ""
@@ -108,7 +117,7 @@ def explore_scopes(
             for bug in ("", *scope.bugs.get(scheme.name, [])):
                 if stopped:
                     break
-                seen = _explore(scope, scheme, bug, preemptions)
+                seen = _explore(scope, scheme, bug, preemptions, 0 if bug else traces)
                 seconds += sum(one.seconds for one in seen)
                 stopped = seen[-1].stop_reason == "stopped"
                 if bug:
@@ -148,7 +157,7 @@ def scope_lines(s: ScopesSummary) -> list[str]:
     bound = {cell.scope: str(cell.preemptions) for cell in ran}
     rows = [["", *words] for words in headings(["most-preemptions", *schemes])]
     rows += [[name, bound.get(name, ""), *(_count(at.get((name, scheme))) for scheme in schemes)] for name in names]
-    lines += ["", *aligned(rows)]
+    lines += ["", *aligned(rows), *_trace_lines(s.cells, schemes)]
     found = [[bug.bug, bug.scheme, bug.scope, _found(bug)] for bug in s.bugs]
     return [*lines, *[""] * bool(found), *flush_left(found)]
 
@@ -173,13 +182,14 @@ def _load(path: Path) -> Scope:
     return scope
 
 
-def _explore(scope: Scope, scheme: Scheme, bug: str, preemptions: int | None) -> list[ExploreSummary]:
-    """One exploration for each kind of stores, up to one that was not silent or not whole."""
+def _explore(scope: Scope, scheme: Scheme, bug: str, preemptions: int | None, traces: int) -> list[ExploreSummary]:
+    """One exploration for each kind of stores, and one of traces, up to one that was not silent or not whole."""
     seen: list[ExploreSummary] = []
-    for stores in STORES:
+    ways: list[tuple[str, str, int | None]] = [("dfs", stores, None) for stores in STORES]
+    for policy, stores, executions in ways + [("dpor", STORES[0], traces)] * bool(traces):
         request = ExploreRequest(
-            scope.program, scheme.name, parse_geometry(scope.geometry), (bug,) if bug else (), None, None,
-            seed_for_stores(stores), "dfs", scope.preemptions if preemptions is None else preemptions,
+            scope.program, scheme.name, parse_geometry(scope.geometry), (bug,) if bug else (), executions, None,
+            seed_for_stores(stores), policy, scope.preemptions if preemptions is None else preemptions,
             tuple(scope.knobs.items()),
         )
         seen.append(explore(request, lambda line: None))
@@ -189,11 +199,15 @@ def _explore(scope: Scope, scheme: Scheme, bug: str, preemptions: int | None) ->
 
 
 def _cell(name: str, seen: list[ExploreSummary]) -> ScopeCell:
-    last = seen[-1]
-    verdict = "violation" if last.failures else "pass" if last.exhausted else "unknown"
-    counts = {one.stores: one.executions for one in seen}
+    bounded = [one for one in seen if one.policy == "dfs"]
+    unbounded = next((one for one in seen if one.policy == "dpor"), None)
+    failure = next(iter(seen[-1].failures), None)
+    whole = all(one.exhausted for one in bounded)
     return ScopeCell(
-        name, last.scheme, verdict, last.preemptions or 0, counts, last.exhausted, next(iter(last.failures), None))
+        name, seen[-1].scheme, "violation" if failure else "pass" if whole else "unknown", bounded[0].preemptions or 0,
+        {one.stores: one.executions for one in bounded}, whole, unbounded.distinct if unbounded else 0,
+        unbounded.exhausted if unbounded else False, failure,
+    )
 
 
 def _bug(name: str, bug: str, seen: ExploreSummary) -> ScopeBug:
@@ -225,6 +239,18 @@ def _count(cell: ScopeCell | None) -> str:
     if cell.note:
         return "-"
     return f"{_total(cell):,}" + ("" if cell.exhausted else "!" if cell.failure else "?")
+
+
+def _trace_lines(cells: Sequence[ScopeCell], schemes: Sequence[str]) -> list[str]:
+    """Where all traces were run: how many there are."""
+    at = {(cell.scope, cell.scheme): f"{cell.traces:,}" if cell.all_traces else "" for cell in cells}
+    names = [name for name in dict.fromkeys(cell.scope for cell in cells) if any(at.get((name, scheme)) for scheme in schemes)]
+    if not names:
+        return []
+    rows = [["", *words] for words in headings(schemes)]
+    rows += [[name, *(at.get((name, scheme), "") for scheme in schemes)] for name in names]
+    whole, ran = sum(cell.all_traces for cell in cells), sum(not cell.note for cell in cells)
+    return ["", f"without a bound, all traces where they came to an end ({whole} of {ran}):", *aligned(rows)]
 
 
 def _found(bug: ScopeBug) -> str:

@@ -12,9 +12,9 @@ from ptstress.units import parse_geometry
 SMALLEST = ("exit_vs_fault", "scan_vs_exit", "zap_vs_walk")
 
 
-def explored(tmp_path, names=(), preemptions=None):
+def explored(tmp_path, names=(), preemptions=None, traces=0):
     """All of it must be exhaustive and silent, and find its bugs by the right oracles."""
-    summary = explore_scopes(load_scopes(names), SCHEMES, preemptions, tmp_path, lambda line: None)
+    summary = explore_scopes(load_scopes(names), SCHEMES, preemptions, traces, tmp_path, lambda line: None)
     assert (summary.verdict, summary.exit_code, summary.notes) == ("pass", ExitCode.PASS, [])
     assert all(cell.exhausted and min(cell.executions.values()) > 50 for cell in summary.cells if not cell.note)
     assert all(bug.found and bug.invariants for bug in summary.bugs)
@@ -23,13 +23,18 @@ def explored(tmp_path, names=(), preemptions=None):
 
 
 def test_the_smallest_scopes_hold_under_every_scheme(tmp_path):
-    summary = explored(tmp_path, SMALLEST, preemptions=2)
+    summary = explored(tmp_path, SMALLEST, preemptions=2, traces=1000)
     assert len(summary.cells) == len(SMALLEST) * len(SCHEMES)
     assert {cell.scheme for cell in summary.cells if cell.note} == {scheme.name for scheme in SCHEMES if not scheme.scans}
     lines = scope_lines(summary)
+    whole = sum(cell.all_traces for cell in summary.cells)
+    assert all(cell.all_traces and 100 < cell.traces < 1000 for cell in summary.cells if cell.scope == "exit_vs_fault")
+    assert f"without a bound, all traces where they came to an end ({whole} of 30):" in lines
     assert lines[0] == "verdict: PASS (exit 0)  3 scopes, 30 scopes x schemes"
-    assert [line.split()[:2] for line in lines if line.startswith(SMALLEST)] == [[name, "2"] for name in SMALLEST]
-    assert len(lines) == 4 + 2 + len(SMALLEST) + len(summary.bugs)
+    rows = [line.split() for line in lines if line.startswith(SMALLEST)]
+    assert [row[:2] for row in rows[: len(SMALLEST)]] == [[name, "2"] for name in SMALLEST]
+    assert [row[0] for row in rows[len(SMALLEST) :]] == list(SMALLEST)
+    assert [line.split()[0] for line in lines[-len(summary.bugs) :]] == [bug.bug for bug in summary.bugs]
 
 
 @pytest.mark.long
@@ -60,7 +65,7 @@ def test_a_violation_and_a_bug_that_is_not_found_are_no_pass(tmp_path):
     scope.write_text(
         'summary = "s"\nprogram = "prefix: mmap(p0..p2); write(p0); t0: dontneed(p0..p2) | t1: walk(p0..p2)"\n'
         'preemptions = 0\n[bugs]\n"linux-6.18" = ["P01", "M10-frame"]\n')
-    summary = explore_scopes(load_scopes([str(scope)]), SCHEMES[2:3], None, tmp_path, lambda line: None)
+    summary = explore_scopes(load_scopes([str(scope)]), SCHEMES[2:3], None, 0, tmp_path, lambda line: None)
     assert [(bug.bug, bug.found) for bug in summary.bugs] == [("P01", False), ("M10-frame", True)]
     assert (summary.exit_code, summary.notes) == (ExitCode.UNTRUSTWORTHY, ["P01 was not found in mine under linux-6.18"])
     assert any(line.startswith("P01") and "NOT FOUND" in line for line in scope_lines(summary))

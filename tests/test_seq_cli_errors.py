@@ -68,7 +68,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, expected: str, *arguments:
         (["run", "headline", "--json", "/nonexistent/x.json"], "--json /nonexistent/x.json: cannot be written"),
         (["list"], "missing argument 'WHAT'"),
         (["list", "things"], "list 'things': expected one of schemes"),
-        (["explore", "--policy", "luck"], "policy 'luck': expected one of random, dfs"),
+        (["explore", "--policy", "luck"], "policy 'luck': expected one of random, pct, pos, dfs, dpor"),
         (["explore", "--executions", "0"], "--executions: 0 is not in the range"),
         (["explore", "--geometry", "x86"], "geometry 'x86'"),
         (["explore", "--bug", "P00"], "bug 'P00'"),
