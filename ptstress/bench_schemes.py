@@ -65,7 +65,7 @@ def _idle_reclaim_rows(engine: ModuleType, quick: bool) -> Iterator[Row]:
 
 def _fault_rows(engine: ModuleType, quick: bool) -> Iterator[Row]:
     """Faults of two workers in one VMA, tables of their own: by the CPU time of each, in which other load hardly shows."""
-    rates = _rates(engine, QUICK_REPEATS if quick else REPEATS, FAULT_TURNS, mapper=False)
+    rates, _ = _rates(engine, QUICK_REPEATS if quick else REPEATS, FAULT_TURNS, mapper=False)
     yield measured("faults in one VMA, rcu over vma_lock", rates["rcu"], "M/s", references=rates["vma_lock"], ratio_at_least=1.0,
                    note="2 threads; in a second of CPU time of both; reference: vma_lock")
     yield measured("faults in one VMA, mmap_lock over vma_lock", rates["mmap_lock"], "M/s", references=rates["vma_lock"],
@@ -74,14 +74,20 @@ def _fault_rows(engine: ModuleType, quick: bool) -> Iterator[Row]:
 
 def _mapper_rows(engine: ModuleType, quick: bool) -> Iterator[Row]:
     """The same beside a worker that maps and unmaps elsewhere, by the clock on the wall: who waits uses no CPU time."""
-    rates = _rates(engine, QUICK_REPEATS if quick else REPEATS, FAULT_TURNS if quick else LONG_FAULT_TURNS, mapper=True)
+    turns = FAULT_TURNS if quick else LONG_FAULT_TURNS
+    rates, waits = _rates(engine, QUICK_REPEATS if quick else REPEATS, turns, mapper=True)
     for name, limit in (("rcu", 1.5), ("vma_lock", None)):
-        yield measured(f"faults beside a mapper, {name} over mmap_lock", rates[name], "M/s", references=rates["mmap_lock"],
-                       ratio_at_least=limit, note="2 threads, a third one maps and unmaps elsewhere; reference: mmap_lock")
+        yield measured(
+            f"faults beside a mapper, {name} over mmap_lock", rates[name], "M/s", references=rates["mmap_lock"],
+            ratio_at_least=limit, note="2 threads, a third one maps and unmaps elsewhere; reference: mmap_lock; waits for "
+            f"mmap_lock or a VMA of 1,000 faults: {waits[name]:.3g}, reference: {waits['mmap_lock']:.3g}",
+        )
 
 
-def _rates(engine: ModuleType, repeats: int, turns: int, mapper: bool) -> Mapping[str, list[float]]:
-    """Millions of faults a second of two workers together, by protection."""
+def _rates(
+    engine: ModuleType, repeats: int, turns: int, mapper: bool
+) -> tuple[Mapping[str, list[float]], Mapping[str, float]]:
+    """Of two workers together, by protection: millions of faults a second, and waits of 1,000 faults."""
     machines = {name: _machine(engine, scheme, 3) for name, scheme in PROTECTIONS.items()}
     shares = [("cycle", first, FAULT_PAGES, turns) for first in (0, VMA_PAGES // 2)]
     shares.append(("map", ELSEWHERE, 512, None if mapper else 0))
@@ -91,7 +97,8 @@ def _rates(engine: ModuleType, repeats: int, turns: int, mapper: bool) -> Mappin
             took = machines[name].together(shares)
             if turn > 0:
                 rates[name].append(sum(FAULT_PAGES * turns * 1e3 / times[2 if mapper else 1] for times in took[:2]))
-    return rates
+    counted = {name: machine.counters()[:2].sum(axis=0) for name, machine in machines.items()}
+    return rates, {name: 1000 * int(c[Counter.MM_WAITS]) / int(c[Counter.FAULTS]) for name, c in counted.items()}
 
 
 def _walker_rows(engine: ModuleType, quick: bool) -> Iterator[Row]:
