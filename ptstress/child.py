@@ -14,6 +14,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 
@@ -27,7 +28,7 @@ from ptstress.errors import ExitCode, PtstressError
 from ptstress.hang import Standstill
 from ptstress.history import History, write_history
 from ptstress.job import ChildResult, Job
-from ptstress.layout import Counter, SharedView, operation_lines, shared_bytes
+from ptstress.layout import Counter, SharedView, shared_bytes
 from ptstress.operation import Op, munmap, op_array
 from ptstress.memory import resident_kb
 from ptstress.meter import Meter
@@ -203,19 +204,23 @@ class _Run:
 
     def _serial(self, ops: list[Op]) -> None:
         """One after the other. A scan goes on until it finds nothing that it has to look at."""
-        for op in ops:
-            while self._looked_at(op) and op.verb is Verb.SCAN:
-                pass
+        for scans, group in groupby(ops, lambda op: op.verb is Verb.SCAN):
+            some = list(group)
+            if scans:
+                while self._looked_at(some[0]):
+                    pass
+                continue
+            found, _ = self.machine.replay_serial(op_array(some))
+            for op, status in zip(some, found.tolist(), strict=True):
+                if status == -ENOMEM and op.verb not in (Verb.DONTNEED, Verb.FREE):
+                    raise MemoryError(f"{op} found no memory: give the arena more")
+                if status not in (0, -ENOMEM):
+                    raise ValueError(f"{op} failed with {status}")
 
-    def _looked_at(self, op: Op) -> int:
-        """Do it. Returns how many pages it concerned."""
-        events, _ = self.machine.serial(op_array([op]))
-        event = events[operation_lines(events)[0]]
-        if event["status"] == -ENOMEM and op.verb not in (Verb.DONTNEED, Verb.FREE):
-            raise MemoryError(f"{op} found no memory: give the arena more")
-        if event["status"] not in (0, -ENOMEM):
-            raise ValueError(f"{op} failed with {int(event['status'])}")
-        return int(event["end"] - event["start"])
+    def _looked_at(self, scan: Op) -> int:
+        """Scan once. Returns how many pages it looked at."""
+        events, _ = self.machine.serial(op_array([scan]))
+        return int(events["end"][0] - events["start"][0])
 
     def _progress(self) -> tuple[int, int]:
         """Operations done, and operations that the data oracle has judged, so far."""

@@ -48,7 +48,7 @@ class Step(Strict):
     pages: Span | None = None
     tables: Span | None = None
     pmd_border: Positive | None = None
-    stride: Literal["pmd_table", "pud_table"] | None = None
+    stride: Literal["pte_table", "pmd_table", "pud_table"] | None = None
     strides: Positive = 1
     writable: bool = True
 
@@ -73,7 +73,7 @@ class Group(Strict):
     pages: Span | None = None
     tables: Span | None = None
     pmd_border: Positive | None = None
-    stride: Literal["pmd_table", "pud_table"] | None = None
+    stride: Literal["pte_table", "pmd_table", "pud_table"] | None = None
     strides: Positive = 1
     apart: bool = False
     beside_trace: bool | str = False
@@ -259,7 +259,7 @@ def regions(item: Step | Group, bits: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _stride_pages(table: str, bits: tuple[int, ...]) -> int:
-    """Pages that one ``pmd_table`` or ``pud_table`` maps; all there are if the geometry has none."""
+    """Pages that one ``pte_table``, ``pmd_table`` or ``pud_table`` maps; all there are if the geometry has none."""
     return 1 << sum(bits[: LEVEL_NAMES.index(table) + 1])
 
 
