@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -193,11 +194,13 @@ def part_of(place: tuple[int, int], worker: int, of: int, table_bits: int) -> tu
     return (start + worker * size, start + (worker + 1) * size) if size else place
 
 
-def _serial(step: Step, bits: tuple[int, ...]) -> list[Op]:
+@cache
+def _serial(step: Step, bits: tuple[int, ...]) -> tuple[Op, ...]:
+    # The same for every stage, scheme and repetition, and tens of thousands at narrow strides.
     verb = Verb[step.verb.upper()]
     arg = int(step.writable) if verb in (*PROTECTING, Verb.POPULATE) else 0
     places = [(0, 0)] if verb in WHOLE_MM else regions(step, bits)
-    return [Op(verb, start, end, arg).moved(mm) for mm in mms_of(step) for start, end in places]
+    return tuple(Op(verb, start, end, arg).moved(mm) for mm in mms_of(step) for start, end in places)
 
 
 class _Usage:
