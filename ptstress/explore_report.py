@@ -37,8 +37,12 @@ def replay_lines(summary: ReplaySummary) -> list[str]:
 
 
 def _all_text(s: ExploreSummary) -> str:
-    if not s.exhausted or s.preemptions is None:
+    if s.estimate is None:
         return ""
+    if not s.exhausted:
+        return f", of about {format_count(s.estimate)} executions; --executions N goes on to more"
+    if s.policy == "dpor":
+        return f": all {s.executions - s.cut:,} Mazurkiewicz traces, stores eager, {s.cut:,} executions cut"
     return f": all {s.executions:,} interleavings with at most {s.preemptions} preemptions, stores {s.stores}"
 
 

@@ -36,6 +36,8 @@ RING_EVENTS = 256
 PREEMPTIONS = 2
 DEFAULT_GEOMETRY = "2x2x2x4"
 POLICIES = ("random", "pct", "pos", "dfs", "dpor")
+#: Those that end.
+TREES = ("dfs", "dpor")
 CARRIERS = ("fibres", "threads", "both")
 # Rare paths are frequent here, because a program has a handful of operations.
 KNOBS: tuple[tuple[str, int | str], ...] = (
@@ -86,7 +88,11 @@ class ExploreFailure(Struct):
 
 
 class ExploreSummary(Struct):
-    """What an exploration saw. Of the policy dfs: ``preemptions``, the bound, and ``stores``, how plain stores waited."""
+    """What an exploration saw. Of the policy dfs: ``preemptions``, the bound, and ``stores``, how plain stores waited.
+
+    Of policies that end: ``cut``, executions that were given up because all that could follow had been explored, and
+    ``estimate``, about how many executions there are in all.
+    """
 
     verdict: str
     exit_code: int
@@ -106,6 +112,8 @@ class ExploreSummary(Struct):
     failures: list[ExploreFailure]
     preemptions: int | None = None
     stores: str = ""
+    cut: int = 0
+    estimate: int | None = None
     notes: list[str] = []
     schema: str = "ptstress.explore/1"
 
@@ -160,7 +168,8 @@ class Lab:
 
     def explain(self, replay: Replay) -> tuple[str, str, list[str]]:
         """Run a failure once more: its oracle, what it is, and its story."""
-        result = self.explorer.replay(replay.choices, replay.seed, max_steps=replay.max_steps)
+        result = self.explorer.replay(
+            replay.choices, replay.seed, max_steps=replay.max_steps, steps_only=replay.steps_only)
         oracle, what = judge(result["outcome"], self.view.reports())
         operations = [operations_of(self.view.recorded(w)) for w in range(self.shape[0])]
         # The first worker did the prefix too, before there was a schedule.
@@ -228,7 +237,9 @@ def replay(text: str, carriers: str, times: int) -> ReplaySummary:
     lab = Lab(recorded.scheme, recorded.geometry, recorded.bugs, dict(recorded.knobs), recorded.seed)
     program = parse(recorded.program, "<replay string>")
     lab.load(program)
-    execution = {"choices": recorded.choices, "seed": recorded.seed, "max_steps": recorded.max_steps}
+    execution = {
+        "choices": recorded.choices, "seed": recorded.seed, "max_steps": recorded.max_steps, "steps_only": recorded.steps_only,
+    }
     runs = {
         "fibres": lambda: lab.explorer.replay(**execution, trace=False),
         "threads": lambda: lab.explorer.replay_threads(**execution),
@@ -307,7 +318,8 @@ class _Total:
     """Sums over programs."""
 
     def __init__(self) -> None:
-        self.programs = self.executions = self.points = self.distinct = 0
+        self.programs = self.executions = self.points = self.distinct = self.cut = 0
+        self.done = 0.0             # part of the tree of the last program
         self.exhausted = False
         self.stop_reason = "executions"
 
@@ -316,12 +328,16 @@ class _Total:
         self.executions += result["executions"]
         self.points += result["points"]
         self.distinct += result["distinct"]
+        self.cut += result["outcomes"]["cut"]
+        self.done = result["done"]
         self.exhausted = result["exhausted"]
         self.stop_reason = result["stop_reason"]
 
     def summary(self, request: ExploreRequest, failure: ExploreFailure | None, seconds: float) -> ExploreSummary:
-        # A planted bug that was not found: the silence proves nothing.
-        code = ExitCode.VIOLATION if failure else ExitCode.UNTRUSTWORTHY if request.bugs else ExitCode.PASS
+        # A planted bug that was not found, a program that was not explored to its end as it was to be: silence proves nothing.
+        ends = request.program is not None and request.policy in TREES
+        doubted = request.bugs or (ends and not self.exhausted and self.stop_reason != "stopped")
+        code = ExitCode.VIOLATION if failure else ExitCode.UNTRUSTWORTHY if doubted else ExitCode.PASS
         verdict = {ExitCode.VIOLATION: "violation", ExitCode.UNTRUSTWORTHY: "unknown"}.get(code, "pass")
         return ExploreSummary(
             verdict=verdict, exit_code=code, scheme=request.scheme,
@@ -332,6 +348,7 @@ class _Total:
             exhausted=self.exhausted, stop_reason=self.stop_reason, failures=[failure] if failure else [],
             preemptions=request.preemptions if request.policy == "dfs" else None,
             stores=load_explorer().stores_of(_mixed(request.seed, 0)) if request.policy == "dfs" else "",
+            cut=self.cut, estimate=round(self.executions / self.done) if ends and self.done else None,
             notes=[note for note in [unmodelled([request.scheme])] if note],
         )
 
@@ -369,7 +386,7 @@ def _describe(
     record = Replay(
         fingerprint=fingerprint(request.scheme), program=program.text(), scheme=request.scheme, geometry=request.geometry,
         bugs=request.bugs, knobs=knobs, seed=found["seed"], choices=found["choices"], max_steps=found["max_steps"],
-        outcome=found["outcome"], trace_hash=found["hash"],
+        outcome=found["outcome"], trace_hash=found["hash"], steps_only=found["steps_only"],
     )
     oracle, what, story = lab.explain(record)
     broken = invariants_of(record.outcome, lab.view.reports())

@@ -45,6 +45,8 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_
     outcome: str = "violation"
     #: Over its steps; 0 if unknown.
     trace_hash: int = 0
+    #: The order of steps was all there was: no store was buffered, and nobody gave way at a yield point.
+    steps_only: bool = False
 
 
 def encode(replay: Replay) -> str:

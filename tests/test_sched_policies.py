@@ -1,10 +1,13 @@
 """Policies that know which accesses depend on each other, or rank fibres, on systems whose traces can be counted by hand."""
 
+import re
 from math import comb
 
 import pytest
 
 from ptstress._explore import Explorer, litmus
+from ptstress.cli import main
+from ptstress.errors import ExitCode
 
 
 def explorer(name):
@@ -65,3 +68,24 @@ def test_pct_preempts_less_often_than_its_depth():
 
 def test_pos_reaches_every_order_of_dependent_accesses():
     assert explorer("fetch_add_2x3").explore("pos", executions=5000)["distinct"] == comb(6, 3)
+
+
+# Two threads that only read share nothing that is written but what grace periods look at.
+def test_explore_says_how_many_traces_there_are(capsys):
+    program = "prefix: mmap(p0..p2); write(p0); t0: read(p0) | t1: dontneed(p0..p2)"
+    arguments = ["explore", program, "--geometry", "2x2x2", "--policy", "dpor", "--quiet"]
+    assert main(arguments) == 0
+    traces = int(re.search(r"ended by: exhausted: all ([\d,]+) Mazurkiewicz traces", capsys.readouterr().out)[1].replace(",", ""))
+    assert main([*arguments, "--executions", str(traces // 2)]) == ExitCode.UNTRUSTWORTHY
+    about = re.search(r"verdict: UNKNOWN .*\n.*\nended by: executions, of about ([\d.,]+)( k)? ", capsys.readouterr().out)
+    assert traces / 4 < float(about[1].replace(",", "")) * (1000 if about[2] else 1) < traces * 4
+
+
+@pytest.mark.parametrize("bug", ["P07", "M07-table", "M10-frame"])
+def test_dpor_finds_bugs_of_the_engine(bug, tmp_path, capsys):
+    program = "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p0)"
+    arguments = ["--policy", "dpor", "--executions", "100000", "--bug", bug, "--results", str(tmp_path), "--quiet"]
+    assert main(["explore", program, *arguments]) == ExitCode.VIOLATION
+    replay = re.search(r"ptstress replay '([^']+)'", capsys.readouterr().out)[1]
+    assert main(["replay", replay]) == ExitCode.VIOLATION
+    assert "fibres 10/10, threads 10/10" in capsys.readouterr().out

@@ -136,8 +136,10 @@ cdef class Explorer:
             distinct_fini(&c.distinct)
             self._leave()
 
-    def replay(self, choices, seed: int, trace: bool = True, max_steps: int = 20000) -> dict:
+    def replay(self, choices, seed: int, trace: bool = True, max_steps: int = 20000, steps_only: bool = False) -> dict:
         """Run one execution on fibres with exactly these choices.
+
+        ``steps_only``: as ``explore`` said in ``failure``: stores are not buffered and nobody gives way, as "dpor" has it.
 
         Returns ``outcome``, ``hash``, ``points`` and ``trace``: a list of steps, each with ``fibre``, ``kind``,
         ``file``, ``line``, ``func``, ``offset`` (from the system's memory; None outside), ``before`` (the
@@ -150,7 +152,7 @@ cdef class Explorer:
         cdef uint64_t exec_seed = _seed(seed)
         self._enter(max_steps)
         try:
-            self._start_replay(given)
+            self._start_replay(given, steps_only)
             outcome = self._finish_replay(run_on_fibres(self.sched, exec_seed))
             if not trace:
                 return self._replayed(outcome, None)
@@ -170,7 +172,7 @@ cdef class Explorer:
             free(steps)
             self._leave()
 
-    def replay_threads(self, choices, seed: int, max_steps: int = 20000) -> dict:
+    def replay_threads(self, choices, seed: int, max_steps: int = 20000, steps_only: bool = False) -> dict:
         """Run one execution with exactly these choices on true OS threads, one per fibre.
 
         Returns ``outcome``, ``hash`` and ``points``; they equal those of replay().
@@ -180,7 +182,7 @@ cdef class Explorer:
         cdef int outcome
         self._enter(max_steps)
         try:
-            self._start_replay(given)
+            self._start_replay(given, steps_only)
             with nogil:
                 outcome = run_on_threads(self.sched, exec_seed)
             if outcome < 0:
@@ -226,12 +228,13 @@ cdef class Explorer:
         if s.policy_state == NULL or s.policy.init(s.policy_state, knobs) != 0:
             raise MemoryError("no memory for the policy's state")
 
-    cdef _start_replay(self, bytes choices):
+    cdef _start_replay(self, bytes choices, bint steps_only):
         cdef policy_knobs knobs
         memset(&knobs, 0, sizeof(knobs))
         knobs.choices = choices
         knobs.nr_choices = len(choices)
         replay_ops(&self.sched.policy)
+        self.sched.policy.steps_only = steps_only
         self._start_policy(&knobs)
 
     cdef _finish_replay(self, int outcome):
@@ -252,6 +255,7 @@ cdef class Explorer:
                 "index": c.failure.index, "outcome": OUTCOMES[c.failure.outcome], "seed": c.failure.seed,
                 "choices": PyBytes_FromStringAndSize(<char *>c.failure.choices, c.failure.nr_choices),
                 "hash": c.failure.hash, "points": c.failure.steps, "max_steps": self.sched.max_steps,
+                "steps_only": bool(self.sched.policy.steps_only),
             }
         return {
             "policy": policy, "seed": c.seed, "executions": c.executions, "seconds": spent_ns / 1e9,
