@@ -28,7 +28,7 @@ LOCKLESS_BUGS = (
         "munmap unlinks tables without their locks although faults do not hold the VMA",
         "R6 of page tables without mmap_lock, which no kernel has yet",
         "lock left out",
-        ("use-after-free", "census", "data", "counters", "stale-tlb"),
+        ("lock-order", "use-after-free", "census", "data", "counters", "stale-tlb"),
         "prefix: mmap(p0..p4); write(p0); t0: munmap(p0..p4) | t1: write(p1)",
         "canaries/M02-teardown",
         "rcu",

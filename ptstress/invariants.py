@@ -40,35 +40,48 @@ INVARIANTS = (
         ("P16", "P21"),
     ),
     Invariant(2, "a table has one parent entry", ("census",), "at rest; no bug makes two yet"),
-    Invariant(3, "what nothing refers to is free or on its way there: no table and no VMA is lost", ("census",), "at rest"),
+    Invariant(
+        3, "what nothing refers to is free or on its way there: no table and no VMA is lost",
+        ("census",), "at rest",
+    ),
     Invariant(
         4, "a table is empty when it is detached, and stays so until it is freed",
-        ("use-after-free",), "when a table is freed",
-        ("P01", "P07", "P21", "M01-scan", "M08-zero", "M01-install", "M02-teardown", "M01-upper"),
+        ("use-after-free",), "where DONTNEED unlinks a table, and where any is freed",
+        ("P01", "P07", "P21"),
     ),
     Invariant(
         5, "a store into a table is made under the table's lock; teardown of what nobody reaches may do without",
-        (), "no oracle of its own: what goes wrong then is seen by I04, I28 and I56",
+        ("lock-order",), "where a table is unlinked and VMAs are not locked",
+        ("M02-teardown",),
     ),
     Invariant(
         6, "who goes on in a table under its lock has proved, under that lock, that it is attached",
         ("use-after-free", "lock-order"), "at a proof, and when a walk has slept in a table",
         ("M01-relock",),
     ),
-    Invariant(7, "a pmd_table's lock is not waited for with a pte_table's lock held", (), "no oracle of its own: I48 covers it"),
-    Invariant(8, "two locks of pte_tables are never held at once", (), "no oracle of its own: I48 covers it"),
+    Invariant(
+        7, "a pmd_table's lock is not waited for with a pte_table's lock held",
+        ("lock-order",), "at each wait",
+        ("M15-lock-order",),
+    ),
+    Invariant(
+        8, "two locks of pte_tables are never held at once",
+        ("lock-order",), "at each wait; no bug does it yet",
+    ),
     Invariant(
         9, "a table's lock is not touched any more once the grace period of the table is over",
-        (), "no oracle of its own: I11 covers it",
+        ("use-after-free",), "where a lock is taken or released",
+        ("P02", "M08-ipi"),
     ),
     Invariant(
         10, "between a table's unlink and its reuse lies a full grace period, which began after the unlink",
-        ("use-after-free", "progress"), "the poison in a table is whole when it is allocated again; membarrier() works",
+        ("use-after-free", "progress"), "where a table is freed, and by its poison when it is used again; membarrier() works",
+        ("P05",),
     ),
     Invariant(
         11, "who reads a table keeps it from being reused: nobody finds a freed one, or its poison",
         ("use-after-free",), "where a table is followed to, and where an entry is read",
-        ("M07-table", "M08-ipi", "M08-srcu-scan", "P02", "P05", "P16"),
+        ("M07-table", "M08-ipi", "M08-srcu-scan"),
     ),
     Invariant(
         12, "nothing sleeps inside a read section or under a spinlock",
@@ -83,22 +96,26 @@ INVARIANTS = (
     Invariant(
         14, "an entry lies in a VMA, and a frame in one that has an anon_vma",
         ("census",), "at rest",
-        ("M04-r11", "P18", "M01-recycled"),
+        ("M04-r11",),
     ),
     Invariant(
         15, "munmap's tables are empty when it frees them: nothing is populated behind its zap",
-        (), "no oracle of its own: I04 covers it",
+        ("use-after-free",), "where teardown unlinks a table",
+        ("M07-exit", "P21"),
     ),
     Invariant(16, "a huge entry has one table deposited for its split", (), "there are no huge pages"),
     Invariant(17, "a huge entry is never none in the middle of its split", (), "there are no huge pages"),
     Invariant(
-        18, "who has locked a VMA for reading has one of its mm, attached, that covers the address; VMAs do not overlap",
-        ("census",), "at rest: VMAs do not overlap",
+        18, "a VMA locked for reading is attached, of that mm, covers the address, and no writer has it; VMAs do not overlap",
+        ("use-after-free", "census"), "where a fault has locked a VMA; at rest",
+        ("P18", "M01-recycled"),
     ),
     Invariant(19, "vm_refcnt is 1 at rest: no reader's count and no writer's bit is left behind", ("counters",), "at rest"),
     Invariant(
         20, "VMAs are write-locked while mmap_lock is held for writing, and no longer",
         ("counters", "lock-order"), "where a VMA is write-locked, and at rest",
+        ("M07-exit",),
+        "prefix: mmap(p0..p4); write(p0); t0: exit(m0) | t1: munmap(p0..p4)",
     ),
     Invariant(21, "a TLB holds no page in two sizes", (), "there are no huge pages"),
     Invariant(
@@ -123,7 +140,9 @@ INVARIANTS = (
     ),
     Invariant(
         26, "pgtables_bytes covers the attached tables at every instant, and is never negative",
-        (), "at rest only, by I25",
+        ("counters",), "at each change",
+        ("P23",),
+        "prefix: mmap(p0..p32); t0: write(p0); munmap(p0..p16) | t1: write(p16); munmap(p16..p32)",
     ),
     Invariant(
         27, "tables allocated less tables freed are those that are reachable; nothing is freed twice or handed out in use",
@@ -141,12 +160,15 @@ INVARIANTS = (
     Invariant(
         30, "no page and no table is left when an mm ends",
         ("counters",), "at the end of an mm",
-        ("M07-exit",),
+        ("P08",),
+        "prefix: mmap(p0..p4); write(p1); t0: guard_install(p0); exit(m0) | t1: write(p0)",
     ),
     # -- what programs see -------------------------------------------------------------------------------------------
     Invariant(
         31, "a page comes to hold something by a write, a fault or a populate of its time, after the last discard",
         ("data",), "in the history of each page",
+        ("M04-r11",),
+        "prefix: mmap(p0..p4); write(p0); t0: munmap(p0..p2); mmap(p0..p2) | t1: read(p1)",
     ),
     Invariant(
         32, "what a discard ended is not used after its return",
@@ -156,7 +178,8 @@ INVARIANTS = (
     Invariant(
         33, "a write is not lost without a discard that can have ended it",
         ("data",), "in the history of each page",
-        ("M11-age", "M11-mprotect", "M10-zero", "M15-dirty", "M01-gup-pte"),
+        ("M01-gup-pte",),
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p1); write(p0) | t1: gup_fast(p1, write)",
     ),
     Invariant(
         34, "the operations on a page have an order in time that explains each value and each result",
@@ -174,7 +197,8 @@ INVARIANTS = (
     Invariant(
         37, "a table stays while a VMA has a part of its range, and goes with the last one",
         ("census",), "at rest",
-        ("P18", "M01-recycled"),
+        ("M04-r11",),
+        "prefix: mmap(p0..p4); t0: munmap(p0..p4) | t1: write(p1)",
     ),
     Invariant(
         38, "a guard stays until it is taken away, and every touch of it fails",
@@ -183,11 +207,13 @@ INVARIANTS = (
     ),
     Invariant(
         39, "a page given to FREE keeps its content or loses it for good; a write after the FREE is never lost",
-        (), "no oracle of its own: I33 covers it",
+        ("data",), "in the history of each page",
+        ("M11-age", "M11-mprotect"),
     ),
     Invariant(
         40, "memory pressure drops a page only if nobody has it pinned and nobody wrote to it since the FREE",
-        (), "no oracle of its own: I33 sees the lost write",
+        ("data",), "where a page is dropped",
+        ("M15-dirty",),
     ),
     Invariant(41, "the zero page is never mapped writable or dirty", ("census",), "at rest"),
     Invariant(
@@ -213,7 +239,7 @@ INVARIANTS = (
     Invariant(
         48, "locks are waited for in their order: no deadlock",
         ("lock-order", "progress"), "at each wait; as a deadlock under the explorer; where rcu has no readers of mmap_lock",
-        ("M15-lock-order", "M05-mmap-read"),
+        ("M05-mmap-read",),
     ),
     # -- what reclaim must not break ---------------------------------------------------------------------------------
     Invariant(
@@ -223,11 +249,24 @@ INVARIANTS = (
     ),
     Invariant(
         50, "a scan frees what is empty only, and whatever was marked for one is found by one",
-        ("census",), "at rest: marks are found",
+        ("use-after-free", "census"), "where a scan unlinks a table; at rest",
+        ("M01-scan", "M08-zero"),
     ),
-    Invariant(51, "reclaim changes nothing that a program can read", (), "no oracle of its own: I33 and I34 cover it"),
-    Invariant(52, "a table is installed into a parent that is attached", (), "no oracle of its own: I04 covers it"),
-    Invariant(53, "a table that is not empty is attached, at every level", (), "no oracle of its own: I04 covers it"),
+    Invariant(
+        51, "reclaim changes nothing that a program can read",
+        ("stale-tlb",), "where it has taken the zero page from a table",
+        ("M10-zero",),
+    ),
+    Invariant(
+        52, "a table is installed into a parent that is attached",
+        ("use-after-free",), "where it is installed and upper tables may go",
+        ("M01-install",),
+    ),
+    Invariant(
+        53, "a table that is not empty is attached, at every level",
+        ("use-after-free",), "where an upper table is unlinked",
+        ("M01-upper",),
+    ),
     Invariant(
         54, "a reference is taken to a table that has one, and a table that has one is not freed",
         ("use-after-free",), "where references are taken and where a table is freed",

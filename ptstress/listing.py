@@ -16,7 +16,7 @@ from ptstress.workload import load_workload, packaged_workloads
 _ORACLES = (
     (Oracle.UAF, "a freed table, frame or VMA was reached: generation, state and poison"),
     (Oracle.CENSUS, "allocated minus freed is not what the root reaches"),
-    (Oracle.DATA, "an access saw a value that no order of the operations explains"),
+    (Oracle.DATA, "an access saw a value that no order of the operations explains, or a page was dropped that has to stay"),
     (Oracle.STALE_TLB, "a TLB entry outlived the flush that must have removed it"),
     (Oracle.COUNTERS, "a counter is not exact when all workers rest"),
     (Oracle.PROGRESS, "no progress: deadlock, livelock or a hang"),

@@ -5,7 +5,8 @@
 # I37 every table maps a part of a VMA
 # I13 no lock, no RCU section is left                   I25 table bytes are exact  I29 one entry per frame
 # I14 entries lie in VMAs, frames with an anon_vma      I22 TLBs agree             I41 zero page read-only
-# I56 no frame leaked                                   I23 no pin is left         I55 no table waits to be freed
+# I03 nothing in use that is not reachable               I55 no table waits to be freed
+# I56 no frame leaked                                   I23 no pin is left
 # I43 entries are writable in writable VMAs only
 # Source: mm/vma.c validate_mm, kernel/fork.c check_mm. Online checks stand where the step is made.
 from libc.stdint cimport uint32_t, uint64_t
@@ -48,6 +49,7 @@ cdef inline uint64_t check_quiescent(cpu *c, machine *x) noexcept nogil:
     if _in_use(&x.tables) != all.tables + x.first_pgd:
         pt_report(c, ORACLE_CENSUS, 27, b"a tables are allocated, b are reachable", 0,
                   _in_use(&x.tables) - x.first_pgd, all.tables)
+        _find_stray(c, x)
     if _in_use(&x.frames) != all.anon + x.frames.reserved:
         pt_report(c, ORACLE_CENSUS, 56, b"a frames are allocated, b are mapped", 0,
                   _in_use(&x.frames) - x.frames.reserved, all.anon)
@@ -64,6 +66,16 @@ cdef inline void _check_mm(cpu *c, machine *x, mm *m, census *n) noexcept nogil:
     if mm_rss(m) != n.anon:
         pt_report(c, ORACLE_COUNTERS, 28, b"rss is a pages, b entries map a frame", 0, mm_rss(m), n.anon)
     _check_vmas(c, x, m)
+
+# I03: the first table that is in use although no entry refers to it and nobody has unlinked it.
+cdef inline void _find_stray(cpu *c, machine *x) noexcept nogil:
+    cdef uint32_t i
+    for i in range(x.nr_mms):
+        x.marks[x.mms[i].pgd.index] = 1
+    for i in range(1, x.tables.nr):
+        if x.tables.items[i].state == ITEM_LIVE and not x.marks[i]:
+            pt_report(c, ORACLE_CENSUS, 3, b"table a is in use, and no entry refers to it", x.mms[0].ptdescs[i].addr, i, 0)
+            return
 
 # Reserved items are never free: the pgds, the zero page.
 cdef inline uint64_t _in_use(arena *a) noexcept nogil:

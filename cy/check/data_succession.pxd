@@ -20,7 +20,7 @@
 # Lazy discards (I39): such a one, D, ends an incarnation only if a free marked it by then and no store to it began after
 # that free returned: such a store has set D in the entry, and D would have seen it. Among the frees that began before D
 # returned the one that returned last decides. This is asked for the incarnation that a change must have ended;
-# counting takes every lazy discard for a possible one.
+# counting takes every lazy discard for a possible one. A loss breaks I39 if such a discard came by, I33 if none did.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.check.data_discards cimport changes_any, discards_any, discards_any_hard, discards_since
 from cy.check.data_types cimport DISCARD_OFTEN, GUARDED, data_oracle, data_report, discards, life
@@ -115,8 +115,12 @@ cdef inline bint _check_changes(data_oracle *o, const discards *d, uint64_t page
         b = &o.lives[firsts[i].tag]
         # One of the two was there first, and its discard was seen by the other one.
         if not (_can_end(d, a, firsts[i - 1].hi, firsts[i].lo) or _can_end(d, b, firsts[i].hi, firsts[i - 1].lo)):
-            data_report(o, 33, b"a write to frame a was lost: frame b took its place, and no discard can have ended a",
-                        page, a.incarnation, b.incarnation)
+            if discards_any(d, firsts[i - 1].hi, firsts[i].lo):
+                data_report(o, 39, b"a write to frame a was lost to memory pressure: frame b took its place", page, a.incarnation,
+                            b.incarnation)
+            else:
+                data_report(o, 33, b"a write to frame a was lost: frame b took its place, and no discard can have ended a",
+                            page, a.incarnation, b.incarnation)
             return True
     # dead[k]: k + 1 incarnations have ended by then. From here on `hi` is the latest so far.
     since = 0
@@ -133,8 +137,11 @@ cdef inline bint _check_changes(data_oracle *o, const discards *d, uint64_t page
             continue
         a = &o.lives[o.lives[firsts[k - 1].tag].last_of]
         if not _can_end(d, a, firsts[k - 1].hi, o.z1[i]):
-            data_report(o, 33, b"a write to frame a was lost: zero was read, and no discard can have ended it",
-                        page, a.incarnation, 0)
+            if discards_any(d, firsts[k - 1].hi, o.z1[i]):
+                data_report(o, 39, b"a write to frame a was lost to memory pressure: zero was read", page, a.incarnation, 0)
+            else:
+                data_report(o, 33, b"a write to frame a was lost: zero was read, and no discard can have ended it",
+                            page, a.incarnation, 0)
             return True
         if o.z1[i] < o.dead[k - 1]:
             o.dead[k - 1] = o.z1[i]

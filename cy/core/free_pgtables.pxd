@@ -15,7 +15,7 @@ from cy.core.unlink cimport table_free_tlb, unlink_empty_table
 from cy.mm.gather cimport mmu_gather
 from cy.mm.map cimport entry_offset
 from cy.mm.offset_map cimport entry_offset_map_next, entry_unmap, mapped_entry
-from cy.mm.table cimport table_of, table_unlinked
+from cy.mm.table cimport table_check_unlinked, table_of, table_unlinked
 from cy.mm.types cimport DETACH_SCAN, mm, ptdesc
 
 # `ceiling` 0: no VMA behind the range.
@@ -47,6 +47,7 @@ cdef inline void _free_level(mmu_gather *tlb, uint32_t level, uint64_t start, ui
             table = table_of(c, m, READ_ONCE(entryp))
             if table != NULL:
                 xchg(entryp, 0)
+                table_check_unlinked(c, m, table, 15)
                 table_unlinked(c, m, table)
                 table_free_tlb(tlb, table, level, addr)
         addr += span

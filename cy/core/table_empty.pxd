@@ -2,14 +2,15 @@
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport xchg
 from cy.base.bugs cimport BUG, BUG_M08_ZERO, BUG_M10_ZERO
+from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport count, cpu
 from cy.base.entry cimport pte_none, pte_present, pte_special
 from cy.base.geometry cimport PTE_LEVEL, geo_fanout, geo_table_span
 from cy.base.shm cimport C_TABLES_RECLAIMED, C_ZEROES_UNMAPPED
 from cy.mm.map cimport ptep_get, ptep_get_lockless
-from cy.mm.table cimport table_unlinked
-from cy.mm.tlb cimport flush_tlb_range
-from cy.mm.types cimport DETACH_ZERO, mm, ptdesc
+from cy.mm.table cimport table_check_unlinked, table_unlinked
+from cy.mm.tlb cimport check_no_zero_page, flush_tlb_range
+from cy.mm.types cimport DETACH_ZERO, INTENT_SCAN, cursor, mm, ptdesc
 
 # Is the table empty, as a mode of detach means it? A hint. Context: RCU.
 cdef inline bint table_looks_empty(cpu *c, mm *m, ptdesc *table, uint32_t mode) noexcept nogil:
@@ -45,12 +46,16 @@ cdef inline bint table_empty_out(cpu *c, mm *m, ptdesc *table, uint32_t mode) no
             xchg(&table.entries[i], 0)      # by exchange: hardware may set A. [PT-021] pairs with: the flush.
     if not BUG(m.bugs, BUG_M10_ZERO):
         flush_tlb_range(c, m, table.addr, table.addr + geo_table_span(&m.geo, PTE_LEVEL), False)
+    if PT_CHECKS:
+        check_no_zero_page(c, m, table.addr, table.addr + geo_table_span(&m.geo, PTE_LEVEL))
     return True
 
-# Clear the parent entry of an empty table. Context: the parent's lock and the table's.
+# Clear the parent entry of an empty table, cur.pmdp. Context: the parent's lock and the table's.
 # Afterwards nobody stores into the table: writers prove attachment under its lock.
-cdef inline void pmd_clear_table(cpu *c, mm *m, uint64_t *pmdp, ptdesc *table) noexcept nogil:
+cdef inline void pmd_clear_table(cursor *cur, ptdesc *table) noexcept nogil:
+    cdef cpu *c = cur.cpu
     # [PT-010] pairs with: the grace periods. A full barrier between the unlink and the flush.
-    xchg(pmdp, 0)
-    table_unlinked(c, m, table)
+    xchg(cur.pmdp, 0)
+    table_check_unlinked(c, cur.mm, table, 50 if cur.intent == INTENT_SCAN else 4)
+    table_unlinked(c, cur.mm, table)
     count(c, C_TABLES_RECLAIMED)

@@ -13,7 +13,7 @@ from cy.core.table_empty cimport table_empty_out, table_looks_empty
 from cy.mm.gather cimport mmu_gather, tlb_remove_table
 from cy.mm.offset_map cimport (
     entry_offset_map_lock, entry_unmap_unlock, mapped_entry, table_lock, table_unlock)
-from cy.mm.table cimport mm_dec_nr_tables, table_of, table_unlinked
+from cy.mm.table cimport mm_dec_nr_tables, table_check_unlinked, table_of, table_unlinked
 from cy.mm.types cimport DETACH_SCAN, mm, ptdesc
 
 # Unlink the table of `level` that covers addr, if there is one and it is empty, as `mode` (DETACH_*) means it.
@@ -34,6 +34,7 @@ cdef inline ptdesc *unlink_empty_table(cpu *c, mm *m, uint64_t addr, uint32_t le
         if looked or table_empty_out(c, m, table, mode):
             # [PT-010] pairs with: the grace periods. A full barrier between the unlink and the flush.
             xchg(at.entryp, 0)
+            table_check_unlinked(c, m, table, 4 if level == PTE_LEVEL else 53)
             table_unlinked(c, m, table)
             unlinked = table
         else:

@@ -5,7 +5,7 @@
 # flush -> [last reference, if walkers that sleep hold some] -> grace period of RCU_TABLES -> [grace period of SRCU, if they
 # sleep in it], then its lock dies -> grace period of RCU_HW -> free.
 # Source: mm/memory.c pmd_install, include/linux/mm.h pagetable_*_ctor and _dtor, mm/mmu_gather.c.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from cy.base.atomics cimport (
     READ_ONCE32, WRITE_ONCE32, atomic_add, atomic_add_return32, cmpxchg32, peek, peek32, plain_fill, plain_load,
     plain_load32, plain_store, plain_store32)
@@ -14,16 +14,18 @@ from cy.base.build cimport PT_CHECKS
 from cy.base.clock cimport figure_ns
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, count, count_max, cpu, delay_point, pt_report, rcu_head
 from cy.base.entry cimport PT_POISON, pmd_gen_is, pmd_is_table, pmd_none, pte_none, pte_pfn
-from cy.base.geometry cimport P4D_LEVEL, PTE_LEVEL, geo_fanout, geo_table_span
+from cy.base.geometry cimport P4D_LEVEL, PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_table_span
 from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport (
-    C_ALLOC_FAILED, C_REF_LOST, C_TABLES_ALLOCATED, C_TABLES_FREED, C_TABLE_BYTES_PEAK, ORACLE_UAF)
+    C_ALLOC_FAILED, C_REF_LOST, C_TABLES_ALLOCATED, C_TABLES_FREED, C_TABLE_BYTES_PEAK, ORACLE_COUNTERS, ORACLE_LOCK_ORDER,
+    ORACLE_UAF)
 from cy.mm.arena cimport arena_alloc, arena_free, arena_zapped
 from cy.mm.debt cimport debt_begin, debt_end, debt_gp_over, debt_leave, debt_take
 from cy.mm.deferred cimport deferred_poll
 from cy.mm.pwc cimport check_no_pwc
 from cy.mm.types cimport ARENA_NONE, ITEM_FREE, mm, ptdesc
 from cy.sync.irq cimport irq_sync_all
+from cy.sync.lockclass cimport lock_is_held
 from cy.sync.rcu cimport call_rcu
 from cy.sync.spinlock cimport spin_lock_destroy
 from cy.sync.srcu cimport call_srcu
@@ -87,8 +89,11 @@ cdef inline uint64_t _pgtables_add(cpu *c, mm *m, uint64_t bytes) noexcept nogil
         v = plain_load(&m.pgtables_bytes) + bytes
         delay_point(c)
         plain_store(&m.pgtables_bytes, v)
-        return v
-    return atomic_add(&m.pgtables_bytes, bytes)
+    else:
+        v = atomic_add(&m.pgtables_bytes, bytes)
+    if PT_CHECKS and <int64_t>v < 0:
+        pt_report(c, ORACLE_COUNTERS, 26, b"pgtables_bytes fell below 0, to a", m.first_page << PAGE_SHIFT, v, 0)
+    return v
 
 # The entries of a table by its number. A walk goes from entry to entry by it, and its loads wait for nothing else.
 cdef inline uint64_t *table_row(mm *m, uint32_t number) noexcept nogil:
@@ -134,8 +139,19 @@ cdef inline void table_unlinked(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     if arena_zapped(c, m.tables, t.index):
         debt_begin(c, m, t)
 
+# Oracle use-after-free where a table has just been unlinked: it is empty. `invariant` says so of the caller: I04, for munmap I15,
+# for a scan I50, for upper tables I53. Where nobody locks VMAs its lock is held, too (I05). Context: as table_unlinked.
+cdef inline void table_check_unlinked(cpu *c, mm *m, ptdesc *t, uint32_t invariant) noexcept nogil:
+    if not PT_CHECKS:
+        return
+    if m.lockless and not lock_is_held(c, &t.lock):
+        pt_report(c, ORACLE_LOCK_ORDER, 5, b"table a of level b is unlinked without its lock", t.addr, t.index, t.level)
+    _check_empty(c, m, t, invariant)
+
 # Free an unlinked table after the grace periods. Context: after its TLB flush.
 cdef inline void table_free_rcu(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    if PT_CHECKS:
+        t.next = <uint32_t>peek(&m.rcu[RCU_TABLES].gp_seq)
     if BUG(m.bugs, BUG_M07_TABLE):
         _table_release_now(c, m, t)
         return
@@ -214,6 +230,8 @@ cdef inline void _table_srcu_over(cpu *c, rcu_head *head) noexcept nogil:
 cdef inline void _table_hw_gp_over(cpu *c, rcu_head *head) noexcept nogil:
     cdef ptdesc *t = <ptdesc *>head
     cdef mm *m = <mm *>t.mm
+    if PT_CHECKS:
+        _check_grace_period(c, m, t)
     debt_end(c, m, t)
     _table_release(c, m, t)
 
@@ -224,13 +242,21 @@ cdef inline void _table_release_now(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     debt_end(c, m, t)
     _table_release(c, m, t)
 
-# Oracle use-after-free: nobody stored into a table after its detach (I04, I15).
-cdef inline void _check_detached_empty(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+# Oracle use-after-free: a detached table is empty.
+cdef inline void _check_empty(cpu *c, mm *m, ptdesc *t, uint32_t invariant) noexcept nogil:
     cdef uint32_t i
     for i in range(geo_fanout(&m.geo, t.level)):
         if not pte_none(peek(&t.entries[i])):
-            pt_report(c, ORACLE_UAF, 4, b"table a was detached and holds an entry: b", t.addr, t.index, t.entries[i])
+            pt_report(c, ORACLE_UAF, invariant, b"table a was detached and holds an entry: b", t.addr, t.index, t.entries[i])
             return
+
+# Oracle use-after-free: a grace period of RCU_TABLES began after unlink and flush, and is over (I10). table_free_rcu left the number
+# of the newest one in the link that the gather has no more use for.
+cdef inline void _check_grace_period(cpu *c, mm *m, ptdesc *t) noexcept nogil:
+    cdef uint32_t needed = t.next + 2
+    cdef uint32_t over = <uint32_t>peek(&m.rcu[RCU_TABLES].gp_completed)
+    if <int32_t>(over - needed) < 0:
+        pt_report(c, ORACLE_UAF, 10, b"table a is freed b grace periods too early", t.addr, t.index, (needed - over) >> 1)
 
 # The poison is a plain store, so that a race detector sees a reader that came too late.
 cdef inline void _table_release(cpu *c, mm *m, ptdesc *t) noexcept nogil:
@@ -238,7 +264,7 @@ cdef inline void _table_release(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     count(c, C_TABLES_FREED + level)
     if PT_CHECKS:
         if t.detached:
-            _check_detached_empty(c, m, t)
+            _check_empty(c, m, t, 4)     # nobody stored into it since
             if level == PTE_LEVEL:
                 check_no_pwc(c, m, t)
         plain_fill(t.entries, PT_POISON, geo_fanout(&m.geo, level))

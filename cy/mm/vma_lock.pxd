@@ -13,14 +13,14 @@
 # an mm is memory for ever and waiters look at the count.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE, READ_ONCE32, WRITE_ONCE32, atomic_add_return32, cmpxchg32, smp_load_acquire32, smp_mb,
+    READ_ONCE, READ_ONCE32, WRITE_ONCE32, atomic_add_return32, cmpxchg32, peek, peek32, smp_load_acquire32, smp_mb,
     smp_store_release32)
 from cy.base.bugs cimport BUG, BUG_M01_RECYCLED, BUG_P18
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT
 from cy.base.hook cimport pt_ready_t
-from cy.base.shm cimport C_VMA_RECYCLED, ORACLE_LOCK_ORDER
+from cy.base.shm cimport C_VMA_RECYCLED, ORACLE_LOCK_ORDER, ORACLE_UAF
 from cy.mm.types cimport mm, vma
 from cy.mm.vma cimport vm_start, vma_lookup_lockless, vma_mm
 from cy.sync.lockclass cimport (
@@ -111,10 +111,22 @@ cdef inline vma *lock_vma_under_rcu(cpu *c, mm *m, uint64_t addr) noexcept nogil
         # The bounds may have changed before the lock was ours, or the object have become another VMA.
         if BUG(m.bugs, BUG_P18) or _vma_covers(v, addr):
             rcu_read_unlock(c, &m.rcu[RCU_TABLES])
+            if PT_CHECKS:
+                _check_read_locked(c, m, v, addr)
             return v
         vma_end_read(c, v)
     rcu_read_unlock(c, &m.rcu[RCU_TABLES])
     return NULL
+
+# Oracle use-after-free: the VMA that was locked for addr is of that mm, attached, covers addr, and no writer has it (I18).
+# Context: it is read-locked, so nothing of this can change.
+cdef inline void _check_read_locked(cpu *c, mm *m, vma *v, uint64_t addr) noexcept nogil:
+    if addr < peek(&v.vm_start) or addr >= peek(&v.vm_end) or peek(&v.vm_mm) != <uint64_t>m:
+        pt_report(c, ORACLE_UAF, 18, b"a VMA from a to b was locked for an address that it does not cover", addr,
+                  peek(&v.vm_start), peek(&v.vm_end))
+    if peek32(&v.vm_lock_seq) == peek32(&m.mm_lock_seq.sequence) or peek32(&v.vm_refcnt) < 2:
+        pt_report(c, ORACLE_UAF, 18, b"a VMA is locked for reading and for writing: vm_lock_seq a, vm_refcnt b", addr,
+                  peek32(&v.vm_lock_seq), peek32(&v.vm_refcnt))
 
 # As in the kernel, where addresses of all mms look alike, this does not tell whose VMA it is.
 cdef inline bint _vma_covers(vma *v, uint64_t addr) noexcept nogil:

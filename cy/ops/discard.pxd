@@ -14,10 +14,11 @@ from libc.errno cimport EINVAL
 from libc.stdint cimport uint64_t
 from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32, plain_load32, plain_store32, smp_store_release, xchg
 from cy.base.bugs cimport BUG, BUG_M15_DIRTY
-from cy.base.cpu cimport count, cpu, delay_point
+from cy.base.build cimport PT_CHECKS
+from cy.base.cpu cimport count, cpu, delay_point, pt_report
 from cy.base.entry cimport PT_DIRTY, pte_pfn, pte_present, pte_special
 from cy.base.geometry cimport PAGE_SHIFT
-from cy.base.shm cimport C_LAZYFREED, C_LAZYFREE_KEPT
+from cy.base.shm cimport C_LAZYFREED, C_LAZYFREE_KEPT, ORACLE_DATA
 from cy.core.scan cimport left_behind
 from cy.core.walk cimport walk_tables
 from cy.mm.batch cimport (
@@ -82,6 +83,9 @@ cdef inline bint _try_to_unmap_one(cursor *cur, unmap_batch *batch, uint64_t add
         WRITE_ONCE32(&p.dirty, 1)
     if not page_is_pinned(p):           # [PT-041] who pinned it marks it dirty first and lets it go afterwards
         if not READ_ONCE32(&p.dirty):
+            if PT_CHECKS and pte & PT_DIRTY:
+                pt_report(c, ORACLE_DATA, 40, b"memory pressure drops frame a, which was written since it was free", addr,
+                          pte_pfn(pte), 0)
             mm_add_rss(c, m, <uint64_t>-1)
             unmap_batch_add(batch, addr, pte_pfn(pte))
             count(c, C_LAZYFREED)

@@ -93,7 +93,7 @@ cdef inline int covering_detach(cursor *cur, uint32_t mode) noexcept nogil:
     table = table_of(cur.cpu, cur.mm, READ_ONCE(cur.pmdp))
     if table == NULL or (mode != DETACH_TRY and not table_empty_out(cur.cpu, cur.mm, table, mode)):
         return 0
-    pmd_clear_table(cur.cpu, cur.mm, cur.pmdp, table)
+    pmd_clear_table(cur, table)
     cur.detached = table
     return 1
 

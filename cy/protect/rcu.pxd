@@ -17,13 +17,13 @@
 # table, the difficulty that the plan names: cy/protect/sleep.pxd.
 from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE32, smp_load_acquire, smp_mb, smp_mb__after_spinlock
+from cy.base.atomics cimport READ_ONCE32, peek32, smp_load_acquire, smp_mb, smp_mb__after_spinlock
 from cy.base.bugs cimport BUG, BUG_M04_R11
-from cy.base.build cimport likely, unlikely
-from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point
+from cy.base.build cimport PT_CHECKS, likely, unlikely
+from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.entry cimport pmd_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
-from cy.base.shm cimport C_INSTALL_LOST, C_MAP_FAILED, C_RECHECK_LOST, C_TABLES_RECLAIMED
+from cy.base.shm cimport C_INSTALL_LOST, C_MAP_FAILED, C_RECHECK_LOST, C_TABLES_RECLAIMED, ORACLE_UAF
 from cy.core.fault cimport anon_vma_assign
 from cy.core.populate cimport pmd_install
 from cy.core.unlink cimport free_empty_tables, unlink_empty_table
@@ -168,12 +168,20 @@ cdef inline int rcu_install(cursor *cur) noexcept nogil:
         delay_point(c)
         if entry_offset_map_lock(c, m, cur.addr, level + 1, &at) != NULL:
             new = pmd_install(c, m, at.entryp, new, level)
+            if PT_CHECKS and new == NULL:
+                _check_parent(c, &at)
             entry_unmap_unlock(c, m, &at)
         if new == NULL:
             cur.installed = cur.addr + 1
         else:
             count(c, C_INSTALL_LOST)
             pagetable_free_private(c, m, new)
+
+# Oracle use-after-free: the table that something was installed into is attached (I52). Context: its lock.
+cdef inline void _check_parent(cpu *c, const mapped_entry *at) noexcept nogil:
+    if peek32(&at.table.detached):
+        pt_report(c, ORACLE_UAF, 52, b"a table was installed into table a of level b, which is detached", at.table.addr,
+                  at.table.index, at.table.level)
 
 # The level of the highest table that cur.addr lacks; -1: none.
 cdef inline int _missing_level(cursor *cur) noexcept nogil:

@@ -132,7 +132,7 @@ cdef inline int split_detach_try(cursor *cur) noexcept nogil:
     elif not spin_trylock(c, &cur.pmd_table.lock, LOCK_PML):
         count(c, C_TRYLOCK_FAILED)
         return 0
-    pmd_clear_table(c, cur.mm, cur.pmdp, cur.table)
+    pmd_clear_table(cur, cur.table)
     spin_unlock(c, &cur.pmd_table.lock)
     cur.detached = cur.table
     return 1
@@ -151,7 +151,7 @@ cdef inline int _detach_scan(cursor *cur, uint32_t mode) noexcept nogil:
         pte_lock(c, m, table, pmdval)
         if attached_by_pml(c, cur.pmd_table):
             if (BUG(m.bugs, BUG_M01_SCAN) and cur.intent == INTENT_SCAN) or table_empty_out(c, m, table, mode):
-                pmd_clear_table(c, m, cur.pmdp, table)
+                pmd_clear_table(cur, table)
                 cur.detached = table
                 detached = 1
             else:

@@ -39,9 +39,17 @@ cdef inline void lock_check_order(cpu *c, uint32_t lock_class) noexcept nogil:
         return
     for i in range(c.nr_held):
         if c.held[i].lock_class >= lock_class:
-            pt_report(c, ORACLE_LOCK_ORDER, 48, b"waits for a lock of class b while holding one of class a",
-                      0, c.held[i].lock_class, lock_class)
+            _report_order(c, c.held[i].lock_class, lock_class)
             return
+
+# I48, and of it the two that concern the locks of pte_tables: I07, I08.
+cdef inline void _report_order(cpu *c, uint32_t held, uint32_t wanted) noexcept nogil:
+    if held == LOCK_PTL and wanted == LOCK_PML:
+        pt_report(c, ORACLE_LOCK_ORDER, 7, b"waits for the lock of a pmd_table while holding one of a pte_table", 0, held, wanted)
+    elif held == LOCK_PTL and wanted == LOCK_PTL:
+        pt_report(c, ORACLE_LOCK_ORDER, 8, b"waits for a pte_table's lock while holding that of another one", 0, held, wanted)
+    else:
+        pt_report(c, ORACLE_LOCK_ORDER, 48, b"waits for a lock of class b while holding one of class a", 0, held, wanted)
 
 cdef inline void lock_held_push(cpu *c, const void *lock, uint32_t lock_class) noexcept nogil:
     if PT_CHECKS and c.nr_held < MAX_HELD:

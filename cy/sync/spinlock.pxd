@@ -33,10 +33,10 @@ cdef inline int spin_is_free(const void *lock) noexcept nogil:
 cdef inline bint _wait_is_over(uint32_t val) noexcept nogil:
     return val == 0 or (PT_CHECKS and val == LOCK_DESTROYED)
 
-# Oracle use-after-free: the lock that was found at `val` is alive. Returns False after a report.
+# Oracle use-after-free: the lock that was found at `val` is alive (I09). Returns False after a report.
 cdef inline bint _check_alive(cpu *c, uint32_t val, uint32_t lock_class) noexcept nogil:
     if PT_CHECKS and val == LOCK_DESTROYED:
-        pt_report(c, ORACLE_UAF, 11, b"a lock of class a is used after it was destroyed", 0, lock_class, 0)
+        pt_report(c, ORACLE_UAF, 9, b"a lock of class a is used after it was destroyed", 0, lock_class, 0)
         return False
     return True
 
