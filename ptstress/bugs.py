@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ptstress.bug import Bug
 from ptstress.bugs_grace import GRACE_BUGS
 from ptstress.bugs_lockless import LOCKLESS_BUGS
+from ptstress.bugs_rules import RULE_BUGS
 from ptstress.bugs_sleep import SLEEP_BUGS
 from ptstress.errors import UsageError
 
@@ -338,6 +339,7 @@ BUGS = (
     *GRACE_BUGS,
     *LOCKLESS_BUGS,
     *SLEEP_BUGS,
+    *RULE_BUGS,
 )
 
 

@@ -28,7 +28,7 @@ class Invariant:
 
     @property
     def checked(self) -> bool:
-        """Whether somebody looks, and a bug proves it."""
+        """Whether somebody looks, and a bug is the proof."""
         return bool(self.oracles and self.bugs)
 
 
@@ -39,10 +39,15 @@ INVARIANTS = (
         ("use-after-free", "census"), "where an entry is followed, and at rest",
         ("P16", "P21"),
     ),
-    Invariant(2, "a table has one parent entry", ("census",), "at rest; no bug makes two yet"),
+    Invariant(
+        2, "a table has one parent entry",
+        ("census",), "at rest",
+        ("MX-two-parents",),
+    ),
     Invariant(
         3, "what nothing refers to is free or on its way there: no table and no VMA is lost",
         ("census",), "at rest",
+        ("MX-install-leak",),
     ),
     Invariant(
         4, "a table is empty when it is detached, and stays so until it is freed",
@@ -66,12 +71,14 @@ INVARIANTS = (
     ),
     Invariant(
         8, "two locks of pte_tables are never held at once",
-        ("lock-order",), "at each wait; no bug does it yet",
+        ("lock-order",), "at each wait",
+        ("M02-retry",),
+        "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4); write(p1); read(p2) | t1: age(p0..p4)",
     ),
     Invariant(
         9, "a table's lock is not touched any more once the grace period of the table is over",
         ("use-after-free",), "where a lock is taken or released",
-        ("P02", "M08-ipi"),
+        ("P02", "M08-ipi", "M08-srcu-scan"),
     ),
     Invariant(
         10, "between a table's unlink and its reuse lies a full grace period, which began after the unlink",
@@ -81,12 +88,12 @@ INVARIANTS = (
     Invariant(
         11, "who reads a table keeps it from being reused: nobody finds a freed one, or its poison",
         ("use-after-free",), "where a table is followed to, and where an entry is read",
-        ("M07-table", "M08-ipi", "M08-srcu-scan"),
+        ("M07-table", "M08-ipi"),
     ),
     Invariant(
         12, "nothing sleeps inside a read section or under a spinlock",
         ("sleep-in-rcu",), "in whatever may sleep",
-        ("M15-sleep",),
+        ("M15-sleep", "M02-retry"),
     ),
     Invariant(
         13, "what an operation has locked, mapped or entered it leaves, as it was entered, before it ends",
@@ -110,7 +117,11 @@ INVARIANTS = (
         ("use-after-free", "census"), "where a fault has locked a VMA; at rest",
         ("P18", "M01-recycled"),
     ),
-    Invariant(19, "vm_refcnt is 1 at rest: no reader's count and no writer's bit is left behind", ("counters",), "at rest"),
+    Invariant(
+        19, "vm_refcnt is 1 at rest: no reader's count and no writer's bit is left behind",
+        ("counters",), "at rest",
+        ("MX-vma-put",),
+    ),
     Invariant(
         20, "VMAs are write-locked while mmap_lock is held for writing, and no longer",
         ("counters", "lock-order"), "where a VMA is write-locked, and at rest",
@@ -130,7 +141,8 @@ INVARIANTS = (
     ),
     Invariant(
         24, "a page is pinned or discarded by memory pressure, never both",
-        (), "no oracle of its own: I33 sees the lost write",
+        ("data",), "where a pin is used",
+        ("M15-pin",),
     ),
     # -- accounting --------------------------------------------------------------------------------------------------
     Invariant(
@@ -147,6 +159,7 @@ INVARIANTS = (
     Invariant(
         27, "tables allocated less tables freed are those that are reachable; nothing is freed twice or handed out in use",
         ("census",), "at each allocation and free, and at rest",
+        ("MX-install-leak", "MX-ref-leak"),
     ),
     Invariant(
         28, "rss is the number of entries that map a frame; the zero page does not count",
@@ -156,6 +169,7 @@ INVARIANTS = (
     Invariant(
         29, "a frame is in use while it is mapped, at one place, and is unmapped once",
         ("census",), "at each unmap, and at rest",
+        ("MX-queued-twice",),
     ),
     Invariant(
         30, "no page and no table is left when an mm ends",
@@ -188,7 +202,8 @@ INVARIANTS = (
     ),
     Invariant(
         35, "a DONTNEED visits each page once, and in ascending order",
-        (), "no oracle of its own: I33 sees the lost write",
+        ("data",), "where a zap goes on after it has let go of its table",
+        ("MX-zap-again",),
     ),
     Invariant(
         36, "a table that DONTNEED emptied is gone when nothing spoke against it",
@@ -211,14 +226,19 @@ INVARIANTS = (
         ("M11-age", "M11-mprotect"),
     ),
     Invariant(
-        40, "memory pressure drops a page only if nobody has it pinned and nobody wrote to it since the FREE",
+        40, "memory pressure drops a page only if nobody has written to it since the FREE",
         ("data",), "where a page is dropped",
         ("M15-dirty",),
     ),
-    Invariant(41, "the zero page is never mapped writable or dirty", ("census",), "at rest"),
+    Invariant(
+        41, "the zero page is never mapped writable or dirty",
+        ("census",), "at rest",
+        ("MX-zero-writable",),
+    ),
     Invariant(
         42, "a write that replaces the zero page leaves no translation to it behind when the frame is mapped",
-        (), "no oracle of its own: I34 sees the old value",
+        ("stale-tlb",), "where a frame takes its place",
+        ("M10-wp",),
     ),
     Invariant(
         43, "mprotect keeps what pages hold, and no entry allows more than its VMA",
@@ -230,6 +250,7 @@ INVARIANTS = (
     Invariant(
         46, "a walk reports what was present all the time, and nothing that was absent all the time",
         ("data",), "in the history of each page",
+        ("MX-walk-hole",),
     ),
     Invariant(
         47, "whoever retries gets through once the others rest",
@@ -275,7 +296,7 @@ INVARIANTS = (
     Invariant(
         55, "what waits for a grace period is freed once the readers have left; until then no more waits than the queues hold",
         ("census", "progress"), "how many tables of a cpu wait, where an operation begins; that none does, at rest",
-        ("MX-backpressure",),
+        ("MX-backpressure", "MX-ref-leak"),
     ),
     Invariant(
         56, "each frame that was unmapped is freed, and none that is mapped",

@@ -16,6 +16,8 @@ GEOMETRY = parse_geometry("2x2x2x4")
 BUDGET = 20_000
 CHECKED = [i for i in INVARIANTS if i.checked]
 SEEDS = 100
+#: Functions of the engine whose last argument is the number that they report, and their oracle.
+HANDED_ON = (("check_unlinked", "UAF"), ("check_empty", "UAF"), ("check_no_zero_page", "STALE_TLB"))
 
 
 def breaks(bug_id, program, number):
@@ -36,14 +38,18 @@ def reported():
         text = path.read_text()
         found |= {(int(n), oracle) for oracle, n in re.findall(r"pt_report\([\w.]+, ORACLE_(\w+), (\d+),", text)}
         found |= {(int(n), "DATA") for n in re.findall(r"data_report\(\w+, (\d+),", text)}
-        # These hand it on to who reports.
-        for last in re.findall(r"check_(?:unlinked|empty)\(.*, (\d+.*)\)", text):
-            found |= {(int(n), "UAF") for n in re.findall(r"\d+", last)}
+        for function, oracle in HANDED_ON:
+            for last in re.findall(rf"{function}\(.*, (\d+.*)\)", text):
+                found |= {(int(n), oracle) for n in re.findall(r"\d+", last)}
     return {(number, Oracle[oracle].label) for number, oracle in found if number}
 
 
 def test_the_table_has_each_number_once():
     assert [i.number for i in INVARIANTS] == list(range(1, 57))
+
+
+def test_at_most_six_are_not_checked():
+    assert len(CHECKED) >= 50
 
 
 def test_the_table_names_bugs_and_oracles_that_there_are():
@@ -63,7 +69,7 @@ def test_each_bug_breaks_an_invariant():
 def test_the_table_says_who_reports_a_number():
     table = {(i.number, oracle) for i in INVARIANTS for oracle in i.oracles}
     assert reported() <= table
-    # Two are judged by how an execution ended.
+    # A deadlock is how an execution ends.
     assert table - reported() <= {(48, "progress")}
 
 

@@ -43,7 +43,7 @@ TWINS = {
          read(13, 14, 7), free(9, 11, 7)],
     ),
     "a page that was dropped comes back": (
-        39,
+        33,
         [MAP, write(3, 4, 7, 1, 100), free(5, 6, 7), discard(7, 8, 7), read(9, 10, 7), read(11, 12, 7, 1, 100)],
         [MAP, write(3, 4, 7, 1, 100), free(5, 6, 7), discard(7, 12, 7), read(9, 10, 7), read(11, 12, 7, 1, 100)],
     ),

@@ -36,8 +36,8 @@ CY_FLOORS = {
 #: Modules of ptstress from the lowest floor up: a module imports from its own floor, without circles, and below.
 PY_FLOORS = (
     ("__init__", "errors", "vocabulary", "pages", "ranges", "builds", "plugin"),
-    ("units", "texttable", "tomlfile", "schemes", "bug", "bugs_grace", "bugs_lockless", "bugs_sleep", "bugs", "invariants",
-     "operation", "program", "schedule", "layout", "histogram"),
+    ("units", "texttable", "tomlfile", "schemes", "bug", "bugs_grace", "bugs_lockless", "bugs_rules", "bugs_sleep", "bugs",
+     "invariants", "operation", "program", "schedule", "layout", "histogram"),
     ("tracefile", "trace", "workload", "job", "plan"),
     ("model", "durable", "results", "observe", "story", "burst_state", "history", "history_json", "history_drawing", "hdrlog"),
     ("engine", "hang", "memory", "meter", "driver", "child", "generator", "strategies", "verdict", "doctor",

@@ -51,6 +51,18 @@ cdef enum:
     BUG_M04_R11 = 57     # a populate looks whether its VMA has changed before it has the table's lock, not afterwards
     BUG_M02_TEARDOWN = 58 # teardown unlinks tables without their locks where VMAs are not locked
     BUG_M01_UPPER = 59   # an upper table is looked at before its lock is held, and not again
+    # Rules that no bug of Linux breaks here by itself: one for each.
+    BUG_MX_INSTALL_LEAK = 18 # who lost the race to install a table does not free its own
+    BUG_M15_PIN = 23     # discard looks at pins before it clears the entry
+    BUG_MX_ZAP_AGAIN = 33 # a zap that let go of its table begins again at the start of it
+    BUG_MX_ZERO_WRITABLE = 34 # a read fault maps the zero page as the VMA allows it
+    BUG_M10_WP = 36      # a write maps its frame over the zero page, and flushes afterwards
+    BUG_MX_WALK_HOLE = 39 # a walk that meets a missing pte_table skips all that its pmd_table maps
+    BUG_MX_REF_LEAK = 40 # a walk keeps its reference to a table that it has lost
+    BUG_M02_RETRY = 41   # who finds the table that it has locked detached looks for the next one without unlocking it
+    BUG_MX_QUEUED_TWICE = 42 # a zap queues a page again when the batch is full
+    BUG_MX_TWO_PARENTS = 51 # who installs a table enters it for the neighbouring range, too
+    BUG_MX_VMA_PUT = 45  # who finds a VMA write-locked keeps the count that it has raised
 
 cdef inline bint BUG(uint64_t mask, int bug) noexcept nogil:
     return PT_CHECKS and ((mask >> bug) & 1) != 0

@@ -8,8 +8,8 @@ from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
     READ_ONCE32, WRITE_ONCE32, cmpxchg, smp_store_release, xchg)
-from cy.base.bugs cimport BUG, BUG_M01_GUARD, BUG_M05_MMAP_READ
-from cy.base.build cimport likely
+from cy.base.bugs cimport BUG, BUG_M01_GUARD, BUG_M05_MMAP_READ, BUG_M10_WP, BUG_MX_ZERO_WRITABLE
+from cy.base.build cimport PT_CHECKS, likely
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
     PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, is_guard_pte_marker, mk_pte, pte_none, pte_pfn,
@@ -22,7 +22,7 @@ from cy.mm.deferred cimport frame_free
 from cy.mm.frame cimport frame_alloc
 from cy.mm.map cimport ptep_get
 from cy.mm.rss cimport mm_add_rss
-from cy.mm.tlb cimport flush_tlb_range
+from cy.mm.tlb cimport check_no_zero_page, flush_tlb_range
 from cy.mm.types cimport ARENA_NONE, HELD_MMAP, INTENT_FAULT, cursor, mm, vma
 from cy.mm.vma cimport find_mergeable_anon_vma, vma_lookup
 from cy.mm.vma_lock cimport mmap_read_lock, mmap_read_trylock, mmap_read_unlock
@@ -113,6 +113,8 @@ cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
         if pfn == ARENA_NONE:
             return -ENOMEM
         pte = mk_pte(pfn, PT_ANON_PTE)
+    elif BUG(cur.mm.bugs, BUG_MX_ZERO_WRITABLE) and cur.vma_writable:
+        pte |= PT_RW
     delay_point(cur.cpu)
     if cur.ops.lock(cur, 0):
         now = ptep_get(cur.cpu, cur.mm, cur.table, cur.ptep)
@@ -136,6 +138,7 @@ cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
 # never two different translations of one page in two TLBs. The entry seen before proves attachment;
 # the kernel proves it by the pmd and compares the entry besides.
 cdef inline int do_wp_page(cursor *cur, uint64_t orig) noexcept nogil:
+    cdef uint64_t page_bytes = <uint64_t>1 << PAGE_SHIFT
     cdef uint32_t pfn
     cdef int rc = vmf_anon_prepare(cur)
     if rc != 0:
@@ -149,9 +152,14 @@ cdef inline int do_wp_page(cursor *cur, uint64_t orig) noexcept nogil:
         frame_free(cur.cpu, cur.mm, pfn)
         return FAULT_RETRY
     xchg(cur.ptep, 0)
-    flush_tlb_range(cur.cpu, cur.mm, cur.addr, cur.addr + ((<uint64_t>1) << PAGE_SHIFT), False)
+    if not BUG(cur.mm.bugs, BUG_M10_WP):
+        flush_tlb_range(cur.cpu, cur.mm, cur.addr, cur.addr + page_bytes, False)
+    if PT_CHECKS:
+        check_no_zero_page(cur.cpu, cur.mm, cur.addr, cur.addr + page_bytes, 42)
     mm_add_rss(cur.cpu, cur.mm, 1)
     smp_store_release(cur.ptep, mk_pte(pfn, PT_ANON_PTE))       # [PT-009] pairs with: the hardware walk.
+    if BUG(cur.mm.bugs, BUG_M10_WP):
+        flush_tlb_range(cur.cpu, cur.mm, cur.addr, cur.addr + page_bytes, False)
     cursor_unlock(cur)
     return FAULT_RETRY
 

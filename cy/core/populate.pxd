@@ -8,7 +8,7 @@
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, plain_zero, smp_load_acquire, smp_store_release
-from cy.base.bugs cimport BUG, BUG_P16
+from cy.base.bugs cimport BUG, BUG_MX_INSTALL_LEAK, BUG_MX_TWO_PARENTS, BUG_P16
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport mk_table, pmd_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_fanout
@@ -54,7 +54,8 @@ cdef inline int _table_alloc(cpu *c, mm *m, uint64_t *entryp, uint32_t level, ui
     spin_unlock(c, parent_lock)
     if new != NULL:
         count(c, C_INSTALL_LOST)
-        pagetable_free_private(c, m, new)
+        if not BUG(m.bugs, BUG_MX_INSTALL_LEAK):
+            pagetable_free_private(c, m, new)
     return 0
 
 # Publish `new`, a table of `level`, in *entryp if it is still none. Context: the parent's lock.
@@ -73,4 +74,6 @@ cdef inline ptdesc *pmd_install(cpu *c, mm *m, uint64_t *entryp, ptdesc *new, ui
     # [PT-004] pairs with: the walkers' acquire loads [PT-005]; orders the zeroes and the lock of the
     # new table before it becomes reachable: a walker that sees the entry sees an empty table.
     smp_store_release(entryp, mk_table(new.index, m.tables.items[new.index].gen))
+    if BUG(m.bugs, BUG_MX_TWO_PARENTS) and level == PTE_LEVEL:
+        smp_store_release(<uint64_t *>(<uint64_t>entryp ^ sizeof(uint64_t)), READ_ONCE(entryp))
     return NULL

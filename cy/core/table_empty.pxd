@@ -10,7 +10,7 @@ from cy.base.shm cimport C_TABLES_RECLAIMED, C_ZEROES_UNMAPPED
 from cy.mm.map cimport ptep_get, ptep_get_lockless
 from cy.mm.table cimport table_check_unlinked, table_unlinked
 from cy.mm.tlb cimport check_no_zero_page, flush_tlb_range
-from cy.mm.types cimport DETACH_ZERO, INTENT_SCAN, cursor, mm, ptdesc
+from cy.mm.types cimport DETACH_ZERO, INTENT_SCAN, INTENT_ZAP, mm, ptdesc
 
 # Is the table empty, as a mode of detach means it? A hint. Context: RCU.
 cdef inline bint table_looks_empty(cpu *c, mm *m, ptdesc *table, uint32_t mode) noexcept nogil:
@@ -47,15 +47,18 @@ cdef inline bint table_empty_out(cpu *c, mm *m, ptdesc *table, uint32_t mode) no
     if not BUG(m.bugs, BUG_M10_ZERO):
         flush_tlb_range(c, m, table.addr, table.addr + geo_table_span(&m.geo, PTE_LEVEL), False)
     if PT_CHECKS:
-        check_no_zero_page(c, m, table.addr, table.addr + geo_table_span(&m.geo, PTE_LEVEL))
+        check_no_zero_page(c, m, table.addr, table.addr + geo_table_span(&m.geo, PTE_LEVEL), 51)
     return True
 
-# Clear the parent entry of an empty table, cur.pmdp. Context: the parent's lock and the table's.
+# Clear the parent entry of an empty table. Context: the parent's lock and the table's.
 # Afterwards nobody stores into the table: writers prove attachment under its lock.
-cdef inline void pmd_clear_table(cursor *cur, ptdesc *table) noexcept nogil:
-    cdef cpu *c = cur.cpu
+cdef inline void pmd_clear_table(cpu *c, mm *m, uint64_t *pmdp, ptdesc *table) noexcept nogil:
+    pmd_clear_table_for(c, m, pmdp, table, INTENT_ZAP)
+
+# The same, for an oracle that tells scans from other callers. `intent`: of the cursor.
+cdef inline void pmd_clear_table_for(cpu *c, mm *m, uint64_t *pmdp, ptdesc *table, uint32_t intent) noexcept nogil:
     # [PT-010] pairs with: the grace periods. A full barrier between the unlink and the flush.
-    xchg(cur.pmdp, 0)
-    table_check_unlinked(c, cur.mm, table, 50 if cur.intent == INTENT_SCAN else 4)
-    table_unlinked(c, cur.mm, table)
+    xchg(pmdp, 0)
+    table_check_unlinked(c, m, table, 50 if intent == INTENT_SCAN else 4)
+    table_unlinked(c, m, table)
     count(c, C_TABLES_RECLAIMED)

@@ -14,12 +14,14 @@
 # Not modelled: huge entries, markers other than guards.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cy.base.atomics cimport WRITE_ONCE, plain_load32, xchg
-from cy.base.bugs cimport BUG, BUG_M03_NOTIFIER, BUG_MX_DROP_MARKERS, BUG_P01, BUG_P13
-from cy.base.cpu cimport count, cpu, delay_point
+from cy.base.bugs cimport (
+    BUG, BUG_M03_NOTIFIER, BUG_MX_DROP_MARKERS, BUG_MX_QUEUED_TWICE, BUG_MX_ZAP_AGAIN, BUG_P01, BUG_P13)
+from cy.base.build cimport PT_CHECKS
+from cy.base.cpu cimport count, cpu, delay_point, pt_report
 from cy.base.entry cimport is_guard_pte_marker, pte_none, pte_pfn, pte_special
 from cy.base.geometry cimport PAGE_SHIFT, PTE_LEVEL, geo_table_span
 from cy.base.rng cimport rng_one_in
-from cy.base.shm cimport C_GUARDS_KEPT, C_ZAP_BREAK
+from cy.base.shm cimport C_GUARDS_KEPT, C_ZAP_BREAK, ORACLE_DATA
 from cy.core.unlink cimport table_free_tlb
 from cy.mm.batch cimport flush_tlb_batched_pending
 from cy.mm.cursor cimport cursor_unlock
@@ -59,12 +61,12 @@ cdef inline bint zap_page_range(cursor *cur, mmu_gather *tlb, uint64_t start, ui
     return left
 
 # Context: the table at cur.addr is locked. Returns with it unlocked and cur.addr behind what was done.
-# Returns True if the table is still there.
+# Oracle data: no page is visited twice (I35). Returns True if the table is still there.
 cdef inline bint zap_pte_range(cursor *cur, mmu_gather *tlb, uint32_t flags) noexcept nogil:
     cdef cpu *c = cur.cpu
     cdef mm *m = cur.mm
-    cdef uint64_t table_end = cur.table_end
-    cdef bint whole = table_end - cur.addr == geo_table_span(&m.geo, PTE_LEVEL)
+    cdef uint64_t start = cur.addr, visited = cur.addr, table_end = cur.table_end
+    cdef bint whole = table_end - start == geo_table_span(&m.geo, PTE_LEVEL)
     cdef bint can_reclaim = flags & ZAP_RECLAIM and m.reclaim != NULL and whole
     cdef bint direct = True, any_skipped = False
     cdef int why
@@ -73,7 +75,10 @@ cdef inline bint zap_pte_range(cursor *cur, mmu_gather *tlb, uint32_t flags) noe
         # Reclaim may have cleared entries that TLBs still translate; we find them none and flush nothing.
         if not BUG(m.bugs, BUG_P13):
             flush_tlb_batched_pending(c, m)                      # Z2
+        if PT_CHECKS and cur.addr < visited:
+            pt_report(c, ORACLE_DATA, 35, b"a zap visits pages up to a for the second time", cur.addr, visited, 0)
         why = _zap_entries(cur, tlb, table_end, flags, &any_skipped)
+        visited = cur.addr
         can_reclaim = can_reclaim and not any_skipped
         if why != ZAP_DONE:
             count(c, C_ZAP_BREAK)
@@ -88,6 +93,8 @@ cdef inline bint zap_pte_range(cursor *cur, mmu_gather *tlb, uint32_t flags) noe
             tlb_flush_mmu(tlb)
         if cur.addr == table_end:
             break
+        if BUG(m.bugs, BUG_MX_ZAP_AGAIN):
+            cur.addr = start
         cur.ops.sleep(cur)                                       # Z6
         if not cur.ops.lock(cur, 0):
             return False                                         # Z1
@@ -126,6 +133,8 @@ cdef inline int _zap_entries(cursor *cur, mmu_gather *tlb, uint64_t table_end, u
                 rss += 1
                 if tlb_remove_page(tlb, pte_pfn(pte)):
                     why = ZAP_FLUSH
+                    if BUG(m.bugs, BUG_MX_QUEUED_TWICE):
+                        tlb_remove_page(tlb, pte_pfn(pte))
         ptep += 1
         addr += (<uint64_t>1) << PAGE_SHIFT
         if why == ZAP_FLUSH:

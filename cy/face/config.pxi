@@ -56,6 +56,17 @@ BUG_BITS = {
     "M04-r11": BUG_M04_R11,
     "M02-teardown": BUG_M02_TEARDOWN,
     "M01-upper": BUG_M01_UPPER,
+    "MX-install-leak": BUG_MX_INSTALL_LEAK,
+    "M15-pin": BUG_M15_PIN,
+    "MX-zap-again": BUG_MX_ZAP_AGAIN,
+    "MX-zero-writable": BUG_MX_ZERO_WRITABLE,
+    "M10-wp": BUG_M10_WP,
+    "MX-walk-hole": BUG_MX_WALK_HOLE,
+    "MX-ref-leak": BUG_MX_REF_LEAK,
+    "M02-retry": BUG_M02_RETRY,
+    "MX-queued-twice": BUG_MX_QUEUED_TWICE,
+    "MX-two-parents": BUG_MX_TWO_PARENTS,
+    "MX-vma-put": BUG_MX_VMA_PUT,
 }
 VERBS = (
     VERB_READ, VERB_WRITE, VERB_WALK, VERB_MMAP, VERB_MUNMAP, VERB_DONTNEED, VERB_GUP_FAST, VERB_MPROTECT, VERB_POPULATE,

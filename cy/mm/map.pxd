@@ -17,7 +17,7 @@
 # Source: mm/pgtable-generic.c, Documentation/mm/process_addrs.rst.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE, plain_load32, smp_load_acquire
-from cy.base.bugs cimport BUG, BUG_M01_RELOCK
+from cy.base.bugs cimport BUG, BUG_M01_RELOCK, BUG_M02_RETRY
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.entry cimport PT_POISON, pmd_none, pte_none
@@ -107,7 +107,8 @@ cdef inline ptdesc *pte_offset_map_lock(cpu *c, mm *m, uint64_t *pmdp, uint64_t 
         pte_lock(c, m, table, pmdvalp[0])
         if attached_by_pmd(c, pmdp, pmdvalp[0]):
             return table
-        pte_unmap_unlock(c, m, table)
+        if not BUG(m.bugs, BUG_M02_RETRY):
+            pte_unmap_unlock(c, m, table)
 
 # Proof (a). Context: ptl held.
 cdef inline bint attached_by_pmd(cpu *c, uint64_t *pmdp, uint64_t pmdval) noexcept nogil:

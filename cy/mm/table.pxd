@@ -250,8 +250,8 @@ cdef inline void _check_empty(cpu *c, mm *m, ptdesc *t, uint32_t invariant) noex
             pt_report(c, ORACLE_UAF, invariant, b"table a was detached and holds an entry: b", t.addr, t.index, t.entries[i])
             return
 
-# Oracle use-after-free: a grace period of RCU_TABLES began after unlink and flush, and is over (I10). table_free_rcu left the number
-# of the newest one in the link that the gather has no more use for.
+# Oracle use-after-free: a grace period of RCU_TABLES began after unlink and flush, and is over (I10). table_free_rcu left the
+# number of the newest one in the link that the gather has no more use for.
 cdef inline void _check_grace_period(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     cdef uint32_t needed = t.next + 2
     cdef uint32_t over = <uint32_t>peek(&m.rcu[RCU_TABLES].gp_completed)

@@ -136,15 +136,15 @@ cdef inline void _check_entry(cpu *c, mm *m, cpu *target, tlb_entry *e, uint64_t
         pt_report(c, ORACLE_STALE_TLB, 32, b"after the flush the TLB of cpu b still translates to frame a",
                   (tag - 1) << PAGE_SHIFT, pfn, target.id)
 
-# Oracle stale-tlb where reclaim has taken the zero page from [start, end) (I51): no TLB translates to it there, or a read would
-# miss the write that comes next. Context: the locks under which the entries were cleared, after the flush. Checking builds only.
-cdef inline void check_no_zero_page(cpu *c, mm *m, uint64_t start, uint64_t end) noexcept nogil:
+# Oracle stale-tlb where the zero page was taken from [start, end), by a write (I42) or by reclaim (I51): no TLB translates to it
+# there, or a read would miss what is written next. Context: the locks under which the entries were cleared, after the flush.
+cdef inline void check_no_zero_page(cpu *c, mm *m, uint64_t start, uint64_t end, uint32_t invariant) noexcept nogil:
     cdef uint32_t i, slot
     for i in range(m.nr_cpus):
         for slot in range(TLB_ENTRIES):
             if _has_zero_page(m, &m.cpus[i], &m.cpus[i].tlb[slot], start >> PAGE_SHIFT, end >> PAGE_SHIFT):
-                pt_report(c, ORACLE_STALE_TLB, 51, b"reclaim took the zero page from a table, and the TLB of cpu a has it still",
-                          start, i, 0)
+                pt_report(c, ORACLE_STALE_TLB, invariant, b"the zero page was unmapped, and the TLB of cpu a has it still", start,
+                          i, 0)
                 return
 
 cdef inline bint _has_zero_page(mm *m, cpu *target, tlb_entry *e, uint64_t first, uint64_t last) noexcept nogil:

@@ -48,13 +48,17 @@ cdef struct arena:
 
 # ---- frame.pxd ------------------------------------------------------------------------------
 
+cdef enum:
+    LAZYFREE = 1            # given to FREE and not known to be written since
+    LAZYFREE_DROPPED = 2    # memory pressure took it, for an oracle
+
 # A data frame. Its contents are one 64-bit stamp.
 cdef struct page:
     # Written: hardware accesses, marked; allocation and poison, plain. Read: hardware accesses.
     uint64_t stamp
     uint64_t incarnation    # unique for this allocation; the stamp of a frame never written
     uint64_t vpn            # global page number it was mapped at
-    # Given to FREE and not known to be written since. Written and read: ptl of the entry that maps it.
+    # 0 or LAZYFREE*. Written and read: ptl of the entry that maps it; read as a hint by an oracle.
     uint32_t lazyfree
     # Written since FREE, as far as entries that are gone told. Written and read: marked.
     uint32_t dirty

@@ -15,7 +15,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
     READ_ONCE, READ_ONCE32, WRITE_ONCE32, atomic_add_return32, cmpxchg32, peek, peek32, smp_load_acquire32, smp_mb,
     smp_store_release32)
-from cy.base.bugs cimport BUG, BUG_M01_RECYCLED, BUG_P18
+from cy.base.bugs cimport BUG, BUG_M01_RECYCLED, BUG_MX_VMA_PUT, BUG_P18
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT
@@ -92,7 +92,8 @@ cdef inline bint vma_start_read(cpu *c, mm *m, vma *v) noexcept nogil:
     # A writer that comes now waits for us. One that came before shows here.
     if READ_ONCE32(&v.vm_lock_seq) == smp_load_acquire32(&m.mm_lock_seq.sequence):
         # [PT-006] pairs with: vma_end_write_all.
-        atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)
+        if not BUG(m.bugs, BUG_MX_VMA_PUT):
+            atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)
         return False
     lock_held_push(c, v, LOCK_VMA)
     return True

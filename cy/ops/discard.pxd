@@ -13,7 +13,7 @@
 from libc.errno cimport EINVAL
 from libc.stdint cimport uint64_t
 from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32, plain_load32, plain_store32, smp_store_release, xchg
-from cy.base.bugs cimport BUG, BUG_M15_DIRTY
+from cy.base.bugs cimport BUG, BUG_M15_DIRTY, BUG_M15_PIN
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport count, cpu, delay_point, pt_report
 from cy.base.entry cimport PT_DIRTY, pte_pfn, pte_present, pte_special
@@ -29,7 +29,7 @@ from cy.mm.mmu_notifier cimport mmu_notifier_invalidate_range_end, mmu_notifier_
 from cy.mm.pin cimport page_is_pinned
 from cy.mm.rss cimport mm_add_rss
 from cy.mm.tlb cimport flush_tlb_range
-from cy.mm.types cimport INTENT_WALK, cursor, mm, page
+from cy.mm.types cimport INTENT_WALK, LAZYFREE_DROPPED, cursor, mm, page
 from cy.ops.scan cimport do_scan
 
 # Pages [first, last); what lies in no VMA is passed over. Context: no lock; may sleep. Returns 0 or -EINVAL.
@@ -66,12 +66,16 @@ cdef inline bint _try_to_unmap_one(cursor *cur, unmap_batch *batch, uint64_t add
     cdef mm *m = cur.mm
     cdef uint64_t seen = ptep_get(c, m, cur.table, ptep), pte
     cdef page *p
+    cdef bint pinned = False
     if not pte_present(seen) or pte_special(seen):
         return False
     p = &m.pages[pte_pfn(seen)]
     if not plain_load32(&p.lazyfree):
         return False
     delay_point(c)                      # what was seen may be old by now: only what the exchange returns counts
+    if BUG(m.bugs, BUG_M15_PIN):
+        pinned = page_is_pinned(p)
+        delay_point(c)
     # ptep_get_and_clear. [PT-021] pairs with: the flush, deferred or not. A full barrier: what is looked at below is
     # looked at with the entry gone.
     pte = xchg(ptep, 0)
@@ -81,11 +85,15 @@ cdef inline bint _try_to_unmap_one(cursor *cur, unmap_batch *batch, uint64_t add
         flush_tlb_range(c, m, addr, addr + (<uint64_t>1 << PAGE_SHIFT), False)
     if (seen if BUG(m.bugs, BUG_M15_DIRTY) else pte) & PT_DIRTY:
         WRITE_ONCE32(&p.dirty, 1)
-    if not page_is_pinned(p):           # [PT-041] who pinned it marks it dirty first and lets it go afterwards
+    if not BUG(m.bugs, BUG_M15_PIN):
+        pinned = page_is_pinned(p)      # [PT-041] who pinned it marks it dirty first and lets it go afterwards
+    if not pinned:
         if not READ_ONCE32(&p.dirty):
             if PT_CHECKS and pte & PT_DIRTY:
                 pt_report(c, ORACLE_DATA, 40, b"memory pressure drops frame a, which was written since it was free", addr,
                           pte_pfn(pte), 0)
+            if PT_CHECKS:
+                plain_store32(&p.lazyfree, LAZYFREE_DROPPED)
             mm_add_rss(c, m, <uint64_t>-1)
             unmap_batch_add(batch, addr, pte_pfn(pte))
             count(c, C_LAZYFREED)

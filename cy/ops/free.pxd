@@ -19,7 +19,7 @@ from cy.mm.batch cimport flush_tlb_batched_pending
 from cy.mm.cursor cimport cursor_unlock
 from cy.mm.gather cimport mmu_gather, tlb_flush_range_add
 from cy.mm.map cimport ptep_get
-from cy.mm.types cimport INTENT_ZAP, cursor, mm, page
+from cy.mm.types cimport INTENT_ZAP, LAZYFREE, cursor, mm, page
 
 # Pages [first, last). Context and returns: madvise_pages.
 cdef inline int do_free(cpu *c, mm *m, uint64_t first, uint64_t last) noexcept nogil:
@@ -55,5 +55,5 @@ cdef inline void _free_entry(cursor *cur, mmu_gather *tlb) noexcept nogil:
         smp_store_release(cur.ptep, pte & ~(PT_ACCESSED | PT_DIRTY))
         if not BUG(cur.mm.bugs, BUG_M09_FREE):
             tlb_flush_range_add(tlb, cur.addr, cur.addr + (<uint64_t>1 << PAGE_SHIFT))
-    plain_store32(&p.lazyfree, 1)
+    plain_store32(&p.lazyfree, LAZYFREE)
     count(cur.cpu, C_LAZYFREE)

@@ -13,19 +13,19 @@
 # Not modelled: write_protect_seq, huge entries, FOLL_LONGTERM, several pages at once.
 from libc.errno cimport EFAULT
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, WRITE_ONCE32, peek, smp_load_acquire
+from cy.base.atomics cimport READ_ONCE, WRITE_ONCE, WRITE_ONCE32, peek, peek32, smp_load_acquire
 from cy.base.bugs cimport BUG, BUG_M01_GUP_PTE
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport count, cpu, delay_point, pt_report
 from cy.base.entry cimport PT_POISON, pte_pfn, pte_present, pte_special, pte_write
 from cy.base.geometry cimport PAGE_SHIFT, PMD_LEVEL
-from cy.base.shm cimport C_GUP_FAST, C_GUP_LOST, C_GUP_SLOW, ORACLE_PROGRESS, ORACLE_UAF
+from cy.base.shm cimport C_GUP_FAST, C_GUP_LOST, C_GUP_SLOW, ORACLE_DATA, ORACLE_PROGRESS, ORACLE_UAF
 from cy.core.fault cimport handle_mm_fault
 from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_unlock
 from cy.mm.map cimport entry_offset, pte_index, ptep_get, ptep_get_lockless
 from cy.mm.pin cimport page_pin, page_unpin
 from cy.mm.table cimport table_of
-from cy.mm.types cimport INTENT_FAULT, cursor, mm, page, ptdesc
+from cy.mm.types cimport INTENT_FAULT, LAZYFREE_DROPPED, cursor, mm, page, ptdesc
 from cy.sync.irq cimport irq_off_begin, irq_off_end
 
 cdef enum:
@@ -132,6 +132,8 @@ cdef inline void _use_pin(cpu *c, mm *m, uint64_t addr, uint32_t pfn, bint write
     incarnation[0] = READ_ONCE(&p.incarnation)
     if PT_CHECKS and peek(&p.stamp) == PT_POISON:
         pt_report(c, ORACLE_UAF, 23, b"frame a was freed while it was pinned", addr, pfn, 0)
+    if PT_CHECKS and peek32(&p.lazyfree) == LAZYFREE_DROPPED:
+        pt_report(c, ORACLE_DATA, 24, b"memory pressure took frame a while it was pinned", addr, pfn, 0)
     if write:
         WRITE_ONCE(&p.stamp, value[0])
         WRITE_ONCE32(&p.dirty, 1)            # set_page_dirty: D in the entry knows nothing of this store

@@ -11,7 +11,7 @@ from cy.base.atomics cimport READ_ONCE, yield_point
 from cy.base.cpu cimport cpu
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
 from cy.core.populate cimport pmd_alloc, pte_alloc
-from cy.core.table_empty cimport pmd_clear_table, table_empty_out
+from cy.core.table_empty cimport pmd_clear_table_for, table_empty_out
 from cy.mm.cursor cimport cursor_set_table
 from cy.mm.map cimport attached_by_pte, attached_by_table, entry_offset, pmd_offset_next, pte_index
 from cy.mm.table cimport table_check_live, table_of
@@ -93,7 +93,7 @@ cdef inline int covering_detach(cursor *cur, uint32_t mode) noexcept nogil:
     table = table_of(cur.cpu, cur.mm, READ_ONCE(cur.pmdp))
     if table == NULL or (mode != DETACH_TRY and not table_empty_out(cur.cpu, cur.mm, table, mode)):
         return 0
-    pmd_clear_table(cur, table)
+    pmd_clear_table_for(cur.cpu, cur.mm, cur.pmdp, table, cur.intent)
     cur.detached = table
     return 1
 

@@ -19,7 +19,7 @@
 # Not modelled: walks that hold on to upper tables by references.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport READ_ONCE
-from cy.base.bugs cimport BUG, BUG_M13_SRCU, BUG_M15_SLEEP
+from cy.base.bugs cimport BUG, BUG_M13_SRCU, BUG_M15_SLEEP, BUG_MX_REF_LEAK
 from cy.base.build cimport PT_SCHED
 from cy.base.clock cimport sched_yield, sleep_us
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point
@@ -108,7 +108,8 @@ cdef inline int refcount_pause(cursor *cur, uint64_t end) noexcept nogil:
     if not kept:
         return _found(cur, cur.ops.lock(cur, 0))
     locked = _relock(cur, table)
-    table_put(c, m, table)      # while it is locked and attached, it stays by itself
+    if locked or not BUG(m.bugs, BUG_MX_REF_LEAK):
+        table_put(c, m, table)  # while it is locked and attached, it stays by itself
     return _found(cur, locked)
 
 # -- srcu: nothing is freed before the walk ends ---------------------------------------------------

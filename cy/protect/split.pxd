@@ -6,19 +6,19 @@
 # Source: mm/pgtable-generic.c, mm/pt_reclaim.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport smp_load_acquire, yield_point
-from cy.base.bugs cimport BUG, BUG_M01_SCAN, BUG_M15_LOCK_ORDER, BUG_P07, BUG_P20
+from cy.base.bugs cimport BUG, BUG_M01_SCAN, BUG_M15_LOCK_ORDER, BUG_MX_WALK_HOLE, BUG_P07, BUG_P20
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.entry cimport pmd_none
-from cy.base.geometry cimport PTE_LEVEL, geo_addr_end
+from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
 from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport C_DETACH_NOT_EMPTY, C_MAP_FAILED, C_TRYLOCK_FAILED, ORACLE_PROGRESS
 from cy.core.populate cimport pmd_alloc, pte_alloc
-from cy.core.table_empty cimport pmd_clear_table, table_empty_out
+from cy.core.table_empty cimport pmd_clear_table, pmd_clear_table_for, table_empty_out
 from cy.mm.cursor cimport cursor_pmd, cursor_set_table
 from cy.mm.map cimport (
     attached_by_pml, attached_by_pte, attached_by_table, pmd_offset_next, pte_index, pte_lock, pte_offset_map,
     pte_offset_map_lock, pte_offset_map_rw_nolock, pte_unmap_unlock)
-from cy.mm.types cimport DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_SCAN, cursor, mm, ptdesc
+from cy.mm.types cimport DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_SCAN, INTENT_SLEEP, INTENT_WALK, cursor, mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PML, LOCK_PTL, might_sleep
 from cy.sync.rcu cimport rcu_read_lock
 from cy.sync.spinlock cimport spin_lock, spin_trylock, spin_unlock
@@ -36,6 +36,7 @@ cdef inline int split_next(cursor *cur) noexcept nogil:
     cdef uint64_t pmdval, mapped
     cdef uint64_t *pmdp
     cdef uint32_t turn
+    cdef bint walks
     while cur.addr < cur.end:
         pmdp = pmd_offset_next(c, m, &cur.addr, cur.end, &pmd_table)
         if pmdp == NULL:
@@ -55,7 +56,8 @@ cdef inline int split_next(cursor *cur) noexcept nogil:
                 pt_report(c, ORACLE_PROGRESS, 47, b"a walk mapped an entry a times and never saw that it is none",
                           cur.addr, turn, 0)
                 break
-        cur.addr = geo_addr_end(&m.geo, PTE_LEVEL, cur.addr, cur.end)
+        walks = cur.intent == INTENT_WALK or cur.intent == INTENT_SLEEP
+        cur.addr = geo_addr_end(&m.geo, PMD_LEVEL if walks and BUG(m.bugs, BUG_MX_WALK_HOLE) else PTE_LEVEL, cur.addr, cur.end)
     return 0
 
 cdef inline int split_lock(cursor *cur, uint64_t expect) noexcept nogil:
@@ -132,7 +134,7 @@ cdef inline int split_detach_try(cursor *cur) noexcept nogil:
     elif not spin_trylock(c, &cur.pmd_table.lock, LOCK_PML):
         count(c, C_TRYLOCK_FAILED)
         return 0
-    pmd_clear_table(cur, cur.table)
+    pmd_clear_table(c, cur.mm, cur.pmdp, cur.table)
     spin_unlock(c, &cur.pmd_table.lock)
     cur.detached = cur.table
     return 1
@@ -151,7 +153,7 @@ cdef inline int _detach_scan(cursor *cur, uint32_t mode) noexcept nogil:
         pte_lock(c, m, table, pmdval)
         if attached_by_pml(c, cur.pmd_table):
             if (BUG(m.bugs, BUG_M01_SCAN) and cur.intent == INTENT_SCAN) or table_empty_out(c, m, table, mode):
-                pmd_clear_table(cur, table)
+                pmd_clear_table_for(c, m, cur.pmdp, table, cur.intent)
                 cur.detached = table
                 detached = 1
             else:
