@@ -156,6 +156,7 @@ NEAR_MISSES = (
 _MAXIMA = (
     Counter.RCU_BACKLOG_MAX, Counter.RCU_GP_MAX_NS, Counter.RCU_STALL_NS, Counter.TABLE_BYTES_PEAK,
     Counter.SRCU_BACKLOG_MAX, Counter.SRCU_GP_MAX_NS, Counter.DEBT_MAX, Counter.DEBT_GP_MAX, Counter.DEBT_AGE_MAX,
+    Counter.MM_WAIT_MAX_NS,
 )
 
 

@@ -81,6 +81,13 @@ def test_sums_add_up_and_maxima_do_not():
     assert view.total(Counter.RCU_GP_MAX_NS) == 3
 
 
+def test_what_is_called_a_maximum_is_one():
+    view = make_view()
+    for counter in (c for c in Counter if "MAX" in c.name):
+        view.counters[:, counter] = (4, 3)
+        assert view.total(counter) == 4, counter
+
+
 def test_progress_changes_with_the_operations_of_any_worker():
     view = make_view()
     before = view.progress()
