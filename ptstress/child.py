@@ -197,6 +197,8 @@ class _Run:
         # What was done so far is no part of the first burst.
         self.machine.check()
         self.table_bytes_start = self.machine.table_bytes
+        if not self.bursts:
+            self.view.counters[:, Counter.TABLE_BYTES_PEAK] = 0         # the setup's, which is no part of the race
         if self.meter:
             self.meter.start(self.table_bytes_start)
         mixes = [mix.stream() for mix in self.job.mixes]

@@ -230,9 +230,10 @@ def _tables(outcome: Outcome) -> Tables:
         name: {"allocated": a, "freed": f} for name, a, f in zip(LEVEL_NAMES, allocated, freed, strict=True) if a or f
     }
     end = result.table_bytes_end if result and result.reason != "stuck" else view.field("table_bytes")
+    start = result.table_bytes_start if result else 0
     return Tables(
-        start_bytes=result.table_bytes_start if result else 0,
-        peak_bytes=max(view.total(Counter.TABLE_BYTES_PEAK), end),
+        start_bytes=start,
+        peak_bytes=max(view.total(Counter.TABLE_BYTES_PEAK), start, end),
         end_bytes=end,
         allocated=sum(allocated),
         freed=sum(freed),

@@ -13,14 +13,19 @@ from pathlib import Path
 import pytest
 
 from ptstress.bugs import BUGS
+from ptstress.driver import Stopper, run_job
 from ptstress.engine import load_engine
 from ptstress.history import operation_starts
 from ptstress.history_check import check_history
 from ptstress.history_json import from_json, load_history, to_json
 from ptstress.layout import HEADER_DTYPE, WORKER_DTYPE, shared_bytes
+from ptstress.plan import Overrides, plan_run
 from ptstress.report import MAX_SCREEN
+from ptstress.results import Canaries
 from ptstress.schemes import find_scheme
+from ptstress.verdict import summarize_stage
 from ptstress.vocabulary import EVENT_DTYPE, OP_DTYPE, REPORT_DTYPE
+from ptstress.workload import load_workload
 from schemes_under_test import NAMES
 
 #: Far above what a loaded machine needs; a test that reaches it hangs.
@@ -258,6 +263,20 @@ def test_a_crash_of_the_child_shows_the_last_operations_of_each_worker(tmp_path)
     for worker in range(3):
         block = re.search(rf"  worker {worker}:\n((?:    .*\n)+)", text)
         assert block and re.search(r"(read|write|dontneed)\(p\d+", block[1])
+
+
+def test_the_peak_is_that_of_the_race(tmp_path):
+    """Eight tables in the setup, one in the race, with two above it."""
+    workload = tmp_path / "peak.toml"
+    touch = 'tables = [0, 1]\nstride = "pte_table"\nstrides = 8\n'
+    workload.write_text(
+        'name = "peak"\nsummary = "s"\npairs = ["write/dontneed"]\nthreads = 2\n'
+        + "".join(f'[[setup]]\nverb = "{verb}"\n{touch}' for verb in ("mmap", "write", "dontneed"))
+        + '[[workers]]\nmix = { write = 1, dontneed = 1 }\nunit = { dontneed = "1 table" }\ntables = [0, 1]\n')
+    source = load_workload(str(workload))
+    (plan,) = plan_run(source, Overrides(scheme="linux-6.18", duration="1s", build="fast"))
+    tables = summarize_stage(plan, run_job(plan.job, Stopper()), Canaries()).tables
+    assert (tables.start_bytes, tables.peak_bytes) == (2 * 4096, 3 * 4096)
 
 
 def test_the_child_dies_with_its_parent(tmp_path):
