@@ -207,7 +207,7 @@ INVARIANTS = (
     ),
     Invariant(
         36, "a table that DONTNEED emptied is gone when nothing spoke against it",
-        (), "nobody looks but the sequential model",
+        (), "no oracle of a run looks; the sequential model does after each step, and a test after races",
     ),
     Invariant(
         37, "a table stays while a VMA has a part of its range, and goes with the last one",
