@@ -8,7 +8,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport cmpxchg, peek32, plain_store
 from cy.base.bugs cimport BUG, BUG_M11_AGE
 from cy.base.build cimport PT_CHECKS, PT_SCHED
-from cy.base.clock cimport sleep_us
+from cy.base.clock cimport now_ns, sleep_us
+from cy.base.coordination cimport pt_acq
 from cy.base.cpu cimport RCU_TABLES, cpu, delay_point, pt_report
 from cy.base.entry cimport PT_ACCESSED, pte_present
 from cy.base.geometry cimport PAGE_SHIFT
@@ -65,9 +66,12 @@ cdef inline bint _visit_tables(cursor *cur, uint64_t end, uint64_t *slept, table
 # Context: no table locked.
 cdef inline void _stall(cursor *cur) noexcept nogil:
     cdef rcu_domain *d = &cur.mm.rcu[RCU_TABLES]
+    cdef uint64_t end = 0
     rcu_read_lock(cur.cpu, d)
     if not PT_SCHED:            # there a section is as long as the scheduler wants
-        sleep_us(1000 * cur.mm.knobs.walk_stall_ms)
+        end = now_ns() + 1000000 * <uint64_t>cur.mm.knobs.walk_stall_ms
+    while now_ns() < end and pt_acq(&cur.cpu.header.stop) == 0:        # who stops a run does not wait for it
+        sleep_us(1000)
     rcu_read_unlock(cur.cpu, d)
 
 # Oracle use-after-free: what a walk goes on with is attached (I06). Context: the table's lock.
