@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ptstress.bugs import BUGS
+from ptstress.bugs import BUGS, find_bug
+from ptstress.bugs_sleep import SLEEP_BUGS
 from ptstress.driver import Stopper, run_job
 from ptstress.engine import load_engine
 from ptstress.history import operation_starts
@@ -194,6 +195,26 @@ def test_a_planted_bug_is_found_by_the_right_oracle(tmp_path, bug):
     oracles = {path.name.removeprefix("failure-").rstrip("-0123456789") for path in run.failure_folders()}
     assert check_history(history).verdict == "violation" or "data" not in oracles
     assert f"--bug {bug.id}" in (folder / "replay.txt").read_text()
+
+
+#: Bugs of walks that sleep, under schemes other than the one that they are found under above.
+SLEEPING = [
+    (bug, scheme) for scheme in ("seed-srcu", "seed-refcount") for bug in find_scheme(scheme).canaries
+    if bug not in find_scheme("seed-zero").canaries + find_scheme("rcu").canaries and find_bug(bug).scheme != scheme
+]
+
+
+@pytest.mark.parametrize(("bug", "scheme"), SLEEPING)
+def test_bugs_of_walks_that_sleep_are_found_under_each_scheme_that_has_them(tmp_path, bug, scheme):
+    workload = find_bug(bug).workload
+    run = Run(tmp_path, workload, "--bug", bug, "--scheme", scheme, "--duration", "100s", "--threads", "4")
+    assert run.end() == 2, run.out + run.err
+    assert run.summary()["failure"]["oracle"] in find_bug(bug).oracles
+
+
+@pytest.mark.parametrize("scheme", ["seed-srcu", "seed-refcount"])
+def test_a_scheme_whose_walks_keep_tables_plants_two_bugs_of_that(scheme):
+    assert len({bug.id for bug in SLEEP_BUGS if bug.id != "M03-notifier"} & {*find_scheme(scheme).canaries}) >= 2
 
 
 def test_a_run_keeps_the_history_of_its_last_bursts(tmp_path):
