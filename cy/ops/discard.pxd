@@ -12,7 +12,7 @@
 # stands for the rmap lock: it keeps the upper tables of the VMAs.
 from libc.errno cimport EINVAL
 from libc.stdint cimport uint64_t
-from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32, plain_load32, plain_store32, smp_store_release, xchg
+from cy.base.atomics cimport READ_ONCE32, WRITE_ONCE32, plain_load32, smp_store_release, xchg
 from cy.base.bugs cimport BUG, BUG_M15_DIRTY, BUG_M15_PIN
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport count, cpu, delay_point, pt_report
@@ -93,14 +93,14 @@ cdef inline bint _try_to_unmap_one(cursor *cur, unmap_batch *batch, uint64_t add
                 pt_report(c, ORACLE_DATA, 40, b"memory pressure drops frame a, which was written since it was free", addr,
                           pte_pfn(pte), 0)
             if PT_CHECKS:
-                plain_store32(&p.lazyfree, LAZYFREE_DROPPED)
+                WRITE_ONCE32(&p.lazyfree, LAZYFREE_DROPPED)
             mm_add_rss(c, m, <uint64_t>-1)
             unmap_batch_add(batch, addr, pte_pfn(pte))
             count(c, C_LAZYFREED)
             return True
     # Written since FREE, which cancels it; or in use by somebody else, then the next pressure may take it.
     if READ_ONCE32(&p.dirty):
-        plain_store32(&p.lazyfree, 0)
+        WRITE_ONCE32(&p.lazyfree, 0)
     smp_store_release(ptep, pte)        # [PT-009] pairs with: the hardware walk.
     count(c, C_LAZYFREE_KEPT)
     return False

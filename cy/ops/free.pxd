@@ -7,7 +7,7 @@
 # Not modelled: large and shared folios, swap entries, LRU lists: a page is lazyfree at once. The flush does not wait for
 # a store in flight, which the interrupt of a real flush does: a write that began before FREE returned may be lost.
 from libc.stdint cimport uint64_t
-from cy.base.atomics cimport WRITE_ONCE32, plain_store32, smp_store_release, xchg
+from cy.base.atomics cimport WRITE_ONCE32, smp_store_release, xchg
 from cy.base.bugs cimport BUG, BUG_M09_FREE
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport PT_ACCESSED, PT_DIRTY, pte_pfn, pte_present, pte_special
@@ -55,5 +55,5 @@ cdef inline void _free_entry(cursor *cur, mmu_gather *tlb) noexcept nogil:
         smp_store_release(cur.ptep, pte & ~(PT_ACCESSED | PT_DIRTY))
         if not BUG(cur.mm.bugs, BUG_M09_FREE):
             tlb_flush_range_add(tlb, cur.addr, cur.addr + (<uint64_t>1 << PAGE_SHIFT))
-    plain_store32(&p.lazyfree, LAZYFREE)
+    WRITE_ONCE32(&p.lazyfree, LAZYFREE)         # an oracle looks at it through a pin, without the lock
     count(cur.cpu, C_LAZYFREE)
