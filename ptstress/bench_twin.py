@@ -10,10 +10,11 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+from ptstress.builds import BUILDS
 from ptstress.errors import UnsupportedError
 
 #: The flags of the fast build, so that only the source differs.
-FLAGS = ("-O3", "-g", "-fPIC", "-shared")
+FLAGS = (*BUILDS["fast"].compiler, "-fPIC", "-shared")
 KINDS = {"rcu": 0, "read": 1, "write": 2, "cycle": 3}
 
 
