@@ -1,7 +1,7 @@
 """What people read of an exploration and of a replay: the last screen, and the story of what was found."""
 
-from ptstress.exploring import ExploreFailure, ExploreSummary, ReplaySummary
-from ptstress.units import format_count, format_seconds
+from ptstress.exploring import ExploreSummary, ReplaySummary
+from ptstress.units import format_count, format_finding, format_seconds
 
 
 def explore_lines(summary: ExploreSummary) -> list[str]:
@@ -18,7 +18,7 @@ def explore_lines(summary: ExploreSummary) -> list[str]:
     ]
     for f in s.failures:
         lines += [
-            f"failure: {f.oracle}{_number_text(f)}: {f.what}, at execution {f.executions_to_first}",
+            f"failure: {format_finding(f.oracle, next(iter(f.invariants), 0))}: {f.what}, at execution {f.executions_to_first}",
             f"program: {f.program}", "", *f.story, "", f"again: ptstress replay '{f.replay}'",
         ]
     return lines
@@ -44,7 +44,3 @@ def _all_text(s: ExploreSummary) -> str:
     if s.policy == "dpor":
         return f": all {s.executions - s.cut:,} Mazurkiewicz traces, stores eager, {s.cut:,} executions cut"
     return f": all {s.executions:,} interleavings with at most {s.preemptions} preemptions, stores {s.stores}"
-
-
-def _number_text(failure: ExploreFailure) -> str:
-    return f" I{failure.invariants[0]:02d}" if failure.invariants else ""

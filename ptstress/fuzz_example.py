@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from ptstress.errors import UsageError
 from ptstress.program import Program, parse
+from ptstress.units import format_finding
 
 #: The file of a failure folder that holds its example.
 EXAMPLE = "example.json"
@@ -50,9 +51,8 @@ class Signature(Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         """``use-after-free I04 in dontneed: table a was detached and holds an entry: b``."""
-        invariant = f" I{self.invariant:02d}" if self.invariant else ""
         where = f" in {self.where}" if self.where else ""
-        return f"{self.oracle}{invariant}{where}: {self.what}"
+        return f"{format_finding(self.oracle, self.invariant)}{where}: {self.what}"
 
 
 class Failure(Struct, frozen=True):

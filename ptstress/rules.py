@@ -12,7 +12,7 @@ from ptstress.errors import ExitCode, UsageError
 from ptstress.exploring import DEFAULT_GEOMETRY, ExploreRequest, explore, replay
 from ptstress.plan import Overrides
 from ptstress.texttable import flush_left
-from ptstress.units import parse_geometry
+from ptstress.units import format_finding, parse_geometry
 from ptstress.verdict import find_canary
 
 EXECUTIONS = 20_000
@@ -151,6 +151,5 @@ def _invariant(outcome: Outcome, oracle: str) -> int:
 
 
 def _text(caught: Caught, effort: str) -> str:
-    number = f" I{caught.invariant:02d}" if caught.invariant else ""
     how = effort.format(caught.effort)
-    return f"{how}: {caught.oracle}{number}" if caught.found else f"NOT FOUND, {how}"
+    return f"{how}: {format_finding(caught.oracle, caught.invariant)}" if caught.found else f"NOT FOUND, {how}"

@@ -21,9 +21,9 @@ from ptstress.explore_report import explore_lines
 from ptstress.exploring import ExploreFailure, ExploreRequest, ExploreSummary, explore, keep_failure, seed_for_stores
 from ptstress.program import parse
 from ptstress.schemes import Scheme, find_scheme
-from ptstress.texttable import aligned, flush_left, headings
+from ptstress.texttable import flush_left, grid
 from ptstress.tomlfile import load_toml
-from ptstress.units import format_count, format_seconds, parse_geometry
+from ptstress.units import format_count, format_finding, format_seconds, parse_geometry
 from ptstress.vocabulary import Verb
 from ptstress.workload import Strict, find_file, packaged_scopes
 
@@ -153,11 +153,10 @@ def scope_lines(s: ScopesSummary) -> list[str]:
     if first:
         lines += [f"program under {first.scheme}: {first.failure.program}", f"again: ptstress replay '{first.failure.replay}'",
                   f"results: {s.results}"]
-    at = {(cell.scope, cell.scheme): cell for cell in s.cells}
-    bound = {cell.scope: str(cell.preemptions) for cell in ran}
-    rows = [["", *words] for words in headings(["most-preemptions", *schemes])]
-    rows += [[name, bound.get(name, ""), *(_count(at.get((name, scheme))) for scheme in schemes)] for name in names]
-    lines += ["", *aligned(rows), *_trace_lines(s.cells, schemes)]
+    most = "most-preemptions"
+    texts = {(cell.scope, most): str(cell.preemptions) for cell in ran}
+    texts |= {(cell.scope, cell.scheme): _count(cell) for cell in s.cells}
+    lines += ["", *grid(names, [most, *schemes], texts), *_trace_lines(s.cells, schemes)]
     found = [[bug.bug, bug.scheme, bug.scope, _found(bug)] for bug in s.bugs]
     return [*lines, *[""] * bool(found), *flush_left(found)]
 
@@ -233,9 +232,7 @@ def _summary(cells: list[ScopeCell], bugs: list[ScopeBug], seconds: float, stopp
     return ScopesSummary(verdict, code, sum(map(_total, cells)), round(seconds, 3), cells, bugs, notes, results)
 
 
-def _count(cell: ScopeCell | None) -> str:
-    if cell is None:
-        return ""
+def _count(cell: ScopeCell) -> str:
     if cell.note:
         return "-"
     return f"{_total(cell):,}" + ("" if cell.exhausted else "!" if cell.failure else "?")
@@ -243,20 +240,18 @@ def _count(cell: ScopeCell | None) -> str:
 
 def _trace_lines(cells: Sequence[ScopeCell], schemes: Sequence[str]) -> list[str]:
     """Where all traces were run: how many there are."""
-    at = {(cell.scope, cell.scheme): f"{cell.traces:,}" if cell.all_traces else "" for cell in cells}
-    names = [name for name in dict.fromkeys(cell.scope for cell in cells) if any(at.get((name, scheme)) for scheme in schemes)]
-    if not names:
+    texts = {(cell.scope, cell.scheme): f"{cell.traces:,}" for cell in cells if cell.all_traces}
+    if not texts:
         return []
-    rows = [["", *words] for words in headings(schemes)]
-    rows += [[name, *(at.get((name, scheme), "") for scheme in schemes)] for name in names]
-    whole, ran = sum(cell.all_traces for cell in cells), sum(not cell.note for cell in cells)
-    return ["", f"without a bound, all traces where they came to an end ({whole} of {ran}):", *aligned(rows)]
+    ran = sum(not cell.note for cell in cells)
+    return ["", f"without a bound, all traces where they came to an end ({len(texts)} of {ran}):",
+            *grid(list(dict.fromkeys(name for name, _ in texts)), schemes, texts)]
 
 
 def _found(bug: ScopeBug) -> str:
     if not bug.found:
         return f"NOT FOUND in {bug.executions:,} interleavings with {bug.stores} stores"
-    invariant = f" I{bug.invariants[0]:02d}" if bug.invariants else ""
-    return f"at interleaving {bug.executions:,}: {bug.oracle}{invariant}" + f", stores {bug.stores}" * (bug.stores != STORES[0])
+    finding = format_finding(bug.oracle, next(iter(bug.invariants), 0))
+    return f"at interleaving {bug.executions:,}: {finding}" + f", stores {bug.stores}" * (bug.stores != STORES[0])
 
 

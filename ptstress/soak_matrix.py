@@ -10,7 +10,7 @@ from msgspec import Struct
 from ptstress.results import StageSummary
 from ptstress.soak_rotation import Rotation
 from ptstress.soak_state import SoakState
-from ptstress.texttable import aligned, headings
+from ptstress.texttable import grid
 from ptstress.units import format_count
 
 CANNOT, NOT_YET = "cannot run", "not run"
@@ -45,10 +45,9 @@ def matrix_lines(cells: Sequence[Cell]) -> list[str]:
     """The matrix as text: in each cell the verdict and how many operations were checked."""
     workloads = list(dict.fromkeys(cell.workload for cell in cells))
     schemes = list(dict.fromkeys(cell.scheme for cell in cells))
-    at = {(cell.workload, cell.scheme): _cell_text(cell) for cell in cells}
-    rows = [["", *words] for words in headings(schemes)]
-    rows += [[workload, *(at.get((workload, scheme), "") for scheme in schemes)] for workload in workloads]
-    return [f"matrix: {_how_far(cells)}; operations checked, {_slices_text(cells)}", f"  {_LEGEND}", *aligned(rows)]
+    texts = {(cell.workload, cell.scheme): _cell_text(cell) for cell in cells}
+    return [f"matrix: {_how_far(cells)}; operations checked, {_slices_text(cells)}", f"  {_LEGEND}",
+            *grid(workloads, schemes, texts)]
 
 
 def _how_far(cells: Sequence[Cell]) -> str:

@@ -1,6 +1,12 @@
 """Tables of schemes as plain text: one row of words for each line, columns as wide as they must be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+
+def grid(rows: Sequence[str], columns: Sequence[str], texts: Mapping[tuple[str, str], str]) -> list[str]:
+    """A line for each row and a column for each name; ``texts`` by both, nothing where there is none."""
+    head = [["", *words] for words in headings(columns)]
+    return aligned(head + [[row, *(texts.get((row, column), "") for column in columns)] for row in rows])
 
 
 def headings(names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -122,3 +122,8 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}m{rest:02d}s" if minutes < 120 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def format_finding(oracle: str, invariant: int) -> str:
+    """``use-after-free I04``; without the number if it is 0."""
+    return f"{oracle} I{invariant:02d}" if invariant else oracle
