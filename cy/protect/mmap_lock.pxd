@@ -15,6 +15,10 @@ cdef inline int mmap_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint3
         mmap_read_lock(cur.cpu, cur.mm)
     elif not mmap_read_trylock(cur.cpu, cur.mm):
         return -EAGAIN
+    return mmap_locked_begin(cur, start, intent)
+
+# The rest of it, for a policy that takes mmap_lock in its own way. Context: mmap_lock held for reading, which is the cursor's.
+cdef inline int mmap_locked_begin(cursor *cur, uint64_t start, uint32_t intent) noexcept nogil:
     cur.held |= HELD_MMAP
     cursor_set_vma(cur, find_vma(cur.mm, start))
     if intent == INTENT_FAULT and (cur.vma == NULL or cur.vma_start > start):

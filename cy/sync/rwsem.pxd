@@ -36,7 +36,7 @@ cdef inline void down_read(cpu *c, rw_semaphore *sem, uint32_t lock_class) noexc
     might_sleep(c)
     delay_point(c)
     lock_check_order(c, lock_class)
-    _acquire(c, sem, lock_class, ~<uint32_t>RWSEM_READERS, 1, rwsem_readable)
+    rwsem_acquire(c, sem, lock_class, ~<uint32_t>RWSEM_READERS, 1, rwsem_readable)
 
 cdef inline bint down_read_trylock(cpu *c, rw_semaphore *sem, uint32_t lock_class) noexcept nogil:
     cdef uint32_t v = READ_ONCE32(&sem.count)
@@ -52,11 +52,12 @@ cdef inline void down_write(cpu *c, rw_semaphore *sem, uint32_t lock_class) noex
     delay_point(c)
     lock_check_order(c, lock_class)
     atomic_add_return32(&sem.count, RWSEM_WAITER)
-    _acquire(c, sem, lock_class, RWSEM_WRITER | RWSEM_READERS, RWSEM_WRITER - RWSEM_WAITER, rwsem_writable)
+    rwsem_acquire(c, sem, lock_class, RWSEM_WRITER | RWSEM_READERS, RWSEM_WRITER - RWSEM_WAITER, rwsem_writable)
 
-# Add `delta` to the word as soon as none of the bits `busy` is set; `ready` says the same.
-cdef inline void _acquire(cpu *c, rw_semaphore *sem, uint32_t lock_class, uint32_t busy, uint32_t delta,
-                          pt_ready_t ready) noexcept nogil:
+# Add `delta` to the word as soon as none of the bits `busy` is set; `ready` says the same. Context: may sleep, the order of
+# locks was looked at.
+cdef inline void rwsem_acquire(cpu *c, rw_semaphore *sem, uint32_t lock_class, uint32_t busy, uint32_t delta,
+                               pt_ready_t ready) noexcept nogil:
     cdef uint32_t v, turns = 0
     cdef bint waiting = False
     while True:
