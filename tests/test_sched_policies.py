@@ -5,9 +5,14 @@ from math import comb
 
 import pytest
 
-from ptstress._explore import Explorer, litmus
+from ptstress import exploring
+from ptstress._explore import POLICIES, Explorer, litmus
 from ptstress.cli import main
 from ptstress.errors import ExitCode
+
+
+def test_the_command_line_knows_the_policies():
+    assert exploring.POLICIES == POLICIES
 
 
 def explorer(name):

@@ -41,7 +41,6 @@ LITMUS = (
     "store_buffer", "half_update", "abandon", "handover", "unsteady", "fetch_add_apart_2x3", "fetch_add_apart_3x2", "readers",
 )
 MAX_STEPS = 10_000_000
-TREES = ("dfs", "dpor")
 
 
 cdef class Explorer:
@@ -90,7 +89,6 @@ cdef class Explorer:
         cdef campaign c
         cdef policy_knobs knobs
         cdef uint64_t begun_ns, spent_ns = 0
-        cdef bint ends = policy in TREES
         memset(&c, 0, sizeof(c))
         memset(&knobs, 0, sizeof(knobs))
         c.seed = _seed(seed)
@@ -105,13 +103,13 @@ cdef class Explorer:
         c.max_executions = 0 if executions is None else _count("executions", executions, 1, 1 << 62)
         if seconds is not None and not 0 <= seconds <= 1e9:
             raise ValueError(f"seconds: expected a number from 0 to 1e9, not {seconds}")
-        if executions is None and seconds is None and not ends:
-            raise ValueError(f"policy {policy!r} never ends by itself: give executions or seconds")
         c.stop_on_failure = stop_on_failure
         self._enter(max_steps)
         try:
             if not find_policy(policy.encode(), &self.sched.policy):
                 raise ValueError(f"unknown policy {policy!r}: expected one of {', '.join(POLICIES)}")
+            if executions is None and seconds is None and not self.sched.policy.one_seed:
+                raise ValueError(f"policy {policy!r} never ends by itself: give executions or seconds")
             if pairs is not None:
                 site_pairs_enter(&pairs.set, self.system)
                 self.sched.pairs = &pairs.set

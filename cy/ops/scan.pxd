@@ -19,6 +19,7 @@ cdef inline scan_report do_scan(cpu *c, mm *m) noexcept nogil:
     might_sleep(c)
     seen.start = m.first_page << PAGE_SHIFT
     seen.end = seen.start
+    seen.left = 0
     if m.reclaim == NULL or m.reclaim.scan == NULL:
         return seen
     count(c, C_SCANS)
