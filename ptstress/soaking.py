@@ -64,6 +64,9 @@ def resume(folder: Path, duration: str | None, screens: Screens) -> SoakSummary:
     request = structs.replace(state.request, duration=duration or state.request.duration)
     rotation = _check(request)
     reason = _over(request, state, len(rotation.combinations))
+    if duration and reason == "until":
+        request = structs.replace(request, until=None)      # that is reached, and more is asked for
+        reason = _over(request, state, len(rotation.combinations))
     if reason:
         raise UsageError(f"{folder}: this soak is finished, it ended by {reason}; to go on: --duration TIME")
     # From the first line of the log on a signal asks for the report.

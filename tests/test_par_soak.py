@@ -152,6 +152,8 @@ def test_a_soak_ends_when_its_evidence_is_enough_and_says_when_it_cannot_be(tmp_
     soak = Soak(tmp_path, *QUICK, *ENOUGH)
     assert soak.end() == 0, soak.out + soak.err
     assert soak.summary()["ended"] == "until" and "confidence=50%@1e-3 reached" in soak.out
+    later = Soak(tmp_path, "resume", str(soak.results), "--duration", f"{soak.summary()['duration_s'] + 1:.0f}s")
+    assert later.end() == 0 and later.summary()["ended"] == "duration", later.out + later.err
     more = Soak(tmp_path / "more", *QUICK, "--until", "confidence=99%@1e-12", "--duration", "1s")
     assert more.end() == 7, more.out + more.err
     assert "--duration ends before that" in more.err and "needs 4.6 T overlaps" in more.out
