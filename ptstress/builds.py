@@ -16,8 +16,8 @@ ENGINE = "cy/face/engine.pyx"
 EXPLORER = "cy/explore/explore.pyx"
 HISTORY = "cy/history/history.pyx"
 OPTIMISE = ("-O3", "-g")
-# One unit has it all, and gcc's limits for units and functions would stop it from inlining what a fault passes through.
-INLINE = ("--param=inline-unit-growth=300", "--param=large-function-growth=1000", "--param=large-stack-frame-growth=10000")
+# One unit has it all, and gcc's limits for units and stack frames would stop it from inlining what a fault passes through.
+INLINE = ("--param=inline-unit-growth=300", "--param=large-stack-frame-growth=10000")
 # A memset that gcc inlines is invisible to ThreadSanitizer: hence -fno-builtin.
 SANITIZE = ("-fsanitize=thread",)
 
