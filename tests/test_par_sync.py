@@ -75,10 +75,13 @@ def test_synchronize_srcu_waits_for_the_reader(kit):
 
 @pytest.mark.parametrize("cpus", [2, 8])
 def test_a_spinlock_excludes_and_everyone_makes_progress(kit, cpus):
-    """Result: Never. An increment is lost; eight threads need not have eight cores."""
+    """Result: Never. An increment is lost, also where the threads met; eight need not have eight cores."""
     rig = kit.Rig("mutex", cpus=cpus, repeats=1000, delay_interval=20)
-    assert threads(rig, rounds=10) == 0
-    assert any(rig.counter(cpu, Counter.LOCK_CONTENDED) for cpu in range(cpus)), "the threads never met"
+    for _ in range(BUSTED_ROUNDS):
+        assert threads(rig, rounds=10) == 0
+        if any(rig.counter(cpu, Counter.LOCK_CONTENDED) for cpu in range(cpus)):
+            return
+    pytest.fail("the threads never met")
 
 
 def test_increments_are_lost_if_a_lock_is_tested_and_then_set(kit):
