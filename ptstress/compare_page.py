@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from ptstress.compare_chart import Bar, Series, bar_chart, line_chart, x_axis, y_axis
+from ptstress.compare_chart import Bar, Series, bar_chart, line_chart, short_text, x_axis, y_axis
 from ptstress.compare_summary import Cell, CompareRow, CompareSummary
 from ptstress.compare_statistics import Estimate, estimate
 from ptstress.compare_table import by_workload, duration_text, figures, rate_text, title_of, verbs_of
@@ -104,7 +104,7 @@ def _bytes_chart(number: Mapping[str, int], cells: Mapping[str, Cell]) -> Elemen
     seconds = max(x for one in series for x, _ in one.points)
     most = [max(TABLE_BYTES / KB, *(kb for _, kb in one.points)) for one in series]
     log = max(most) > FAR_APART * min(most)
-    y = y_axis(TABLE_BYTES / KB if log else 0, 1.05 * max(most), lambda kb: f"{kb:,.0f}", log, list(cells))
+    y = y_axis(TABLE_BYTES / KB if log else 0, 1.05 * max(most), short_text, log, list(cells))
     x = x_axis(0, seconds, lambda t: f"{t:g}", lines=len(series))
     return line_chart("Table bytes", "seconds of racing", "kB", x, y, series)
 
