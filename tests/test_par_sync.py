@@ -60,7 +60,7 @@ def test_no_sleeping_reader_sees_a_freed_parcel(kit):
 
 def test_a_freed_parcel_is_seen_by_who_does_not_enter_srcu(kit):
     """Result: Sometimes."""
-    assert threads(kit.Rig("srcu_unlink", "silent_reader", cpus=4, repeats=500, delay_interval=5), BUSTED_ROUNDS) > 0
+    assert threads(kit.Rig("srcu_unlink", "silent_reader", cpus=8, repeats=500, delay_interval=5), BUSTED_ROUNDS) > 0
 
 
 def test_leaving_srcu_by_the_half_of_the_moment_is_noticed(kit):
