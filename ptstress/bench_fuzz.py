@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ptstress.bench import Row, measured
 from ptstress.errors import PtstressError
-from ptstress.exploring import KNOBS, MAX_STEPS, Lab
 from ptstress.generator import generate
+from ptstress.lab import KNOBS, MAX_STEPS, Lab
 from ptstress.units import parse_geometry
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ptstress.bench import Row, absent, measured
 from ptstress.driver import Stopper, overlap_matrix, run_job
 from ptstress.errors import PtstressError
-from ptstress.exploring import KNOBS, MAX_STEPS, Lab
+from ptstress.lab import KNOBS, MAX_STEPS, Lab
 from ptstress.plan import Overrides, plan_run
 from ptstress.program import parse
 from ptstress.units import parse_geometry

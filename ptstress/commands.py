@@ -111,12 +111,12 @@ def explore(
 @shared("json", "quiet")
 def replay(string: str, carriers: str, times: int, json_to: str | None, quiet: bool) -> int:
     """Repeat the execution that the replay STRING describes, on fibres and on OS threads."""
-    from ptstress import exploring
+    from ptstress import replaying
     from ptstress.explore_report import replay_lines
 
-    if carriers not in exploring.CARRIERS:
-        raise UsageError(f"--on {carriers!r}: expected one of {', '.join(exploring.CARRIERS)}")
-    summary = exploring.replay(string, carriers, times)
+    if carriers not in replaying.CARRIERS:
+        raise UsageError(f"--on {carriers!r}: expected one of {', '.join(replaying.CARRIERS)}")
+    summary = replaying.replay(string, carriers, times)
     for line in replay_lines(summary)[: 1 if quiet else None]:
         print(line, file=screen(json_to))
     write_json(json_to, summary)

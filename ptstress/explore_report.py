@@ -1,6 +1,7 @@
 """What people read of an exploration and of a replay: the last screen, and the story of what was found."""
 
-from ptstress.exploring import ExploreSummary, ReplaySummary
+from ptstress.exploring import ExploreSummary
+from ptstress.replaying import ReplaySummary
 from ptstress.units import format_count, format_finding, format_seconds
 
 

@@ -1,56 +1,35 @@
-"""The verbs ``explore`` and ``replay``: schedules of small programs on the ``sched`` build."""
+"""The verb ``explore``: schedules of small programs on the ``sched`` build."""
 
 import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from types import ModuleType
 
 from msgspec import Struct
 
-from ptstress import get_include
-from ptstress.bugs import find_bugs
-from ptstress.builds import headers_hash
 from ptstress.driver import Stopper
 from ptstress.engine import load_engine, load_explorer
-from ptstress.errors import ExitCode, ResourceError, UsageError
+from ptstress.errors import ExitCode, UsageError
 from ptstress.generator import generate
-from ptstress.layout import SharedView, report_text, shared_bytes
+from ptstress.lab import KNOBS, MAX_STEPS, Lab, fingerprint, invariants_of
 from ptstress.program import Program, parse
 from ptstress.results import ResultsFolder
-from ptstress.schedule import Replay, decode, encode
-from ptstress.schemes import find_scheme, unmodelled
-from ptstress.story import operations_of, tell
-from ptstress.units import format_count, format_geometry, pages_of
+from ptstress.schedule import Replay, encode
+from ptstress.schemes import unmodelled
+from ptstress.units import format_count, format_geometry
 
 #: Schedules of each generated program before the next one. First many programs are looked at, because
 #: most bugs show in any of some programs; a long exploration looks deeper into each, which is also faster.
 FIRST_SCHEDULES = 2
 DEEPER_EVERY = 256
 MOST_DEEPER = 7
-MAX_STEPS = 20000
-RING_EVENTS = 256
 PREEMPTIONS = 2
 DEFAULT_GEOMETRY = "2x2x2x4"
 POLICIES = ("random", "pct", "pos", "dfs", "dpor")
 #: Those that end.
 TREES = ("dfs", "dpor")
-CARRIERS = ("fibres", "threads", "both")
-# Rare paths are frequent here, because a program has a handful of operations.
-KNOBS: tuple[tuple[str, int | str], ...] = (
-    ("need_resched", 2), ("gather_batch", 2), ("gather_alloc_fail", 4), ("trylock_fail", 8), ("walk_sleep", 4),
-    ("backlog_max", 1), ("reuse", "lifo"),
-)
-ARENA = (("tables", 128), ("frames", 256), ("vmas", 64))
-_OUTCOMES = (
-    ("deadlock", "deadlock: no worker can run"),
-    ("livelock", "livelock: the workers go on for ever"),
-    ("diverged", "diverged: the program did not follow the recorded choices"),
-)
-_OUTCOME_INVARIANTS = (("livelock", 47), ("deadlock", 48))
 
 
 @dataclass(frozen=True)
@@ -118,76 +97,6 @@ class ExploreSummary(Struct):
     schema: str = "ptstress.explore/1"
 
 
-class ReplaySummary(Struct):
-    """How often a recorded failure came again; ``of`` tries on each carrier."""
-
-    verdict: str
-    exit_code: int
-    outcome: str
-    oracle: str
-    what: str
-    program: str
-    reproduced: dict[str, int]
-    of: int
-    same_trace: bool
-    story: list[str]
-    notes: list[str]
-    schema: str = "ptstress.replay/1"
-
-
-class Lab:
-    """One machine of the sched build and its explorer; ``load`` gives it a program."""
-
-    def __init__(self, scheme: str, geometry: tuple[int, ...], bugs: tuple[str, ...], knobs: dict, seed: int) -> None:
-        find_bugs(bugs)
-        self.engine: ModuleType = load_engine("sched")
-        self.explorer_module = load_explorer()
-        self.config = {
-            **find_scheme(scheme).config(), "geometry": geometry, "ring_events": RING_EVENTS, "seed": seed,
-            "bugs": list(bugs), "knobs": knobs, **dict(ARENA),
-        }
-        self.geometry = geometry
-        self.shape = (0, 0)
-
-    def load(self, program: Program) -> None:
-        """Make ``program`` what is explored. Raises ``UsageError`` if it does not fit."""
-        prefix, branches = program.arrays()
-        if program.suffix:
-            raise UsageError("explore runs a prefix and branches: leave out the suffix, or make it part of a branch")
-        if program.end_page() > pages_of(self.geometry):
-            raise UsageError(
-                f"the program names page p{program.end_page() - 1}: geometry {format_geometry(self.geometry)} "
-                f"ends at p{pages_of(self.geometry) - 1}"
-            )
-        self.explorer = None
-        shape = (len(branches), program.mms())
-        if shape != self.shape:
-            self._make_machine(*shape)
-        self.machine.program(prefix, branches)
-        self.explorer = self.explorer_module.Explorer(self.machine.explorable())
-
-    def explain(self, replay: Replay) -> tuple[str, str, list[str]]:
-        """Run a failure once more: its oracle, what it is, and its story."""
-        result = self.explorer.replay(
-            replay.choices, replay.seed, max_steps=replay.max_steps, steps_only=replay.steps_only)
-        oracle, what = judge(result["outcome"], self.view.reports())
-        operations = [operations_of(self.view.recorded(w)) for w in range(self.shape[0])]
-        # The first worker did the prefix too, before there was a schedule.
-        operations[0] = operations[0][len(parse(replay.program).prefix) :]
-        return oracle, what, tell(result["trace"], operations, self.machine.describe, f"{oracle}: {what}")
-
-    def _make_machine(self, workers: int, mms: int) -> None:
-        memory = bytearray(shared_bytes(workers, RING_EVENTS))
-        try:
-            self.machine = self.engine.Machine({**self.config, "workers": workers, "mms": mms}, memory)
-        except ValueError as error:
-            raise UsageError(f"engine: {error}") from None
-        except MemoryError as error:
-            raise ResourceError(f"engine: {error or 'out of memory'}") from None
-        self.view = SharedView(memory, workers, RING_EVENTS)
-        self.shape = (workers, mms)
-
-
 def explore(request: ExploreRequest, on_progress: Callable[[str], None]) -> ExploreSummary:
     """Look for a failing schedule until one is found or the limits are reached."""
     knobs = dict(request.knobs)
@@ -228,41 +137,6 @@ def seed_for_stores(stores: str) -> int:
     return next(seed for seed in count(1) if stores_of(_mixed(seed, 0)) == stores)
 
 
-def replay(text: str, carriers: str, times: int) -> ReplaySummary:
-    """Run a recorded execution again, ``times`` on each carrier."""
-    recorded = decode(text)
-    notes = []
-    if recorded.fingerprint != fingerprint(recorded.scheme):
-        notes.append("recorded by another version of the engine, or of a policy: its choices may mean something else here")
-    lab = Lab(recorded.scheme, recorded.geometry, recorded.bugs, dict(recorded.knobs), recorded.seed)
-    program = parse(recorded.program, "<replay string>")
-    lab.load(program)
-    execution = {
-        "choices": recorded.choices, "seed": recorded.seed, "max_steps": recorded.max_steps, "steps_only": recorded.steps_only,
-    }
-    runs = {
-        "fibres": lambda: lab.explorer.replay(**execution, trace=False),
-        "threads": lambda: lab.explorer.replay_threads(**execution),
-    }
-    reproduced: dict[str, int] = {}
-    hashes = set()
-    for carrier, run in runs.items():
-        if carriers in (carrier, "both"):
-            results = [run() for _ in range(times)]
-            reproduced[carrier] = sum(r["outcome"] == recorded.outcome for r in results)
-            hashes.update(r["hash"] for r in results)
-    oracle, what, story = lab.explain(recorded)
-    again = any(reproduced.values())
-    failed = recorded.outcome != "pass"
-    code = (ExitCode.VIOLATION if failed else ExitCode.PASS) if again else ExitCode.NOT_REPRODUCED
-    return ReplaySummary(
-        verdict="not reproduced" if not again else "violation" if failed else "pass",
-        exit_code=code, outcome=recorded.outcome, oracle=oracle if failed else "", what=what, program=recorded.program,
-        reproduced=reproduced, of=times, same_trace=hashes == {recorded.trace_hash},
-        story=story, notes=notes,
-    )
-
-
 def keep_failure(summary: ExploreSummary, lines: list[str], base: Path) -> Path:
     """Write what was found into a results folder; returns it. Raises ``UsageError`` if it cannot be written."""
     folder = ResultsFolder(base)
@@ -290,28 +164,6 @@ def read_program(text: str) -> Program:
         raise UsageError(f"program {text!r}: {form}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{text}: expected UTF-8 text") from None
-
-
-def judge(outcome: str, reports: list[dict]) -> tuple[str, str]:
-    """Oracle and one line for an outcome."""
-    if reports:
-        return str(reports[0]["oracle"]), report_text(reports[0])
-    return "progress", dict(_OUTCOMES).get(outcome, outcome)
-
-
-def invariants_of(outcome: str, reports: list[dict]) -> list[int]:
-    """Numbers of the invariants that an execution broke, as its reports or else its outcome says, each once."""
-    numbers = [int(r["invariant"]) for r in reports] if reports else [dict(_OUTCOME_INVARIANTS).get(outcome, 0)]
-    return [n for n in dict.fromkeys(numbers) if n]
-
-
-def fingerprint(scheme: str) -> str:
-    """Of the engine's sources and of other packages' policies: choices mean nothing to code with other schedule points."""
-    digest = hashlib.blake2b(headers_hash(Path(get_include())).encode(), digest_size=8)
-    for policy in find_scheme(scheme).plugged:
-        found = find_spec(f"{policy}_sched")
-        digest.update(Path(found.origin).read_bytes() if found and found.origin else b"")
-    return digest.hexdigest()
 
 
 class _Total:

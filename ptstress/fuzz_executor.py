@@ -16,9 +16,9 @@ from msgspec import structs
 
 from ptstress.child import die_with_parent
 from ptstress.errors import PtstressError
-from ptstress.exploring import MAX_STEPS, Lab, fingerprint, judge
 from ptstress.fuzz_example import Failure, FuzzExample, Signature, Trial, explored_signature
 from ptstress.fuzz_wire import Answer, Closed, Polish, Polished, Ran, Reader, Refused, Request, Run, send, take_stdout
+from ptstress.lab import MAX_STEPS, Lab, fingerprint, judge
 from ptstress.schedule import Replay, encode
 from ptstress.trial import SmallMachine
 

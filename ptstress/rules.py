@@ -9,8 +9,9 @@ from ptstress.bugs import find_bug
 from ptstress.canary import CANARY_SECONDS, plant
 from ptstress.driver import Outcome, Stopper
 from ptstress.errors import ExitCode, UsageError
-from ptstress.exploring import DEFAULT_GEOMETRY, ExploreRequest, explore, replay
+from ptstress.exploring import DEFAULT_GEOMETRY, ExploreRequest, explore
 from ptstress.plan import Overrides
+from ptstress.replaying import replay
 from ptstress.texttable import flush_left
 from ptstress.units import format_finding, parse_geometry
 from ptstress.verdict import find_canary

@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from ptstress.exploring import replay
 from ptstress.fuzz_containment import Executor
 from ptstress.fuzz_example import FuzzExample
 from ptstress.fuzz_profiles import find_profile
@@ -23,6 +22,7 @@ from ptstress.fuzz_summary import Tally
 from ptstress.fuzz_wire import Done, FromWorker
 from ptstress.fuzzing import FuzzRequest, fuzz
 from ptstress.program import parse
+from ptstress.replaying import replay
 from ptstress.vocabulary import Verb
 
 BITS = (2, 1, 1, 1)

@@ -3,8 +3,9 @@
 import pytest
 
 from ptstress.bugs import BUGS
-from ptstress.exploring import ExploreRequest, explore, replay
+from ptstress.exploring import ExploreRequest, explore
 from ptstress.invariants import broken_by
+from ptstress.replaying import replay
 from ptstress.units import parse_geometry
 
 GEOMETRY = parse_geometry("2x2x2x4")

@@ -4,7 +4,8 @@ import pytest
 
 from ptstress.cli import main
 from ptstress.errors import ExitCode
-from ptstress.exploring import ExploreRequest, explore, replay, seed_for_stores
+from ptstress.exploring import ExploreRequest, explore, seed_for_stores
+from ptstress.replaying import replay
 from ptstress.schemes import SCHEMES
 from ptstress.scopes import explore_scopes, load_scopes, scope_lines
 from ptstress.units import parse_geometry

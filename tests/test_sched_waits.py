@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptstress.exploring import KNOBS, MAX_STEPS, Lab
+from ptstress.lab import KNOBS, MAX_STEPS, Lab
 from ptstress.layout import Counter
 from ptstress.program import parse
 from ptstress.units import parse_geometry

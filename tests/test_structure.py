@@ -42,7 +42,7 @@ PY_FLOORS = (
     ("model", "durable", "results", "observe", "story", "burst_state", "history", "history_json", "history_drawing", "hdrlog"),
     ("engine", "hang", "memory", "meter", "driver", "child", "generator", "strategies", "verdict", "doctor",
      "history_window", "history_check"),
-    ("canary", "exploring", "machines", "trial", "explore_report", "scopes", "rules"),
+    ("canary", "lab", "exploring", "replaying", "machines", "trial", "explore_report", "scopes", "rules"),
     ("report", "failures", "statusline"),
     ("fuzz_example", "fuzz_wire", "fuzz_executor", "fuzz_containment", "fuzz_property", "fuzz_mutation", "fuzz_campaign",
      "fuzz_store", "fuzz_profiles", "fuzz_worker", "fuzz_summary", "fuzz_report", "fuzzing"),

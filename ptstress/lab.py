@@ -1,0 +1,108 @@
+"""One machine of the ``sched`` build with its explorer, and how an execution on it is judged."""
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from ptstress import get_include
+from ptstress.bugs import find_bugs
+from ptstress.builds import headers_hash
+from ptstress.engine import load_engine, load_explorer
+from ptstress.errors import ResourceError, UsageError
+from ptstress.layout import SharedView, report_text, shared_bytes
+from ptstress.program import Program, parse
+from ptstress.schedule import Replay
+from ptstress.schemes import find_scheme
+from ptstress.story import operations_of, tell
+from ptstress.units import format_geometry, pages_of
+
+MAX_STEPS = 20000
+RING_EVENTS = 256
+# Rare paths are frequent here, because a program has a handful of operations.
+KNOBS: tuple[tuple[str, int | str], ...] = (
+    ("need_resched", 2), ("gather_batch", 2), ("gather_alloc_fail", 4), ("trylock_fail", 8), ("walk_sleep", 4),
+    ("backlog_max", 1), ("reuse", "lifo"),
+)
+ARENA = (("tables", 128), ("frames", 256), ("vmas", 64))
+_OUTCOMES = (
+    ("deadlock", "deadlock: no worker can run"),
+    ("livelock", "livelock: the workers go on for ever"),
+    ("diverged", "diverged: the program did not follow the recorded choices"),
+)
+_OUTCOME_INVARIANTS = (("livelock", 47), ("deadlock", 48))
+
+
+class Lab:
+    """One machine of the sched build and its explorer; ``load`` gives it a program."""
+
+    def __init__(self, scheme: str, geometry: tuple[int, ...], bugs: tuple[str, ...], knobs: dict, seed: int) -> None:
+        find_bugs(bugs)
+        self.engine: ModuleType = load_engine("sched")
+        self.explorer_module = load_explorer()
+        self.config = {
+            **find_scheme(scheme).config(), "geometry": geometry, "ring_events": RING_EVENTS, "seed": seed,
+            "bugs": list(bugs), "knobs": knobs, **dict(ARENA),
+        }
+        self.geometry = geometry
+        self.shape = (0, 0)
+
+    def load(self, program: Program) -> None:
+        """Make ``program`` what is explored. Raises ``UsageError`` if it does not fit."""
+        prefix, branches = program.arrays()
+        if program.suffix:
+            raise UsageError("explore runs a prefix and branches: leave out the suffix, or make it part of a branch")
+        if program.end_page() > pages_of(self.geometry):
+            raise UsageError(
+                f"the program names page p{program.end_page() - 1}: geometry {format_geometry(self.geometry)} "
+                f"ends at p{pages_of(self.geometry) - 1}"
+            )
+        self.explorer = None
+        shape = (len(branches), program.mms())
+        if shape != self.shape:
+            self._make_machine(*shape)
+        self.machine.program(prefix, branches)
+        self.explorer = self.explorer_module.Explorer(self.machine.explorable())
+
+    def explain(self, replay: Replay) -> tuple[str, str, list[str]]:
+        """Run a failure once more: its oracle, what it is, and its story."""
+        result = self.explorer.replay(
+            replay.choices, replay.seed, max_steps=replay.max_steps, steps_only=replay.steps_only)
+        oracle, what = judge(result["outcome"], self.view.reports())
+        operations = [operations_of(self.view.recorded(w)) for w in range(self.shape[0])]
+        # The first worker did the prefix too, before there was a schedule.
+        operations[0] = operations[0][len(parse(replay.program).prefix) :]
+        return oracle, what, tell(result["trace"], operations, self.machine.describe, f"{oracle}: {what}")
+
+    def _make_machine(self, workers: int, mms: int) -> None:
+        memory = bytearray(shared_bytes(workers, RING_EVENTS))
+        try:
+            self.machine = self.engine.Machine({**self.config, "workers": workers, "mms": mms}, memory)
+        except ValueError as error:
+            raise UsageError(f"engine: {error}") from None
+        except MemoryError as error:
+            raise ResourceError(f"engine: {error or 'out of memory'}") from None
+        self.view = SharedView(memory, workers, RING_EVENTS)
+        self.shape = (workers, mms)
+
+
+def judge(outcome: str, reports: list[dict]) -> tuple[str, str]:
+    """Oracle and one line for an outcome."""
+    if reports:
+        return str(reports[0]["oracle"]), report_text(reports[0])
+    return "progress", dict(_OUTCOMES).get(outcome, outcome)
+
+
+def invariants_of(outcome: str, reports: list[dict]) -> list[int]:
+    """Numbers of the invariants that an execution broke, as its reports or else its outcome says, each once."""
+    numbers = [int(r["invariant"]) for r in reports] if reports else [dict(_OUTCOME_INVARIANTS).get(outcome, 0)]
+    return [n for n in dict.fromkeys(numbers) if n]
+
+
+def fingerprint(scheme: str) -> str:
+    """Of the engine's sources and of other packages' policies: choices mean nothing to code with other schedule points."""
+    digest = hashlib.blake2b(headers_hash(Path(get_include())).encode(), digest_size=8)
+    for policy in find_scheme(scheme).plugged:
+        found = find_spec(f"{policy}_sched")
+        digest.update(Path(found.origin).read_bytes() if found and found.origin else b"")
+    return digest.hexdigest()
