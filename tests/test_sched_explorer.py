@@ -172,12 +172,19 @@ def test_trace_tells_each_step_in_order():
     # A loads, B loads, B stores, A stores: B's increment is lost.
     found = explorer("split_increment").replay([0, 1, 1], seed=0)
     assert found["outcome"] == "violation"
-    assert [(s["fibre"], s["kind"], s["before"]) for s in found["trace"]] == [
-        (0, "load", 0), (1, "load", 0), (1, "store", 0), (0, "store", 1)]
+    assert [(s["fibre"], s["kind"], s["before"], s["after"]) for s in found["trace"]] == [
+        (0, "load", 0, 0), (1, "load", 0, 0), (1, "store", 0, 1), (0, "store", 1, 1)]
     for time, step in enumerate(found["trace"], start=1):
         assert (step["file"], step["func"]) == ("cy/explore/litmus.pxd", "split_increment")
         assert (step["offset"], step["time"]) == (0, time)
         assert step["line"] > 0
+
+
+def test_trace_tells_what_a_buffered_store_left_for_its_own_cpu():
+    steps = explorer("store_buffer").replay([0, 0, 1, 1], seed=late_seed())["trace"]
+    stores = [s for s in steps if s["kind"] == "plain_store"]
+    assert [(s["before"], s["after"]) for s in stores] == [(0, 1), (0, 1)]
+    assert [(s["before"], s["after"]) for s in steps if s["kind"] == "load"] == [(0, 0), (0, 0)]
 
 
 def test_trace_shows_when_the_last_buffered_stores_drain():

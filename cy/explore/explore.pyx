@@ -141,8 +141,9 @@ cdef class Explorer:
 
         Returns ``outcome``, ``hash``, ``points`` and ``trace``: a list of steps, each with ``fibre``, ``kind``,
         ``file``, ``line``, ``func``, ``offset`` (from the system's memory; None outside), ``before`` (the
-        8-byte word there just before the access, 4 bytes where the address is no multiple of 8) and
-        ``time`` (logical, the clock of the engine's events; no two are equal).
+        8-byte word there just before the access, 4 bytes where the address is no multiple of 8), ``after`` (the same
+        word when the step was over, as its fibre saw it: others may see what it stored later) and ``time`` (logical, the
+        clock of the engine's events; no two are equal).
         """
         cdef trace_step *steps = NULL
         cdef uint64_t first_hash
@@ -352,7 +353,8 @@ cdef _step(trace_step *step, explorable *system):
     return {
         "fibre": step.fibre, "kind": KINDS[step.site.kind], "file": file, "line": step.site.line, "func": func,
         "offset": step.offset if step.before_bytes else None,
-        "before": step.before if step.before_bytes else None, "time": step.time,
+        "before": step.before if step.before_bytes else None, "after": step.after if step.before_bytes else None,
+        "time": step.time,
     }
 
 

@@ -64,9 +64,10 @@ cdef struct trace_step:
     const pt_site *site
     uint64_t offset             # from explorable.base; 0 if outside
     uint64_t before             # the word there just before the access
+    uint64_t after              # the same word as its fibre saw it when the step was over
     uint64_t time               # logical; no stamp of the engine has the same
     uint8_t fibre
-    uint8_t before_bytes        # 0: no value
+    uint8_t before_bytes        # 0: no value, before or after
 
 cdef struct scheduler:
     # Only the fibre that runs writes, or the caller while none runs. On OS threads the baton
@@ -92,6 +93,7 @@ cdef struct scheduler:
     uint64_t stores_rng
     trace_step *trace           # NULL: not traced
     uint32_t max_trace
+    trace_step *traced[64]      # the last step of each fibre
     site_pairs *noted           # NULL: pairs of this execution are not looked at
     # Set by the caller before the first execution, then only read.
     explorable *system
@@ -153,6 +155,7 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
         s.hook[i] = hook
         s.pending[i].site = NULL
         s.pending[i].addr = NULL
+        s.traced[i] = NULL
     s.noted = s.pairs if s.pairs != NULL and site_pairs_begin(s.pairs) else NULL
     s.policy.begin(s.policy_state, seed)
     s.current = __next_fibre(s, 0)
@@ -182,6 +185,7 @@ cdef inline void sched_unbind(scheduler *s) noexcept nogil:
 cdef inline uint32_t sched_done(scheduler *s) noexcept nogil:
     cdef uint32_t me = s.current
     cdef uint64_t bit = <uint64_t>1 << me
+    __record_after(s, me)
     if s.hook[me].sb_n != 0:
         sched_point(s, &END_SITE, NULL)
         __drain(s.hook[me], s.hook[me].sb_n)
@@ -197,6 +201,7 @@ cdef inline void sched_point(void *ctx, const pt_site *site, const void *addr) n
     cdef uint32_t me = s.current
     cdef uint64_t bit = <uint64_t>1 << me
     cdef uint32_t next
+    __record_after(s, me)
     s.pending[me].site = site
     s.pending[me].addr = addr
     if s.fresh & bit:
@@ -215,6 +220,7 @@ cdef inline void sched_wait(void *ctx, const pt_site *site, ready_t ready, const
     cdef uint32_t me = s.current
     cdef uint64_t bit = <uint64_t>1 << me
     cdef uint32_t next
+    __record_after(s, me)
     s.pending[me].site = site
     s.pending[me].addr = arg
     s.ready[me] = ready
@@ -307,10 +313,26 @@ cdef inline void __record(scheduler *s, uint32_t me, uint64_t offset) noexcept n
     step.time = s.clock
     step.fibre = <uint8_t>me
     step.before = 0
+    step.after = 0
     step.before_bytes = 0
+    s.traced[me] = step
     if at < s.system.bytes and s.system.bytes - at >= word and addr & 3 == 0:
         step.before_bytes = <uint8_t>word
         memcpy(&step.before, <const void *>addr, word)
+
+# What the last traced step of fibre `me` left in its word. Context: `me` has stopped at its next point: it ran alone since.
+cdef inline void __record_after(scheduler *s, uint32_t me) noexcept nogil:
+    cdef trace_step *step = s.traced[me]
+    cdef pt_hook *hook = s.hook[me]
+    cdef uintptr_t addr
+    cdef uint32_t i
+    if step == NULL or step.before_bytes == 0:
+        return
+    addr = <uintptr_t>s.system.base + step.offset
+    memcpy(&step.after, <const void *>addr, step.before_bytes)
+    for i in range(hook.sb_n):
+        if <uintptr_t>hook.sb[i].p == addr:
+            memcpy(&step.after, &hook.sb[i].v, hook.sb[i].size)
 
 cdef inline void __drain_some(scheduler *s, pt_hook *hook, const pt_site *site) noexcept nogil:
     if s.stores == STORES_EAGER or site.kind == PT_KIND_YIELD:

@@ -25,6 +25,18 @@ cdef str _ptdesc_field(mm *m, uint64_t i, uint64_t offset):
     ]))
 
 
+cdef str _item_name(machine_layout *l, uint64_t offset):
+    cdef arena_item *item = NULL
+    cdef uint64_t begin = l.frame_items
+    kind = "frame"
+    if offset >= l.vma_items:
+        begin, kind = l.vma_items, "vma"
+    elif offset >= l.table_items:
+        begin, kind = l.table_items, "table"
+    number, field = divmod(offset - begin, sizeof(arena_item))
+    return f"{'state' if field == <uint64_t><uintptr_t>&item.state else 'arena item'} of {kind} {number}"
+
+
 cdef str _mm_field(uint64_t offset):
     cdef machine *x = NULL
     return _field(offset, sorted([

@@ -50,7 +50,7 @@ from cy.check.worker cimport (
 from cy.base.entry cimport is_guard_pte_marker, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special
 from cy.mm.policy cimport PT_POLICY_CAPSULE, policy
 from cy.mm.rss cimport mm_rss
-from cy.mm.types cimport DETACH_SCAN, DETACH_ZERO, mm, page, protect_ops, ptdesc, reclaim_ops, vma
+from cy.mm.types cimport DETACH_SCAN, DETACH_ZERO, arena_item, mm, page, protect_ops, ptdesc, reclaim_ops, vma
 from cy.mm.vma cimport vma_at
 from cy.protect.registry cimport PROTECT_COVERING, PROTECT_MMAP_LOCK, PROTECT_RCU, PROTECT_VMA_LOCK, protect_fill
 from cy.protect.sleep cimport (

@@ -321,16 +321,18 @@ cdef class Space:
             word = (offset - self.where.entries) // 8
             i = word // m.geo.max_fanout
             return f"{_table_name(m, i)}[{word % m.geo.max_fanout}]"
-        if offset >= self.where.vmas and offset < self.where.slots:
+        if offset >= self.where.slots:
+            return "vma set"
+        if offset >= self.where.vmas:
             i = (offset - self.where.vmas) // sizeof(vma)
             return f"vma {i}.{_vma_field(offset - self.where.vmas - i * sizeof(vma))}"
-        if offset >= self.where.ptdescs and offset < self.where.vmas:
+        if offset >= self.where.ptdescs:
             i = (offset - self.where.ptdescs) // sizeof(ptdesc)
             return f"{_ptdesc_field(m, i, offset - self.where.ptdescs - i * sizeof(ptdesc))} of {_table_name(m, i)}"
-        if offset >= self.where.pages and offset < self.where.ptdescs:
+        if offset >= self.where.pages:
             return f"frame {(offset - self.where.pages) // sizeof(page)}"
-        if offset >= self.where.frame_items and offset < self.where.pages:
-            return "arena"
+        if offset >= self.where.frame_items:
+            return _item_name(&self.where, offset)
         if offset >= self.where.cpus:
             i = (offset - self.where.cpus) // sizeof(cpu)
             return f"cpu {i}.{_cpu_field(offset - self.where.cpus - i * sizeof(cpu))}"
