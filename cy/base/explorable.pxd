@@ -22,8 +22,8 @@ cdef struct explorable:
     void (*body)(void *self, uint32_t i) noexcept nogil
     # All fibres returned: check the final state. Returns the number of violations so far.
     uint32_t (*finish)(void *self) noexcept nogil
-    # Violations so far, asked at each schedule point: non-zero ends the execution.
-    uint32_t (*violations)(void *self) noexcept nogil
+    # Violations so far, looked at at each schedule point: non-zero ends the execution.
+    const uint64_t *violations
     # The hook of fibre `i`, and where to write it when fibre `i` runs on the calling thread.
     pt_hook *(*hook)(void *self, uint32_t i) noexcept nogil
     pt_hook **(*current_slot)() noexcept nogil

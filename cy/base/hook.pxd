@@ -41,7 +41,9 @@ cdef extern from *:
         struct pt_buffered sb[PT_SB_MAX];
     };
 
-    static __thread struct pt_hook *pt_current __attribute__((unused));
+    /* Read before each access: initial-exec, because asking the loader for its address would cost more than the rest of
+     * a schedule point. It takes a pointer for each extension from the room that loaders keep for this. */
+    static __thread struct pt_hook *pt_current __attribute__((unused, tls_model("initial-exec")));
     static inline void pt_set_current(struct pt_hook *h) { pt_current = h; }
     static inline struct pt_hook **pt_current_slot(void) { return &pt_current; }
     #ifdef PT_POLICY

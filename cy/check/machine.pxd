@@ -96,6 +96,7 @@ cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t fram
     x.tables.nr = tables
     x.vmas.items = <arena_item *>(base + l.vma_items)
     x.vmas.nr = vmas
+    x.frames.nr_cpus = x.tables.nr_cpus = x.vmas.nr_cpus = x.nr_workers
     first.cpus = x.cpus
     first.nr_cpus = x.nr_workers
     first.frames = &x.frames
@@ -135,15 +136,12 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
     cdef uint32_t i
     x.seed = seed
     x.clock = 0
-    arena_reset(&x.frames, 1, 0)
-    arena_reset(&x.tables, 1, x.first_pgd + x.nr_mms - 1)
-    arena_reset(&x.vmas, 0, 0)
-    for i in range(x.frames.nr):
+    for i in range(arena_reset(&x.frames, 1, 0)):
         first.pages[i].incarnation = 0
         first.pages[i].pins = 0
-    for i in range(x.tables.nr):
+    for i in range(arena_reset(&x.tables, 1, x.first_pgd + x.nr_mms - 1)):
         first.ptdescs[i].mm = NULL
-    for i in range(x.vmas.nr):
+    for i in range(arena_reset(&x.vmas, 0, 0)):
         first.vma_objects[i].vm_seq = <uint32_t>-3
     for i in range(x.nr_mms):
         mm_first_init(&x.mms[i], &first.ptdescs[x.first_pgd + i])

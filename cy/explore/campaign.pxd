@@ -18,8 +18,8 @@ cdef enum:
 
 cdef enum:
     SLICE_NS = 50000000
-    # Looking at the clock costs as much as one step: do it once per this many.
-    STEPS_PER_LOOK = 4096
+    # Looking at the clock costs as much as many steps where it is virtual: do it once per this many.
+    STEPS_PER_LOOK = 16384
 
 # The first execution that did not pass.
 cdef struct failed_execution:

@@ -35,7 +35,7 @@ cdef extern from *:
         (h)->wait((h)->ctx, &site_, (ready), (arg)); } while (0)
     """
     # `wrong` is counted up if the hook is not the one in the thread's slot.
-    void LITMUS_AT(pt_hook *h, int kind, const void *addr, uint32_t wrong) noexcept nogil
+    void LITMUS_AT(pt_hook *h, int kind, const void *addr, uint64_t wrong) noexcept nogil
     void LITMUS_WAIT(pt_hook *h, ready_t ready, const void *arg) noexcept nogil
 
 cdef enum:
@@ -47,7 +47,7 @@ cdef struct litmus:
     void (*program)(litmus *l, uint32_t i) noexcept nogil
     bint (*wrong)(litmus *l) noexcept nogil     # judges the final state
     uint32_t adds
-    uint32_t violations
+    uint64_t violations
     uint32_t resets             # survives reset()
     uint64_t cell[8]            # shared: what points name
     uint64_t seen[3]            # each fibre's own result
@@ -63,7 +63,7 @@ cdef inline bint litmus_init(litmus *l, const char *name) noexcept nogil:
     l.face.reset = litmus_reset
     l.face.body = litmus_body
     l.face.finish = litmus_finish
-    l.face.violations = litmus_violations
+    l.face.violations = &l.violations
     l.face.hook = litmus_hook
     l.face.current_slot = pt_current_slot
     l.wrong = never_wrong
@@ -258,10 +258,7 @@ cdef inline void litmus_body(void *self, uint32_t i) noexcept nogil:
 cdef inline uint32_t litmus_finish(void *self) noexcept nogil:
     cdef litmus *l = <litmus *>self
     l.violations += l.wrong(l)
-    return l.violations
-
-cdef inline uint32_t litmus_violations(void *self) noexcept nogil:
-    return (<litmus *>self).violations
+    return <uint32_t>l.violations
 
 cdef inline pt_hook *litmus_hook(void *self, uint32_t i) noexcept nogil:
     return &(<litmus *>self).hook[i]

@@ -11,7 +11,6 @@ from cy.base.hook cimport pt_site
 
 cdef extern from *:
     int lowest_bit "__builtin_ctzll"(uint64_t mask) noexcept nogil
-    int count_bits "__builtin_popcountll"(uint64_t mask) noexcept nogil
 
 cdef enum:
     MAX_FIBRES = 64             # one bit each in a mask
@@ -62,6 +61,14 @@ cdef struct policy_ops:
     double (*done)(void *state) noexcept nogil
     # Once, at the end; also after init() failed.
     void (*fini)(void *state) noexcept nogil
+
+# A loop: masks have few bits, and without a machine's own instruction the compiler calls a function.
+cdef inline uint32_t count_bits(uint64_t mask) noexcept nogil:
+    cdef uint32_t n = 0
+    while mask:
+        mask &= mask - 1
+        n += 1
+    return n
 
 # Whether `fibre` is in the mask. NOBODY is in none.
 cdef inline bint is_in(uint64_t mask, uint32_t fibre) noexcept nogil:

@@ -14,7 +14,7 @@
 #   otherwise its last access and the drain would be one step.
 #   A yield point gives way: its fibre is not enabled there unless it is the only one.
 # Outcomes
-#   violation  violations() was not zero at a point, or finish() found something; abandoned at once
+#   violation  violations was not zero at a point, or finish() found something; abandoned at once
 #   deadlock   no fibre is enabled and not all are done
 #   livelock   more than max_steps steps
 #   diverged   the policy had no right choice
@@ -251,7 +251,7 @@ cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept no
     s.now.live = enabled | waiting
     s.now.past = s.hash
     s.now.current = s.current
-    if unlikely(s.system.violations(s.system.self) != 0):
+    if unlikely(s.system.violations[0] != 0):
         s.outcome = OUTCOME_VIOLATION
         return NOBODY
     while waiting:

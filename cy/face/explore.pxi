@@ -39,10 +39,6 @@ cdef uint32_t explore_finish(void *self) noexcept nogil:
     return <uint32_t>e.x.header.nr_reports
 
 
-cdef uint32_t explore_violations(void *self) noexcept nogil:
-    return <uint32_t>(<explore_ctx *>self).x.header.nr_reports
-
-
 cdef pt_hook *explore_hook(void *self, uint32_t i) noexcept nogil:
     return &(<explore_ctx *>self).x.cpus[i].hook
 

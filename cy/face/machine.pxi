@@ -273,7 +273,7 @@ cdef class Machine(Space):
         self.explore.face.reset = explore_reset
         self.explore.face.body = explore_body
         self.explore.face.finish = explore_finish
-        self.explore.face.violations = explore_violations
+        self.explore.face.violations = &self.x.header.nr_reports
         self.explore.face.hook = explore_hook
         self.explore.face.current_slot = explore_slot
         capsule = PyCapsule_New(&self.explore.face, "ptstress.explorable", release_machine)

@@ -16,17 +16,22 @@ from cy.sync.lockclass cimport LOCK_ARENA
 from cy.sync.spinlock cimport spin_lock, spin_lock_init, spin_unlock
 
 # Every item free but the first `reserved`, which are never handed out, so that no entry holds number 0, and the `live`
-# ones behind them, which are in use.
-cdef inline void arena_reset(arena *a, uint32_t reserved, uint32_t live) noexcept nogil:
-    cdef uint32_t i, kept = reserved + live
+# ones behind them, which are in use. They are as many as they were the last time.
+# Returns: how many items may have been touched since then; those behind them need not be looked at. The first time: all.
+cdef inline uint32_t arena_reset(arena *a, uint32_t reserved, uint32_t live) noexcept nogil:
+    cdef uint32_t i, kept = reserved + live, touched = a.nr - a.nr_untouched
     spin_lock_init(&a.lock)
-    for i in range(a.nr):
+    if touched < kept:
+        touched = kept
+    for i in range(touched):
         a.items[i].next = i + 1 if i + 1 < a.nr else ARENA_NONE
         a.items[i].gen = <uint32_t>-3
         a.items[i].state = ITEM_FREE
         a.items[i].owner = 0
         if i < kept:
             a.items[i].state = ITEM_LIVE
+    a.items[a.nr - 1].next = ARENA_NONE         # the common list may have gone on behind it
+    a.nr_untouched = a.nr
     a.reserved = reserved
     a.head = kept if kept < a.nr else ARENA_NONE
     a.tail = a.nr - 1
@@ -38,9 +43,10 @@ cdef inline void arena_reset(arena *a, uint32_t reserved, uint32_t live) noexcep
     else:
         a.batch = MAGAZINE if a.nr >> 8 < MAGAZINE else a.nr >> 8
         a.high = 2 * a.batch
-    for i in range(64):
+    for i in range(a.nr_cpus):
         a.mags[i].head = ARENA_NONE
         a.mags[i].nr = 0
+    return touched
 
 cdef inline uint32_t arena_alloc(cpu *c, arena *a) noexcept nogil:
     cdef magazine *m = &a.mags[c.id]
@@ -79,7 +85,7 @@ cdef inline void arena_free(cpu *c, arena *a, uint32_t i) noexcept nogil:
 # Free items, magazines included. Context: nobody allocates or frees.
 cdef inline uint32_t arena_nr_free(arena *a) noexcept nogil:
     cdef uint32_t i, n = a.nr_free
-    for i in range(64):
+    for i in range(a.nr_cpus):
         n += a.mags[i].nr
     return n
 
@@ -100,6 +106,8 @@ cdef inline void _refill(cpu *c, arena *a, magazine *m) noexcept nogil:
         i = a.head
         a.head = a.items[i].next
         a.nr_free -= 1
+        if a.nr - i - 1 < a.nr_untouched:
+            a.nr_untouched = a.nr - i - 1
         a.items[i].next = m.head
         m.head = i
         m.nr += 1

@@ -36,14 +36,14 @@ cdef struct arena:
     uint32_t fifo           # 1: reuse the item that was freed longest ago
     uint32_t batch          # free items that a cpu takes from or gives to the common list at once
     uint32_t high           # a cpu that has so many gives some back
-    uint32_t pad1
+    uint32_t nr_cpus        # that have a magazine
     uint64_t pad[8]         # what is read at each allocation does not share a cache line with the lock
     spinlock_t lock
     # Common free list. Written and read: lock held.
     uint32_t head
     uint32_t tail
     uint32_t nr_free
-    uint32_t pad0
+    uint32_t nr_untouched   # the last so many items, but for the very last one, are as arena_reset() made them
     magazine mags[64]
 
 # ---- frame.pxd ------------------------------------------------------------------------------

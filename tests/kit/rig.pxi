@@ -1,7 +1,8 @@
 # A rig: one small machine, a board of shared cells, and the scene that is played on them.
 #
 # A scene is the same code for the explorer and for real threads. It tells that something wrong was seen by
-# flag(); the engine's own reports count too. `busted` chooses a deliberately wrong variant, 0 the right one.
+# flag(); the engine's own reports count too, and end an explored execution at once. `busted` chooses a deliberately
+# wrong variant, 0 the right one.
 
 cdef enum:
     NR_CELLS = 16
@@ -187,7 +188,7 @@ cdef class Rig:
         self.r.face.reset = rig_reset
         self.r.face.body = rig_body
         self.r.face.finish = rig_finish
-        self.r.face.violations = rig_violations
+        self.r.face.violations = &self.r.board.violations if deaf else &self.r.x.header.nr_reports
         self.r.face.hook = rig_hook
         self.r.face.current_slot = rig_slot
         if self.r.face.nr_fibres > cpus:
