@@ -246,11 +246,11 @@ def unused_cimports(text: str) -> set[str]:
 
 
 def test_what_is_cimported_is_used():
-    faces = "".join(p.read_text() for p in CY_FILES if p.suffix == ".pxi")
     unused = {}
     for path in CY_FILES:
-        # The face is one module that is written in several files.
-        text = path.read_text() + (faces if path.name == "engine.pyx" else "")
+        # A module may be written in several files of its folder.
+        parts = [p.read_text() for p in path.parent.glob("*.pxi")] if path.suffix == ".pyx" else []
+        text = "".join([path.read_text(), *parts])
         if path.suffix != ".pxi" and unused_cimports(text):
             unused[path.name] = sorted(unused_cimports(text))
     assert unused == {}

@@ -33,6 +33,7 @@ cdef struct failed_execution:
 
 cdef struct campaign:
     uint64_t seed
+    bint exact_seed             # it is that of every execution; otherwise theirs are drawn from it
     uint64_t max_executions     # 0: no limit
     uint64_t deadline_ns        # 0: none
     bint stop_on_failure
@@ -60,7 +61,7 @@ cdef inline void campaign_slice(campaign *c, scheduler *s) noexcept nogil:
                 return
 
 cdef inline void __one_execution(campaign *c, scheduler *s) noexcept nogil:
-    cdef uint64_t seed = execution_seed(c.seed, 0 if s.policy.one_seed else c.executions)
+    cdef uint64_t seed = c.seed if c.exact_seed else execution_seed(c.seed, 0 if s.policy.one_seed else c.executions)
     cdef uint32_t outcome = run_on_fibres(s, seed)
     cdef bint failed = outcome != OUTCOME_PASS and outcome != OUTCOME_CUT
     c.executions += 1
@@ -72,7 +73,20 @@ cdef inline void __one_execution(campaign *c, scheduler *s) noexcept nogil:
         __keep(c, s, seed)
     if failed and c.stop_on_failure:
         c.stop = STOP_FAILURE
-    elif not s.policy.more(s.policy_state, &s.now):
+    else:
+        __prepare_next(c, s)
+
+# The failure that a campaign stopped at is none that is looked for: forget it and go on.
+cdef inline void campaign_resume(campaign *c, scheduler *s) noexcept nogil:
+    c.failure.outcome = OUTCOME_PASS
+    c.stop = STOP_NONE
+    __prepare_next(c, s)
+    # Where failures follow each other closely, no slice is long enough to look.
+    if c.stop == STOP_NONE and c.deadline_ns != 0 and now_ns() >= c.deadline_ns:
+        c.stop = STOP_SECONDS
+
+cdef inline void __prepare_next(campaign *c, scheduler *s) noexcept nogil:
+    if not s.policy.more(s.policy_state, &s.now):
         c.stop = STOP_EXHAUSTED
     elif c.executions == c.max_executions:
         c.stop = STOP_EXECUTIONS

@@ -10,10 +10,11 @@ from cy.base.clock cimport now_ns
 from cy.base.explorable cimport explorable
 from cy.base.hook cimport pt_site
 from cy.explore.campaign cimport (
-    STOP_EXHAUSTED, STOP_NONE, campaign, campaign_slice)
+    STOP_EXHAUSTED, STOP_FAILURE, STOP_NONE, campaign, campaign_resume, campaign_slice)
 from cy.explore.distinct cimport distinct_fini, distinct_init
 from cy.explore.dpor cimport MAX_CLOCKS
 from cy.explore.fibre cimport FIBRE_KIND
+from cy.explore.follow cimport follow as follow_state, follow_ops
 from cy.explore.litmus cimport litmus as litmus_system, litmus_init
 from cy.explore.on_fibres cimport (
     fibre_crew, fibre_crew_enter, fibre_crew_free, fibre_crew_grow, run_on_fibres)
@@ -74,7 +75,7 @@ cdef class Explorer:
     def explore(self, policy: str = "random", seed: int = 0, executions: int | None = 1000,
                 seconds: float | None = None, max_steps: int = 20000, stickiness: float | None = None,
                 preemption_bound: int | None = 2, depth: int | None = None, stop_on_failure: bool = True, progress=None,
-                pairs: SitePairs | None = None) -> dict:
+                pairs: SitePairs | None = None, wanted=None, exact_seed: bool = False, steps_only: bool = False) -> dict:
         """Run many executions and return what was seen.
 
         ``executions`` and ``seconds`` limit the exploration (None: no limit), ``max_steps`` one execution.
@@ -83,18 +84,19 @@ cdef class Explorer:
         turns. ``progress`` is called about
         every 50 ms with the result so far; a true answer ends the exploration ("stopped"). ``pairs`` collects
         which accesses of different fibres followed each other.
+        ``wanted`` is called with each outcome that is a failure, while the system is as that execution left it; where it
+        says no, the exploration goes on as if nothing had been found. ``exact_seed``: ``seed`` is that of each execution, as
+        a failure has it, not of the exploration; of policies that walk a tree. ``steps_only``: as in ``replay``.
 
         ``failure["seed"]``, ``["choices"]`` and ``["max_steps"]`` are what replay() needs.
         """
         cdef campaign c
         cdef policy_knobs knobs
-        cdef uint64_t begun_ns, spent_ns = 0
         memset(&c, 0, sizeof(c))
         memset(&knobs, 0, sizeof(knobs))
         c.seed = _seed(seed)
-        if stickiness is not None and not 0 <= stickiness < 1:
-            raise ValueError(f"stickiness: expected a number in [0, 1), not {stickiness}")
-        knobs.stickiness = -1 if stickiness is None else stickiness
+        c.exact_seed = exact_seed
+        knobs.stickiness = _stickiness(stickiness)
         knobs.preemption_bound = 0xFFFFFFFE if preemption_bound is None else _count(
             "preemption_bound", preemption_bound, 0, 0xFFFFFFFE)
         knobs.depth = 0 if depth is None else _count("depth", depth, 1, PCT_MAX_DEPTH)
@@ -110,28 +112,46 @@ cdef class Explorer:
                 raise ValueError(f"unknown policy {policy!r}: expected one of {', '.join(POLICIES)}")
             if executions is None and seconds is None and not self.sched.policy.one_seed:
                 raise ValueError(f"policy {policy!r} never ends by itself: give executions or seconds")
+            if exact_seed and not self.sched.policy.one_seed:
+                raise ValueError(f"policy {policy!r} draws its choices from the seed: all executions would be the same")
+            self.sched.policy.steps_only |= steps_only
             if pairs is not None:
                 site_pairs_enter(&pairs.set, self.system)
                 self.sched.pairs = &pairs.set
             self._start_policy(&knobs)
-            c.failure.choices = <unsigned char *>malloc(knobs.max_choices)
-            if c.failure.choices == NULL or distinct_init(&c.distinct, c.max_executions or 1 << 20) != 0:
-                raise MemoryError("no memory for an exploration")
-            begun_ns = now_ns()
-            if seconds is not None:
-                c.deadline_ns = begun_ns + <uint64_t>(<double>seconds * 1e9)
-            while c.stop == STOP_NONE:
-                with nogil:
-                    campaign_slice(&c, self.sched)
-                    spent_ns = now_ns() - begun_ns
-                PyErr_CheckSignals()
-                if progress is not None and c.stop == STOP_NONE:
-                    if progress(self._result(&c, policy, spent_ns, None)):
-                        return self._result(&c, policy, spent_ns, "stopped")
-            return self._result(&c, policy, spent_ns, STOP_REASONS[c.stop])
+            return self._campaign(&c, policy, seconds, progress, wanted)
         finally:
-            free(c.failure.choices)
-            distinct_fini(&c.distinct)
+            self._leave()
+
+    def follow(self, choices, seed: int, executions: int = 1, walk: bool = False, stickiness: float | None = None,
+               max_steps: int = 20000, steps_only: bool = False) -> dict:
+        """Make these choices where they can be made, then stay with the running fibre, or ``walk`` at random.
+
+        ``seed``: of each execution, as a failure has it; walks differ all the same. ``stickiness``: of the walk, as in
+        ``explore``. Returns what ``explore`` returns, of all executions, with the first failure, and ``preemptions``: how
+        often the last execution took the processor from a fibre that could have gone on.
+        """
+        cdef campaign c
+        cdef policy_knobs knobs
+        cdef bytes given = _choices(choices)
+        memset(&c, 0, sizeof(c))
+        memset(&knobs, 0, sizeof(knobs))
+        c.seed = _seed(seed)
+        c.exact_seed = True
+        c.max_executions = _count("executions", executions, 1, 1 << 62)
+        knobs.stickiness = _stickiness(stickiness)
+        knobs.choices = given
+        knobs.nr_choices = len(given)
+        knobs.walks = walk
+        self._enter(max_steps)
+        try:
+            follow_ops(&self.sched.policy)
+            self.sched.policy.steps_only = steps_only
+            self._start_policy(&knobs)
+            result = self._campaign(&c, "follow", None, None, None)
+            result["preemptions"] = (<follow_state *>self.sched.policy_state).preemptions
+            return result
+        finally:
             self._leave()
 
     def replay(self, choices, seed: int, trace: bool = True, max_steps: int = 20000, steps_only: bool = False) -> dict:
@@ -142,8 +162,9 @@ cdef class Explorer:
         Returns ``outcome``, ``hash``, ``points`` and ``trace``: a list of steps, each with ``fibre``, ``kind``,
         ``file``, ``line``, ``func``, ``offset`` (from the system's memory; None outside), ``before`` (the
         8-byte word there just before the access, 4 bytes where the address is no multiple of 8), ``after`` (the same
-        word when the step was over, as its fibre saw it: others may see what it stored later) and ``time`` (logical, the
-        clock of the engine's events; no two are equal).
+        word when the step was over, as its fibre saw it: others may see what it stored later), ``time`` (logical, the
+        clock of the engine's events; no two are equal) and ``choices`` (how many had been made: the last of them led to
+        this step).
         """
         cdef trace_step *steps = NULL
         cdef uint64_t first_hash
@@ -219,6 +240,30 @@ cdef class Explorer:
         s.choices = NULL
         self.busy = False
 
+    cdef _campaign(self, campaign *c, policy, seconds, progress, wanted):
+        cdef uint64_t begun_ns, spent_ns = 0
+        try:
+            c.failure.choices = <unsigned char *>malloc(sched_max_choices(self.sched.max_steps))
+            if c.failure.choices == NULL or distinct_init(&c.distinct, c.max_executions or 1 << 20) != 0:
+                raise MemoryError("no memory for an exploration")
+            begun_ns = now_ns()
+            if seconds is not None:
+                c.deadline_ns = begun_ns + <uint64_t>(<double>seconds * 1e9)
+            while c.stop == STOP_NONE:
+                with nogil:
+                    campaign_slice(c, self.sched)
+                    spent_ns = now_ns() - begun_ns
+                PyErr_CheckSignals()
+                if wanted is not None and c.stop == STOP_FAILURE and not wanted(OUTCOMES[c.failure.outcome]):
+                    campaign_resume(c, self.sched)
+                if progress is not None and c.stop == STOP_NONE:
+                    if progress(self._result(c, policy, spent_ns, None)):
+                        return self._result(c, policy, spent_ns, "stopped")
+            return self._result(c, policy, spent_ns, STOP_REASONS[c.stop])
+        finally:
+            free(c.failure.choices)
+            distinct_fini(&c.distinct)
+
     cdef _start_policy(self, policy_knobs *knobs):
         cdef scheduler *s = self.sched
         knobs.max_choices = sched_max_choices(s.max_steps)
@@ -267,37 +312,7 @@ cdef class Explorer:
         }
 
 
-cdef class SitePairs:
-    """Pairs of accesses, by two fibres, one after the other to one object; see ``site_pairs.pxd``.
-
-    Hand it to ``Explorer.explore``, of any number of Explorers over one build of the engine.
-    """
-
-    cdef site_pairs set
-
-    def __cinit__(self):
-        if site_pairs_init(&self.set) != 0:
-            raise MemoryError("no memory for a set of pairs")
-
-    def __dealloc__(self):
-        site_pairs_fini(&self.set)
-
-    def __len__(self) -> int:
-        return self.set.seen.count
-
-    @property
-    def saturated(self) -> bool:
-        """Full: there are more pairs than it can hold."""
-        return bool(self.set.seen.saturated)
-
-    def since(self, first: int) -> list[tuple[tuple[str, int, str], tuple[str, int, str]]]:
-        """Pairs from number ``first`` on, in the order in which they were seen; a place is file, line, kind."""
-        return [(_place(self.set.pairs[i].first), _place(self.set.pairs[i].second))
-                for i in range(_count("first", first, 0, self.set.seen.count), self.set.seen.count)]
-
-
-cdef tuple _place(const pt_site *site):
-    return site.file.decode(), site.line, KINDS[site.kind]
+include "places.pxi"
 
 
 def stores_of(seed: int) -> str:
@@ -326,36 +341,10 @@ cdef void _free_litmus(object capsule) noexcept:
     free((<explorable *>PyCapsule_GetPointer(capsule, b"ptstress.explorable")).self)
 
 
-def source_name(func: str) -> tuple[str, str]:
-    """Folder path of the module and name of a function, from its name in C.
-
-    ``__pyx_f_2cy_4core_3zap_zap_pte_range`` is ``("cy/core/zap", "zap_pte_range")``. Names that Cython did
-    not make are returned as they are, with an empty module.
-    """
-    rest = func.removeprefix("__pyx_f_")
-    if rest == func:
-        return "", func
-    parts = []
-    while (digits := re.match(r"\d+", rest)) is not None:
-        begin = digits.end()
-        end = begin + int(digits.group())
-        parts.append(rest[begin:end])
-        rest = rest[end + 1:]
-    return "/".join(parts), rest
-
-
-cdef _step(trace_step *step, explorable *system):
-    module, func = source_name(step.site.func.decode())
-    file = step.site.file.decode()
-    base = os.path.basename(file)
-    if module and os.path.splitext(base)[0] == module.rpartition("/")[2]:
-        file = f"{module}{os.path.splitext(base)[1]}"
-    return {
-        "fibre": step.fibre, "kind": KINDS[step.site.kind], "file": file, "line": step.site.line, "func": func,
-        "offset": step.offset if step.before_bytes else None,
-        "before": step.before if step.before_bytes else None, "after": step.after if step.before_bytes else None,
-        "time": step.time,
-    }
+cdef double _stickiness(stickiness) except? -2:
+    if stickiness is not None and not 0 <= stickiness < 1:
+        raise ValueError(f"stickiness: expected a number in [0, 1), not {stickiness}")
+    return -1 if stickiness is None else stickiness
 
 
 cdef uint64_t _seed(seed) except? 0:

@@ -66,6 +66,7 @@ cdef struct trace_step:
     uint64_t before             # the word there just before the access
     uint64_t after              # the same word as its fibre saw it when the step was over
     uint64_t time               # logical; no stamp of the engine has the same
+    uint32_t choices            # made in the execution so far: the last of them led here
     uint8_t fibre
     uint8_t before_bytes        # 0: no value, before or after
 
@@ -311,6 +312,7 @@ cdef inline void __record(scheduler *s, uint32_t me, uint64_t offset) noexcept n
     step.site = s.pending[me].site
     step.offset = offset
     step.time = s.clock
+    step.choices = s.nr_choices
     step.fibre = <uint8_t>me
     step.before = 0
     step.after = 0
