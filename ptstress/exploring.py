@@ -97,38 +97,118 @@ class ExploreSummary(Struct):
     schema: str = "ptstress.explore/1"
 
 
+@dataclass(frozen=True)
+class Found:
+    """A failure: an execution, as the explorer describes it, of a program."""
+
+    program: Program
+    execution: dict
+
+
+class Total:
+    """Sums over programs, and how long it all took."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.programs = self.executions = self.points = self.distinct = self.cut = 0
+        self.done = 0.0             # part of the tree of the last program
+        self.exhausted = False
+        self.stop_reason = "executions"
+
+    def add(self, result: dict) -> None:
+        """One program more."""
+        self.programs += 1
+        self.executions += result["executions"]
+        self.points += result["points"]
+        self.distinct += result["distinct"]
+        self.cut += result["outcomes"]["cut"]
+        self.done = result["done"]
+        self.exhausted = result["exhausted"]
+        self.stop_reason = result["stop_reason"]
+
+    def summary(self, request: ExploreRequest, failure: ExploreFailure | None) -> ExploreSummary:
+        """Of an exploration that ended with ``failure``, or without one."""
+        # A planted bug that was not found, a program that was not explored to its end as it was to be: silence proves nothing.
+        ends = request.program is not None and request.policy in TREES
+        doubted = request.bugs or (ends and not self.exhausted and self.stop_reason != "stopped")
+        code = ExitCode.VIOLATION if failure else ExitCode.UNTRUSTWORTHY if doubted else ExitCode.PASS
+        verdict = {ExitCode.VIOLATION: "violation", ExitCode.UNTRUSTWORTHY: "unknown"}.get(code, "pass")
+        return ExploreSummary(
+            verdict=verdict, exit_code=code, scheme=request.scheme,
+            geometry=format_geometry(request.geometry), bugs=list(request.bugs), seed=request.seed,
+            policy=request.policy, programs=self.programs, executions=self.executions, seconds=round(self.seconds, 3),
+            executions_per_second=round(self.executions / self.seconds, 1) if self.seconds else 0.0,
+            points_mean=round(self.points / self.executions, 1) if self.executions else 0.0, distinct=self.distinct,
+            exhausted=self.exhausted, stop_reason=self.stop_reason, failures=[failure] if failure else [],
+            preemptions=request.preemptions if request.policy == "dfs" else None,
+            stores=load_explorer().stores_of(_mixed(request.seed, 0)) if request.policy == "dfs" else "",
+            cut=self.cut, estimate=round(self.executions / self.done) if ends and self.done else None,
+            notes=[note for note in [unmodelled([request.scheme])] if note],
+        )
+
+
 def explore(request: ExploreRequest, on_progress: Callable[[str], None]) -> ExploreSummary:
     """Look for a failing schedule until one is found or the limits are reached."""
-    knobs = dict(request.knobs)
-    lab = Lab(request.scheme, request.geometry, request.bugs, knobs, request.seed)
-    fixed = read_program(request.program) if request.program is not None else None
-    total = _Total()
-    failure: ExploreFailure | None = None
-    begin = last_line = time.monotonic()
+    lab = lab_for(request)
     with Stopper() as stopper:
-        for index, program in _programs(fixed, request):
-            left = _left(request, total.executions, time.monotonic() - begin)
-            if stopper.requests or left is None:
-                total.stop_reason = "stopped" if stopper.requests else total.stop_reason
-                break
-            lab.load(program)
-            result = lab.explorer.explore(
-                policy=request.policy, seed=_mixed(request.seed, index), max_steps=MAX_STEPS,
-                preemption_bound=request.preemptions,
-                executions=left[0] if fixed else min(left[0] or _schedules(index), _schedules(index)),
-                seconds=left[1], progress=lambda _: stopper.requests > 0,
-            )
-            total.add(result)
-            if result["failure"]:
-                failure = _describe(lab, program, request, knobs, result["failure"], total.executions)
-                break
-            if fixed:
-                break
-            if time.monotonic() - last_line > 5:
-                last_line = time.monotonic()
-                on_progress(f"executions: {format_count(total.executions)}  programs: {total.programs}  failures: 0")
-    seconds = time.monotonic() - begin
-    return total.summary(request, failure, seconds)
+        total, found = search(lab, request, lambda: stopper.requests > 0, on_progress)
+        failure = describe(lab, request, found, total.executions) if found else None
+    return total.summary(request, failure)
+
+
+def lab_for(request: ExploreRequest) -> Lab:
+    """The machine that a request asks for. Raises ``PtstressError``."""
+    return Lab(request.scheme, request.geometry, request.bugs, dict(request.knobs), request.seed)
+
+
+def search(
+    lab: Lab, request: ExploreRequest, stopped: Callable[[], bool], on_progress: Callable[[str], None] = lambda line: None
+) -> tuple[Total, Found | None]:
+    """The search of ``explore``, and the failure that ended it. ``stopped`` is asked every 50 ms, and between programs.
+
+    ``lab``: of a request that differs in program, limits, seed and policy at most; it still holds what was found.
+    """
+    fixed = read_program(request.program) if request.program is not None else None
+    total = Total()
+    begin = last_line = time.monotonic()
+    for index, program in _programs(fixed, request):
+        total.seconds = time.monotonic() - begin
+        left = _left(request, total.executions, total.seconds)
+        if left is None:
+            break
+        if stopped():
+            total.stop_reason = "stopped"
+            break
+        lab.load(program)
+        result = lab.explorer.explore(
+            policy=request.policy, seed=_mixed(request.seed, index), max_steps=MAX_STEPS,
+            preemption_bound=request.preemptions,
+            executions=left[0] if fixed else min(left[0] or _schedules(index), _schedules(index)),
+            seconds=left[1], progress=lambda _: stopped(),
+        )
+        total.add(result)
+        total.seconds = time.monotonic() - begin
+        if result["failure"]:
+            return total, Found(program, result["failure"])
+        if fixed:
+            break
+        if time.monotonic() - last_line > 5:
+            last_line = time.monotonic()
+            on_progress(f"executions: {format_count(total.executions)}  programs: {total.programs}  failures: 0")
+    return total, None
+
+
+def describe(lab: Lab, request: ExploreRequest, found: Found, executions: int) -> ExploreFailure:
+    """What ``search`` has just found, as a string that repeats it and as a story."""
+    e = found.execution
+    record = Replay(
+        fingerprint=fingerprint(request.scheme), program=found.program.text(), scheme=request.scheme,
+        geometry=request.geometry, bugs=request.bugs, knobs=dict(request.knobs), seed=e["seed"], choices=e["choices"],
+        max_steps=e["max_steps"], outcome=e["outcome"], trace_hash=e["hash"], steps_only=e["steps_only"],
+    )
+    oracle, what, story = lab.explain(record)
+    broken = invariants_of(record.outcome, lab.view.reports())
+    return ExploreFailure(oracle, broken, encode(record), executions, found.program.text(), what, story)
 
 
 def seed_for_stores(stores: str) -> int:
@@ -166,45 +246,6 @@ def read_program(text: str) -> Program:
         raise UsageError(f"{text}: expected UTF-8 text") from None
 
 
-class _Total:
-    """Sums over programs."""
-
-    def __init__(self) -> None:
-        self.programs = self.executions = self.points = self.distinct = self.cut = 0
-        self.done = 0.0             # part of the tree of the last program
-        self.exhausted = False
-        self.stop_reason = "executions"
-
-    def add(self, result: dict) -> None:
-        self.programs += 1
-        self.executions += result["executions"]
-        self.points += result["points"]
-        self.distinct += result["distinct"]
-        self.cut += result["outcomes"]["cut"]
-        self.done = result["done"]
-        self.exhausted = result["exhausted"]
-        self.stop_reason = result["stop_reason"]
-
-    def summary(self, request: ExploreRequest, failure: ExploreFailure | None, seconds: float) -> ExploreSummary:
-        # A planted bug that was not found, a program that was not explored to its end as it was to be: silence proves nothing.
-        ends = request.program is not None and request.policy in TREES
-        doubted = request.bugs or (ends and not self.exhausted and self.stop_reason != "stopped")
-        code = ExitCode.VIOLATION if failure else ExitCode.UNTRUSTWORTHY if doubted else ExitCode.PASS
-        verdict = {ExitCode.VIOLATION: "violation", ExitCode.UNTRUSTWORTHY: "unknown"}.get(code, "pass")
-        return ExploreSummary(
-            verdict=verdict, exit_code=code, scheme=request.scheme,
-            geometry=format_geometry(request.geometry), bugs=list(request.bugs), seed=request.seed,
-            policy=request.policy, programs=self.programs, executions=self.executions, seconds=round(seconds, 3),
-            executions_per_second=round(self.executions / seconds, 1) if seconds else 0.0,
-            points_mean=round(self.points / self.executions, 1) if self.executions else 0.0, distinct=self.distinct,
-            exhausted=self.exhausted, stop_reason=self.stop_reason, failures=[failure] if failure else [],
-            preemptions=request.preemptions if request.policy == "dfs" else None,
-            stores=load_explorer().stores_of(_mixed(request.seed, 0)) if request.policy == "dfs" else "",
-            cut=self.cut, estimate=round(self.executions / self.done) if ends and self.done else None,
-            notes=[note for note in [unmodelled([request.scheme])] if note],
-        )
-
-
 def _programs(fixed: Program | None, request: ExploreRequest) -> Iterator[tuple[int, Program]]:
     if fixed is not None:
         yield 0, fixed
@@ -230,16 +271,3 @@ def _left(request: ExploreRequest, executions: int, seconds: float) -> tuple[int
     left_seconds = None if request.seconds is None else request.seconds - seconds
     over = (left_executions is not None and left_executions <= 0) or (left_seconds is not None and left_seconds <= 0)
     return None if over else (left_executions, left_seconds)
-
-
-def _describe(
-    lab: Lab, program: Program, request: ExploreRequest, knobs: dict, found: dict, executions: int
-) -> ExploreFailure:
-    record = Replay(
-        fingerprint=fingerprint(request.scheme), program=program.text(), scheme=request.scheme, geometry=request.geometry,
-        bugs=request.bugs, knobs=knobs, seed=found["seed"], choices=found["choices"], max_steps=found["max_steps"],
-        outcome=found["outcome"], trace_hash=found["hash"], steps_only=found["steps_only"],
-    )
-    oracle, what, story = lab.explain(record)
-    broken = invariants_of(record.outcome, lab.view.reports())
-    return ExploreFailure(oracle, broken, encode(record), executions, program.text(), what, story)
