@@ -1,4 +1,4 @@
-"""The command line: ``ptstress run soak resume explore scopes rules fuzz replay again check compare bench list doctor``.
+"""The command line: ``ptstress run soak resume explore scopes rules bugs fuzz replay again check compare bench list doctor``.
 
 A foreseeable error is one line on stderr and an exit code of ``ExitCode``; never a traceback.
 """
@@ -18,12 +18,13 @@ from ptstress.commands import doctor, explore, replay, run
 from ptstress.compare_commands import compare
 from ptstress.errors import ExitCode, PtstressError
 from ptstress.fuzz_commands import fuzz
+from ptstress.hunt_commands import bugs
 from ptstress.listing import list_
 from ptstress.scope_commands import rules, scopes
 from ptstress.soak_commands import again, resume, soak
 
 #: Every verb, in the order of the help text.
-VERBS = (run, soak, resume, explore, scopes, rules, fuzz, replay, again, check, compare, bench, list_, doctor)
+VERBS = (run, soak, resume, explore, scopes, rules, bugs, fuzz, replay, again, check, compare, bench, list_, doctor)
 
 
 class JsonError(Struct):

@@ -1,6 +1,5 @@
 """The verb ``fuzz``: its flags, and what it calls."""
 
-import os
 import shlex
 import sys
 from functools import partial
@@ -8,16 +7,13 @@ from pathlib import Path
 
 import click
 
-from ptstress.errors import UsageError
-from ptstress.options import results_option, screen, shared, write_json
+from ptstress.options import results_option, screen, shared, workers_option, write_json
 from ptstress.units import parse_duration, parse_geometry
-
-MAX_WORKERS = 256
 
 
 @click.command()
 @click.option("--duration", metavar="TIME", help="45s 5m 3h 2d (default: the profile's).")
-@click.option("-n", "workers", default="auto", metavar="N", help="Workers, or auto: one for each core (default: auto).")
+@workers_option()
 @click.option(
     "--scheme", "schemes", multiple=True, metavar="NAME", help="Several: A,B,... or repeated (default: all, in equal parts)."
 )
@@ -29,7 +25,7 @@ MAX_WORKERS = 256
 @click.option("--database", metavar="DIR", help="Examples shared with other campaigns (default: in the results).")
 @shared("json", "quiet", "verbose")
 def fuzz(
-    duration: str | None, workers: str, schemes: tuple[str, ...], executions: int | None, geometry: str | None,
+    duration: str | None, workers: int, schemes: tuple[str, ...], executions: int | None, geometry: str | None,
     bugs: tuple[str, ...], profile: str | None, seed: int, results: str, database: str | None, json_to: str | None,
     quiet: bool, verbose: bool,
 ) -> int:
@@ -40,7 +36,7 @@ def fuzz(
 
     chosen = find_profile(profile)
     request = fuzzing.FuzzRequest(
-        workers=_workers(workers), seconds=parse_duration(duration or chosen.duration), seed=seed, profile=chosen,
+        workers=workers, seconds=parse_duration(duration or chosen.duration), seed=seed, profile=chosen,
         results=Path(results), schemes=scheme_names(schemes), executions=executions or 0,
         bugs=tuple(dict.fromkeys(bugs)),
         geometry=parse_geometry(geometry) if geometry is not None else None,
@@ -53,11 +49,3 @@ def fuzz(
         print(line, file=screen(json_to))
     write_json(json_to, summary)
     return summary.exit_code
-
-
-def _workers(text: str) -> int:
-    if text == "auto":
-        return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
-    if not text.isdecimal() or len(text) > 4 or not 1 <= int(text) <= MAX_WORKERS:
-        raise UsageError(f"-n {text!r}: expected auto, or a number of workers from 1 to {MAX_WORKERS}")
-    return int(text)

@@ -1,5 +1,6 @@
 """Flags that several verbs share, and where what a verb says goes."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,9 @@ from ptstress.errors import UsageError
 from ptstress.workload import MAX_THREADS
 
 
+MAX_WORKERS = 256
+
+
 class Threads(click.ParamType):
     """A number of threads."""
 
@@ -24,6 +28,22 @@ class Threads(click.ParamType):
         if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MAX_THREADS:
             self.fail(f"threads {text!r}: expected a number from 1 to {MAX_THREADS}", param, ctx)
         return int(text)
+
+
+def workers_option() -> Callable:
+    """``-n``."""
+    return click.option(
+        "-n", "workers", default="auto", metavar="N", callback=_workers,
+        help="Workers, or auto: one for each core (default: auto).",
+    )
+
+
+def _workers(ctx: click.Context, param: click.Parameter, text: str) -> int:
+    if text == "auto":
+        return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+    if not text.isdecimal() or len(text) > 4 or not 1 <= int(text) <= MAX_WORKERS:
+        raise UsageError(f"-n {text!r}: expected auto, or a number of workers from 1 to {MAX_WORKERS}")
+    return int(text)
 
 
 def results_option() -> Callable:

@@ -50,8 +50,9 @@ PY_FLOORS = (
      "soak_report"),
     ("bench", "bench_twin", "bench_kernel", "bench_engine", "bench_runs", "bench_schemes", "bench_fuzz", "history_bench"),
     ("compare_statistics", "compare_summary", "compare_table", "compare_chart", "compare_page", "compare_markdown"),
+    ("hunt_wire", "hunt_worker", "hunt_summary", "hunt_report", "hunting"),
     ("pytest_plugin", "bench_commands", "fuzz_commands", "running", "compare", "compare_commands", "soaking", "repeating",
-     "soak_commands", "scope_commands", "options", "listing",
+     "soak_commands", "scope_commands", "hunt_commands", "options", "listing",
      "commands", "check_commands", "cli", "__main__"),
 )
 #: Only this floor and those above may import an extension.

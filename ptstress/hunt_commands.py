@@ -1,0 +1,62 @@
+"""The verb ``bugs``: its flags, and what it calls."""
+
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from ptstress.errors import UsageError
+from ptstress.options import results_option, screen, shared, workers_option, write_json
+from ptstress.units import parse_duration
+
+DEFAULT_POLICIES = "random,pct,pos,dfs"
+DEFAULT_SEEDS = 10
+DEFAULT_DURATION = "1m"
+MAX_SEEDS = 10_000
+
+
+@click.command("bugs")
+@click.argument("ids", nargs=-1, metavar="[BUG]...")
+@click.option("--directed", "modes", flag_value="directed", help="Only in the bug's own program.")
+@click.option("--undirected", "modes", flag_value="undirected", help="Only in generated programs, which know of no bug.")
+@click.option(
+    "--policies", default=DEFAULT_POLICIES, metavar="A,B,...",
+    help=f"The first one must find every directed bug from every seed (default: {DEFAULT_POLICIES}).",
+)
+@click.option(
+    "--seeds", type=click.IntRange(1, MAX_SEEDS), default=DEFAULT_SEEDS, metavar="N", help=f"How many (default: {DEFAULT_SEEDS})."
+)
+@click.option(
+    "--duration", default=DEFAULT_DURATION, metavar="TIME",
+    help=f"Of each bug in a mode under a policy, all seeds together, at most (default: {DEFAULT_DURATION}).",
+)
+@click.option("--executions", type=click.IntRange(1, 10**12), metavar="N", help="From each seed, at most (default: any number).")
+@workers_option()
+@results_option()
+@shared("seed", "json", "quiet")
+def bugs(
+    ids: tuple[str, ...], modes: str | None, policies: str, seeds: int, duration: str, executions: int | None, workers: int,
+    results: str, seed: int, json_to: str | None, quiet: bool,
+) -> int:
+    """Say how fast each BUG (default: all) is found, and whether the engine without it is silent in the same scenarios."""
+    from ptstress.bugs import BUGS, find_bugs
+    from ptstress.exploring import POLICIES
+    from ptstress.hunt_report import hunt_lines
+    from ptstress.hunt_wire import DIRECTED, UNDIRECTED
+    from ptstress.hunting import HuntRequest, hunt
+
+    names = tuple(dict.fromkeys(name.strip() for name in policies.split(",")))
+    if unknown := [name for name in names if name not in POLICIES]:
+        raise UsageError(f"--policies {unknown[0]!r}: expected some of {','.join(POLICIES)}")
+    request = HuntRequest(
+        bugs=find_bugs(ids) or BUGS, policies=names, modes=(modes,) if modes else (DIRECTED, UNDIRECTED), seeds=seeds, seed=seed,
+        executions=executions, seconds=parse_duration(duration), workers=workers, results=Path(results),
+        command=shlex.join(["ptstress", *sys.argv[1:]]),
+    )
+    summary = hunt(request, (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True))
+    for line in hunt_lines(summary):
+        print(line, file=screen(json_to))
+    write_json(json_to, summary)
+    return summary.exit_code
