@@ -15,7 +15,7 @@ from ptstress.errors import ExitCode
 from ptstress.exploring import DEFAULT_GEOMETRY, ExploreRequest, explore
 from ptstress.hunt_report import hunt_lines
 from ptstress.hunt_summary import HuntSummary
-from ptstress.hunt_wire import DIRECTED, UNDIRECTED, Clean, Scenario
+from ptstress.hunt_wire import DIRECTED, UNDIRECTED, Clean, Repeated, Scenario
 from ptstress.hunting import HuntRequest, hunt
 from ptstress.replaying import replay
 from ptstress.units import parse_geometry
@@ -71,8 +71,8 @@ def test_a_hunt_counts_what_explore_finds(tmp_path):
 
 
 def test_a_bug_that_is_not_found_is_no_pass(tmp_path, capsys):
-    code = main(["bugs", "M08-srcu-scan", "P01", "--directed", "--policies", "random", "--seeds", "2", "--executions", "12", "-q",
-                 "-n", "1", "--results", str(tmp_path), "--json", "-"])
+    code = main(["bugs", "M08-srcu-scan", "M10-frame", "--directed", "--policies", "random", "--seeds", "2", "--executions", "12",
+                 "-q", "-n", "1", "--results", str(tmp_path), "--json", "-"])
     shown = capsys.readouterr()
     summary = json.loads(shown.out)
     assert code == summary["exit_code"] == ExitCode.UNTRUSTWORTHY
@@ -101,8 +101,15 @@ def test_a_worker_that_dies_costs_the_seed_that_it_was_at(tmp_path, monkeypatch)
 
 def test_a_worker_that_hangs_costs_the_seed_that_it_was_at(tmp_path, monkeypatch):
     played(monkeypatch, "time.sleep(600)")
-    monkeypatch.setattr(hunting, "HANG_S", 4.0)
-    summary = hunted(tmp_path, ["M10-frame"], seconds=4.0)
+    take = hunting._Campaign._take
+
+    def take_and_lose_patience(campaign, hand, answer):
+        take(campaign, hand, answer)
+        if isinstance(answer, Repeated):
+            hand.deadline = 0.0
+
+    monkeypatch.setattr(hunting._Campaign, "_take", take_and_lose_patience)
+    summary = hunted(tmp_path, ["M10-frame"])
     assert [(a.seed, a.oracle) for a in summary.rows[0].attempts if not a.found] == [(2, "hang")]
     assert summary.exit_code == ExitCode.UNTRUSTWORTHY
 
