@@ -1,4 +1,4 @@
-"""``ptstress bugs``: what it counts is what ``explore`` finds, what it cannot find or repeat is no pass, and it survives its workers."""
+"""``ptstress bugs``: it counts what ``explore`` finds, what is not found or repeated is no pass, and it survives its workers."""
 
 import json
 import os

@@ -28,8 +28,9 @@ def summary(rows, clean, stop_reason=""):
     verdict, code = verdict_of(reasons, clean)
     modes = list(dict.fromkeys(one.mode for one in rows))
     totals = [total("random", mode, rows) for mode in modes]
-    return HuntSummary(verdict, code, reasons, len({r.bug for r in rows}), ["random"], modes, 10, 1, 2.0, stop_reason, totals, rows,
-                       clean, "results/x")
+    return HuntSummary(
+        verdict, code, reasons, len({r.bug for r in rows}), ["random"], modes, 10, 1, 2.0, stop_reason, totals, rows, clean,
+        "results/x")
 
 
 def silent(scenario, executions, **more):
