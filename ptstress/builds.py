@@ -20,6 +20,7 @@ OPTIMISE = ("-O3", "-g")
 INLINE = ("--param=inline-unit-growth=300", "--param=large-stack-frame-growth=10000")
 # A memset that gcc inlines is invisible to ThreadSanitizer: hence -fno-builtin.
 SANITIZE = ("-fsanitize=thread",)
+SANITIZED = ("-O1", "-g", "-fno-builtin", *SANITIZE)
 
 
 class Build(NamedTuple):
@@ -38,7 +39,10 @@ BUILDS = {
     "sched": Build("ptstress._engine_sched", ENGINE, (("PT_CHECKS", "1"), ("PT_SCHED", "1"), ("PT_RCU_XCHG", "1"))),
     "tsan": Build(
         "ptstress._engine_tsan", ENGINE, (("PT_CHECKS", "1"), ("PT_DELAY", "1"), ("PT_RCU_XCHG", "1")),
-        ("-O1", "-g", "-fno-builtin", *SANITIZE), SANITIZE,
+        SANITIZED, SANITIZE,
+    ),
+    "tsan_sched": Build(
+        "ptstress._engine_tsan_sched", ENGINE, (("PT_CHECKS", "1"), ("PT_SCHED", "1"), ("PT_RCU_XCHG", "1")), SANITIZED, SANITIZE,
     ),
     "explore": Build("ptstress._explore", EXPLORER),
     "history": Build("ptstress._history", HISTORY),

@@ -60,7 +60,7 @@ def _checks() -> Iterator[Check]:
     yield Check("python", sys.version_info >= MIN_PYTHON, f"{version}, needs {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer")
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     yield Check("system", platform.system() == "Linux", f"{system}, needs Linux")
-    for build in (*RELEASE_BUILDS, "tsan"):
+    for build in (*RELEASE_BUILDS, "tsan", "tsan_sched"):
         yield _build_check(build)
     yield _explorer_check()
     yield _membarrier_check()

@@ -4,6 +4,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
+from ptstress import sanitizer
 from ptstress.errors import UnsupportedError, UsageError
 from ptstress.vocabulary import BUILDS
 
@@ -12,6 +13,7 @@ BUILD_SUMMARIES = (
     ("stress", "delay points, poison and generation checks, lock order, bugs: the default of run"),
     ("sched", "every shared access is a schedule point: explore and replay"),
     ("tsan", "ThreadSanitizer; built on demand"),
+    ("tsan_sched", "ThreadSanitizer on explored schedules; built on demand"),
 )
 
 
@@ -31,6 +33,8 @@ def require_build(build: str) -> None:
 def load_engine(build: str) -> ModuleType:
     """The extension of a build. Raises as ``require_build``, and if it cannot be loaded."""
     require_build(build)
+    if build == "tsan_sched":
+        sanitizer.require_loaded(build)
     try:
         return import_module(f"ptstress._engine_{build}")
     except ImportError as error:

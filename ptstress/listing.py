@@ -23,6 +23,7 @@ _ORACLES = (
     (Oracle.LOCK_ORDER, "locks taken against their order"),
     (Oracle.SLEEP_IN_RCU, "a sleep inside a read section that must not sleep"),
     (Oracle.MODEL, "results that no order of the sequential model gives"),
+    (Oracle.RACE, "a data race: nothing orders a plain access and another one; ThreadSanitizer, in the build tsan_sched"),
 )
 _VERBS = (
     (Verb.READ, "load from one page; a fault maps the zero page"),

@@ -20,6 +20,7 @@ from ptstress.results import Canaries, ResultsFolder, RunSummary, StageSummary
 from ptstress.schemes import SCHEMES
 from ptstress.statusline import StatusLine
 from ptstress.verdict import find_canary, summarize_run, summarize_stage
+from ptstress.vocabulary import EXPLORED
 from ptstress.workload import Source, load_workload
 
 
@@ -71,8 +72,8 @@ def run_workload(request: RunRequest, out: Callable[[str], None]) -> RunSummary:
 def check_build(overrides: Overrides) -> None:
     """Refuse a build that cannot run on threads, or that has not the bugs. Raises ``UsageError`` or ``UnsupportedError``."""
     require_build(overrides.build)
-    if overrides.build == "sched":
-        raise UnsupportedError("build sched runs one worker at a time: expected fast, stress or tsan")
+    if overrides.build in EXPLORED:
+        raise UnsupportedError(f"build {overrides.build} runs one worker at a time: expected fast, stress or tsan")
     find_bugs(overrides.bugs)
     if overrides.build == "fast" and overrides.bugs:
         raise UnsupportedError("build fast has no bugs: plant them in build stress")

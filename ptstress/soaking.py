@@ -30,6 +30,7 @@ from ptstress.soak_summary import SoakSummary, summarize_soak
 from ptstress.statusline import StatusLine
 from ptstress.units import parse_duration
 from ptstress.verdict import find_canary, summarize_stage
+from ptstress.vocabulary import EXPLORED
 
 #: A combination's canaries are planted again after so many slices that they speak for.
 CANARIES_EVERY = 50
@@ -83,8 +84,8 @@ def resume(folder: Path, duration: str | None, screens: Screens) -> SoakSummary:
 def _check(request: SoakRequest) -> Rotation:
     """Refuse what cannot run, before anything is written."""
     require_build(request.build)
-    if request.build == "sched":
-        raise UnsupportedError("build sched runs one worker at a time: expected fast, stress or tsan")
+    if request.build in EXPLORED:
+        raise UnsupportedError(f"build {request.build} runs one worker at a time: expected fast, stress or tsan")
     if request.build == "fast" and request.bugs:
         raise UnsupportedError("build fast has no bugs: plant them in build stress")
     find_bugs(request.bugs)

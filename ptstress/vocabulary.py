@@ -68,6 +68,7 @@ class Oracle(IntEnum):
     LOCK_ORDER = 7
     SLEEP_IN_RCU = 8
     MODEL = 9
+    RACE = 10
 
     @property
     def label(self) -> str:
@@ -103,5 +104,7 @@ TABLE_BYTES = 4096
 #: Bits of a global page number from here on tell its mm; a machine has at most so many.
 MM_SHIFT, MAX_MMS = 48, 8
 
-BUILDS = ("fast", "stress", "sched", "tsan")
+BUILDS = ("fast", "stress", "sched", "tsan", "tsan_sched")
+#: Those with schedule points.
+EXPLORED = ("sched", "tsan_sched")
 LEVEL_NAMES = ("pte_table", "pmd_table", "pud_table", "p4d_table", "pgd")

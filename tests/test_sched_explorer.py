@@ -57,7 +57,7 @@ def test_dfs_keeps_to_the_preemption_bound(bound, passed, lost):
 # The same with b first: 14 that pass.
 def test_dfs_counts_waits_as_blocked_not_as_spins():
     found = all_schedules("deadlock")
-    assert found["outcomes"] == {"pass": 14, "violation": 0, "deadlock": 4, "livelock": 0, "diverged": 0, "cut": 0}
+    assert found["outcomes"] == {"pass": 14, "violation": 0, "deadlock": 4, "livelock": 0, "diverged": 0, "cut": 0, "race": 0}
 
 
 def test_a_wait_that_only_one_fibre_can_end_leaves_one_order_of_steps():

@@ -41,7 +41,7 @@ def test_dpor_makes_every_trace_exactly_once(name, traces):
 # The deadlock is one trace; so is each of the ten ways in which both get through.
 def test_dpor_sees_what_waits_end():
     assert all_traces("deadlock")["outcomes"] == {
-        "pass": 10, "violation": 0, "deadlock": 1, "livelock": 0, "diverged": 0, "cut": 0}
+        "pass": 10, "violation": 0, "deadlock": 1, "livelock": 0, "diverged": 0, "cut": 0, "race": 0}
 
 
 @pytest.mark.parametrize("name", ["split_increment", "deadlock", "abandon"])

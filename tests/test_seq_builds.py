@@ -153,4 +153,4 @@ def test_changed_header_is_noticed(tmp_path):
 def test_unknown_build_is_named():
     built = build_explorer(ROOT, builds="fats")
     assert built.returncode != 0
-    assert "no build 'fats'; there are fast, stress, sched, tsan, explore, history" in built.stderr
+    assert "no build 'fats'; there are fast, stress, sched, tsan, tsan_sched, explore, history" in built.stderr

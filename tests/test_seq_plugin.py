@@ -270,7 +270,7 @@ def test_a_build_that_the_package_lacks_is_named_in_one_line(example, tmp_path):
 @pytest.mark.parametrize(("call", "expected"), [
     ("extensions('nothing.pyx')", "ptstress.plugin: 'nothing.pyx': expected a .pyx file, named from the folder of setup.py"),
     ("extensions('lazy.pyx', builds=['explore'])",
-     "ptstress.plugin: no engine is built as 'explore': expected some of fast, stress, sched, tsan"),
+     "ptstress.plugin: no engine is built as 'explore': expected some of fast, stress, sched, tsan, tsan_sched"),
 ])
 def test_mistakes_in_a_setup_are_one_line(example, call, expected):
     done = python(example, "-c", f"from ptstress.plugin import extensions; {call}")

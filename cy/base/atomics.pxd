@@ -12,7 +12,7 @@
 # Plain accesses (under a lock, before publication, poison):
 #   plain_load, plain_store, plain_zero, plain_fill
 #   bare in fast, stress and tsan, so that a race detector sees them. In sched they are schedule
-#   points.
+#   points. In tsan_sched both: points, and bare.
 # In sched, stores without a barrier (plain and WRITE_ONCE) wait in the cpu's buffer, in order, until
 # its next release or full barrier at the latest (the scheduler may drain earlier), so that a missing
 # barrier, an unordered initialisation or a non-atomic counter can really go wrong there. A fill of more
@@ -54,7 +54,7 @@ cdef extern from *:
     #define pt_smp_wmb() __atomic_thread_fence(__ATOMIC_RELEASE)
     #endif
 
-    #if PT_SCHED
+    #if PT_STORE_BUFFER
     static inline void pt_sb_drain(void) {
         struct pt_hook *h = pt_current;
         if (!h) return;
@@ -85,10 +85,6 @@ cdef extern from *:
         for (uint32_t i = 0; i < h->sb_n; i++)
             if (h->sb[i].p == p) { pt_sb_drain(); return; }
     }
-    #define PT_POINT(k, p) do { \\
-        static const struct pt_site pt_site_ = { __FILE__, __func__, __LINE__, (k) }; \\
-        struct pt_hook *pt_h_ = pt_current; \\
-        if (pt_h_ && pt_h_->point) pt_h_->point(pt_h_->ctx, &pt_site_, (const void *)(p)); } while (0)
     #define PT_DRAIN() pt_sb_drain()
     #define PT_ORDER(p) pt_sb_order(p)
     #define PT_LOAD_RELAXED(p) ((__typeof__(*(p)))pt_sb_load((p), sizeof(*(p))))
@@ -96,13 +92,21 @@ cdef extern from *:
     #define PT_PLAIN_STORE(p, v) pt_sb_store((void *)(p), (uint64_t)(v), sizeof(*(p)))
     #define PT_STORE_RELAXED(p, v) PT_PLAIN_STORE(p, v)
     #else
-    #define PT_POINT(k, p) ((void)0)
     #define PT_DRAIN() ((void)0)
     #define PT_ORDER(p) ((void)0)
     #define PT_LOAD_RELAXED(p) __atomic_load_n((p), __ATOMIC_RELAXED)
     #define PT_PLAIN_LOAD(p) (*(p))
     #define PT_PLAIN_STORE(p, v) (*(p) = (v))
     #define PT_STORE_RELAXED(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+    #endif
+
+    #if PT_SCHED
+    #define PT_POINT(k, p) do { \\
+        static const struct pt_site pt_site_ = { __FILE__, __func__, __LINE__, (k) }; \\
+        struct pt_hook *pt_h_ = pt_current; \\
+        if (pt_h_ && pt_h_->point) pt_h_->point(pt_h_->ctx, &pt_site_, (const void *)(p)); } while (0)
+    #else
+    #define PT_POINT(k, p) ((void)0)
     #endif
 
     /* Arguments are evaluated before the schedule point: in plain_store(p, plain_load(p) + 1) others
@@ -163,7 +167,7 @@ cdef extern from *:
     #endif
 
     static inline void pt_plain_fill(uint64_t *p, uint64_t v, uint32_t n) {
-    #if PT_SCHED
+    #if PT_STORE_BUFFER
         struct pt_hook *h = pt_current;
         if (h && h->point && n <= PT_SB_MAX) {
             if (h->sb_n + n > PT_SB_MAX) pt_sb_drain();
@@ -179,7 +183,7 @@ cdef extern from *:
     #define PT_WAIT(ready, arg) ({ \\
         static const struct pt_site pt_site_ = { __FILE__, __func__, __LINE__, PT_KIND_WAIT }; \\
         struct pt_hook *pt_h_ = pt_current; int w_ = 0; \\
-        if (pt_h_ && pt_h_->wait) { pt_sb_drain(); pt_h_->wait(pt_h_->ctx, &pt_site_, (ready), (arg)); w_ = 1; } w_; })
+        if (pt_h_ && pt_h_->wait) { PT_DRAIN(); pt_h_->wait(pt_h_->ctx, &pt_site_, (ready), (arg)); w_ = 1; } w_; })
     #else
     #define PT_WAIT(ready, arg) (0)
     #endif

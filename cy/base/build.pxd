@@ -4,6 +4,7 @@
 # stress  PT_CHECKS (poison, generations, lock order, bugs) and PT_DELAY (delay points).
 # sched   PT_CHECKS and PT_SCHED (every shared access is a schedule point).
 # tsan    as stress, compiled with -fsanitize=thread, RCU readers with xchg.
+# tsan_sched  as sched, compiled with -fsanitize=thread: without store buffers, which would hide what is plain.
 #
 # They are C constants, so the compiler removes the branches that a build does not have.
 
@@ -26,6 +27,7 @@ cdef extern from *:
     #else
     #define PT_TSAN 0
     #endif
+    #define PT_STORE_BUFFER (PT_SCHED && !PT_TSAN)
     #ifndef PT_BUILD_NAME
     #define PT_BUILD_NAME "unnamed"
     #endif

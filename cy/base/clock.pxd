@@ -45,6 +45,13 @@ cdef extern from *:
         struct timespec t; clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
         return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
     }
+    /* Logical time is the scheduler's, and orders nothing of what its fibres do: relaxed, so that no race is seen in it. */
+    static inline uint64_t pt_logical(const uint64_t *t) { return __atomic_load_n(t, __ATOMIC_RELAXED); }
+    static inline uint64_t pt_logical_next(uint64_t *t) {
+        uint64_t next = pt_logical(t) + 1;
+        __atomic_store_n(t, next, __ATOMIC_RELAXED);
+        return next;
+    }
     static inline void pt_sleep_us(uint32_t us) { usleep(us); }
     """
     uint64_t pt_clock_begin() noexcept nogil
@@ -52,23 +59,23 @@ cdef extern from *:
     uint64_t now_ns "pt_now_ns"() noexcept nogil
     # CPU time of the calling thread: what others on the machine do shows in it only through the caches.
     uint64_t thread_cpu_ns "pt_thread_cpu_ns"() noexcept nogil
+    uint64_t pt_logical(const uint64_t *t) noexcept nogil
+    uint64_t pt_logical_next(uint64_t *t) noexcept nogil
     void sleep_us "pt_sleep_us"(unsigned int us) noexcept nogil
     int sched_yield() noexcept nogil
 
 # Now, for figures that nothing is decided by: nanoseconds, or logical time, which it leaves where it is. No schedule point.
 cdef inline uint64_t figure_ns(const pt_hook *h) noexcept nogil:
     if PT_SCHED and h.clock != NULL:
-        return h.clock[0]
+        return pt_logical(h.clock)
     return now_ns()
 
 cdef inline uint64_t stamp_begin(pt_hook *h) noexcept nogil:
     if PT_SCHED and h.clock != NULL:
-        h.clock[0] += 1
-        return h.clock[0]
+        return pt_logical_next(h.clock)
     return pt_clock_begin()
 
 cdef inline uint64_t stamp_end(pt_hook *h) noexcept nogil:
     if PT_SCHED and h.clock != NULL:
-        h.clock[0] += 1
-        return h.clock[0]
+        return pt_logical_next(h.clock)
     return pt_clock_end()

@@ -6,6 +6,7 @@ from cy.base.hook cimport pt_hook
 cdef struct explorable:
     void *self
     uint32_t nr_fibres
+    bint instrumented           # compiled with -fsanitize=thread: race_watch.pxd tells the sanitizer of fibres
     # Memory that schedule points name lies in [base, base + bytes), so that offsets from base are
     # the same in every process.
     const void *base

@@ -50,6 +50,7 @@ cdef enum:
     ORACLE_LOCK_ORDER = 7
     ORACLE_SLEEP_IN_RCU = 8
     ORACLE_MODEL = 9
+    ORACLE_RACE = 10
 
 # Counters of one worker. Written by that worker only; read by anyone at any time.
 cdef enum:

@@ -40,7 +40,7 @@ cdef struct campaign:
     uint32_t stop               # STOP_...
     uint64_t executions
     uint64_t steps
-    uint64_t outcomes[6]
+    uint64_t outcomes[7]
     distinct_set distinct
     failed_execution failure
 

@@ -1,6 +1,6 @@
 """The explorer's Python face: run a system under every schedule that a policy picks, or under one."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -17,11 +17,12 @@ from cy.explore.fibre cimport FIBRE_KIND
 from cy.explore.follow cimport follow as follow_state, follow_ops
 from cy.explore.litmus cimport litmus as litmus_system, litmus_init
 from cy.explore.on_fibres cimport (
-    fibre_crew, fibre_crew_enter, fibre_crew_free, fibre_crew_grow, run_on_fibres)
+    fibre_crew, fibre_crew_enter, fibre_crew_free, fibre_crew_grow, fibre_crew_leave, run_on_fibres)
 from cy.explore.on_threads cimport run_on_threads
 from cy.explore.pct cimport MAX_DEPTH as PCT_MAX_DEPTH
 from cy.explore.policies cimport find_policy, policy_names
 from cy.explore.policy cimport MAX_FIBRES, policy_knobs
+from cy.explore.race_watch cimport file_end, race_watch
 from cy.explore.replay cimport replay as replay_state, replay_left, replay_ops
 from cy.explore.scheduler cimport (
     NR_OUTCOMES, OUTCOME_DIVERGED, OUTCOME_PASS, draw_stores, execution_seed, sched_max_choices, sched_unbind, scheduler,
@@ -32,7 +33,7 @@ import operator
 import os
 import re
 
-OUTCOMES = ("pass", "violation", "deadlock", "livelock", "diverged", "cut")
+OUTCOMES = ("pass", "violation", "deadlock", "livelock", "diverged", "cut", "race")
 STOP_REASONS = (None, "executions", "seconds", "failure", "exhausted", "stopped")
 POLICIES = tuple(policy_names().decode().split())
 STORES = ("late", "eager", "mixed")
@@ -55,6 +56,8 @@ cdef class Explorer:
     cdef scheduler *sched
     cdef fibre_crew *crew
     cdef bint busy
+    # What ThreadSanitizer reported in the last call: "" if nothing, or if it is not loaded.
+    cdef readonly str races
 
     def __cinit__(self, capsule):
         if not PyCapsule_IsValid(capsule, b"ptstress.explorable"):
@@ -211,6 +214,11 @@ cdef class Explorer:
         finally:
             self._leave()
 
+    def offset_of(self, address: int) -> int | None:
+        """Of an address in the system's memory; None outside."""
+        cdef uint64_t offset = <uint64_t>address - <uint64_t><uintptr_t>self.system.base
+        return offset if offset < self.system.bytes else None
+
     cdef _enter(self, max_steps):
         cdef scheduler *s = self.sched
         cdef uint32_t bound = _count("max_steps", max_steps, 1, MAX_STEPS)
@@ -226,10 +234,14 @@ cdef class Explorer:
         if s.choices == NULL or fibre_crew_grow(self.crew, self.system.nr_fibres) != 0:
             self._leave()
             raise MemoryError(f"no memory for {self.system.nr_fibres} stacks of 64 KiB")
-        fibre_crew_enter(self.crew, s)
+        if fibre_crew_enter(self.crew, s) != 0:
+            self._leave()
+            raise MemoryError("no memory for the reports of ThreadSanitizer")
 
     cdef _leave(self):
         cdef scheduler *s = self.sched
+        self.races = _reports(&self.crew.watch)
+        fibre_crew_leave(self.crew)
         s.system.current_slot()[0] = NULL
         sched_unbind(s)
         if s.policy_state != NULL:
@@ -310,6 +322,11 @@ cdef class Explorer:
             "done": self.sched.policy.done(self.sched.policy_state), "exhausted": c.stop == STOP_EXHAUSTED,
             "stop_reason": stop_reason, "failure": failure,
         }
+
+
+cdef str _reports(const race_watch *watch):
+    """What ThreadSanitizer has written since the exploration began."""
+    return os.pread(watch.file, file_end(watch.file), 0).decode(errors="replace") if watch.on else ""
 
 
 include "places.pxi"

@@ -11,8 +11,8 @@
 # overwrite of the neighbour.
 #
 # Source: System V AMD64 ABI §3.2.1 (registers that a callee saves) and §3.2.2 (stack alignment).
-# Not modelled: floating-point control words are not switched, shadow stacks (CET) are not supported,
-# sanitizers are not told of the switch.
+# Not modelled: floating-point control words are not switched, shadow stacks (CET) are not supported; of sanitizers,
+# ThreadSanitizer is told of the switch (race_watch.pxd), AddressSanitizer is not.
 from libc.stdint cimport uint32_t
 
 cdef extern from *:

@@ -4,10 +4,14 @@
 # an address of thread-local storage of the scheduler. A body that is given up in the middle simply
 # never runs again; explorable.reset() copes with what it left.
 from libc.stdint cimport uint32_t, uint64_t
+from cy.base.build cimport unlikely
 from cy.base.hook cimport pt_hook
 from cy.explore.fibre cimport fibre, fibre_init, fibre_switch, stack_top, stacks_alloc, stacks_free
 from cy.explore.policy cimport NOBODY
-from cy.explore.scheduler cimport sched_begin, sched_done, sched_end, scheduler
+from cy.explore.race_watch cimport (
+    race_watch, race_watch_begin, race_watch_done, race_watch_end, race_watch_enter, race_watch_leave, race_watch_raced,
+    race_watch_switch)
+from cy.explore.scheduler cimport OUTCOME_RACE, sched_begin, sched_done, sched_end, scheduler
 
 # What a fibre's entry is told.
 cdef struct seat:
@@ -20,6 +24,7 @@ cdef struct fibre_crew:
     char *stacks                # nr_stacks of them, reused by every execution
     uint32_t nr_stacks
     pt_hook **slot              # of the calling thread
+    race_watch watch
 
 # Room for `n` fibres. Returns 0, or -1 if there is no memory.
 cdef inline int fibre_crew_grow(fibre_crew *crew, uint32_t n) noexcept nogil:
@@ -37,8 +42,9 @@ cdef inline void fibre_crew_free(fibre_crew *crew) noexcept nogil:
     crew.stacks = NULL
     crew.nr_stacks = 0
 
-# Let `s` carry its executions on `crew`. Context: the thread that will run them.
-cdef inline void fibre_crew_enter(fibre_crew *crew, scheduler *s) noexcept nogil:
+# Let `s` carry its executions on `crew`. Context: the thread that will run them. Returns 0, or -1 if there is no memory. Ends
+# with fibre_crew_leave.
+cdef inline int fibre_crew_enter(fibre_crew *crew, scheduler *s) noexcept nogil:
     cdef uint32_t i
     crew.slot = s.system.current_slot()
     for i in range(s.system.nr_fibres):
@@ -46,6 +52,10 @@ cdef inline void fibre_crew_enter(fibre_crew *crew, scheduler *s) noexcept nogil
         crew.seats[i].number = i
     s.carrier = crew
     s.transfer = fibre_transfer
+    return race_watch_enter(&crew.watch, s.system)
+
+cdef inline void fibre_crew_leave(fibre_crew *crew) noexcept nogil:
+    race_watch_leave(&crew.watch)
 
 # One execution. Returns its outcome. No fibre is left when it returns.
 cdef inline uint32_t run_on_fibres(scheduler *s, uint64_t seed) noexcept nogil:
@@ -53,19 +63,29 @@ cdef inline uint32_t run_on_fibres(scheduler *s, uint64_t seed) noexcept nogil:
     cdef uint32_t i, first
     crew.slot[0] = NULL
     first = sched_begin(s, seed)
+    if crew.watch.on:
+        race_watch_begin(&crew.watch, s)
     if first != NOBODY:
         for i in range(s.system.nr_fibres):
             fibre_init(&crew.context[i], stack_top(crew.stacks, i), fibre_entry, &crew.seats[i])
         fibre_transfer(s, NOBODY, first)
-    return sched_end(s)
+    if not crew.watch.on:
+        return sched_end(s)
+    race_watch_end(&crew.watch, s)
+    sched_end(s)
+    if race_watch_raced(&crew.watch):
+        s.outcome = OUTCOME_RACE
+    return s.outcome
 
 cdef inline void fibre_entry(void *arg) noexcept nogil:
     cdef seat *me = <seat *>arg
     cdef scheduler *s = me.sched
     s.system.body(s.system.self, me.number)
-    fibre_transfer(s, me.number, sched_done(s))
+    fibre_transfer(s, me.number, race_watch_done(s) if (<fibre_crew *>s.carrier).watch.on else sched_done(s))
 
 cdef inline void fibre_transfer(scheduler *s, uint32_t frm, uint32_t to) noexcept nogil:
     cdef fibre_crew *crew = <fibre_crew *>s.carrier
     crew.slot[0] = s.hook[to] if to != NOBODY else NULL
+    if unlikely(crew.watch.on):
+        race_watch_switch(&crew.watch, to)
     fibre_switch(&crew.context[frm], &crew.context[to])

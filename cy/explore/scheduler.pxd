@@ -19,6 +19,7 @@
 #   livelock   more than max_steps steps
 #   diverged   the policy had no right choice
 #   cut        the policy knows all that could follow
+#   race       ThreadSanitizer reported a data race (race_watch.pxd); told at the end of the execution
 #
 # Store buffers (hook.sb): a plain store reaches memory at the latest at its cpu's next release or full
 # barrier. How much earlier is drawn from the execution's seed, so a replay needs no record of it: late
@@ -52,7 +53,8 @@ cdef enum:
     OUTCOME_LIVELOCK = 3
     OUTCOME_DIVERGED = 4
     OUTCOME_CUT = 5
-    NR_OUTCOMES = 6
+    OUTCOME_RACE = 6
+    NR_OUTCOMES = 7
 
 cdef enum:
     STORES_LATE = 0

@@ -48,6 +48,8 @@ cdef str _mm_field(uint64_t offset):
         (<uint64_t><uintptr_t>&x.mms[0].mm_users, "mm_users"),
         (<uint64_t><uintptr_t>&x.mms[0].pgtables_bytes, "pgtables_bytes"),
         (<uint64_t><uintptr_t>&x.mms[0].rss_anon, "rss_anon"),
+        (<uint64_t><uintptr_t>&x.mms[0].planted, "planted counter"),
+        (<uint64_t><uintptr_t>&x.mms[0].list, "place on the mm list"),
         (<uint64_t><uintptr_t>&x.mms[0].tlb_flush_pending, "tlb_flush_pending"),
         (<uint64_t><uintptr_t>&x.mms[0].secondary, "device"),
     ]))

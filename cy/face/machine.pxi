@@ -270,6 +270,7 @@ cdef class Machine(Space):
         self.explore.face.tables_bytes = <uint64_t>self.x.tables.nr * self.x.mms[0].geo.max_fanout * sizeof(uint64_t)
         while <uint64_t>1 << self.explore.face.table_shift < self.x.mms[0].geo.max_fanout * sizeof(uint64_t):
             self.explore.face.table_shift += 1
+        self.explore.face.instrumented = PT_TSAN
         self.explore.face.reset = explore_reset
         self.explore.face.body = explore_body
         self.explore.face.finish = explore_finish
