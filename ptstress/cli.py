@@ -20,6 +20,7 @@ from ptstress.errors import ExitCode, PtstressError
 from ptstress.fuzz_commands import fuzz
 from ptstress.hunt_commands import bugs
 from ptstress.listing import list_
+from ptstress.sanitizer import NotLoadedError, become_sanitized
 from ptstress.scope_commands import rules, scopes
 from ptstress.soak_commands import again, resume, soak
 
@@ -40,14 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _invoke(arguments)
+        return _invoke(arguments, own_process=argv is None)
     except BrokenPipeError:
         # The reader of our output has gone; the interpreter would complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.USAGE
 
 
-def _invoke(arguments: list[str]) -> int:
+def _invoke(arguments: list[str], own_process: bool) -> int:
     try:
         code = cli.main(args=arguments, prog_name="ptstress", standalone_mode=False)
         sys.stdout.flush()
@@ -59,6 +60,10 @@ def _invoke(arguments: list[str]) -> int:
         return _fail("interrupted", ExitCode.USAGE, arguments)
     except click.ClickException as error:
         return _fail(_click_message(error), ExitCode.USAGE, arguments)
+    except NotLoadedError as error:
+        if own_process:
+            become_sanitized(arguments)
+        return _fail(str(error), error.exit_code, arguments)
     except PtstressError as error:
         return _fail(str(error), error.exit_code, arguments)
     except MemoryError:

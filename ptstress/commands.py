@@ -13,6 +13,7 @@ from ptstress.errors import UsageError
 from ptstress.options import build_option, check_writable, json_option, results_option, screen, shared, threads_option, write_json
 from ptstress.plan import Overrides
 from ptstress.units import parse_duration, parse_geometry
+from ptstress.vocabulary import EXPLORED
 
 DEFAULT_EXECUTIONS = 10000
 MAX_TIMES = 10000
@@ -69,11 +70,12 @@ def run(
 @click.option(
     "--preemptions", type=click.IntRange(0, 64), default=2, metavar="N", help="dfs: in one execution at most (default: 2)."
 )
+@build_option("sched")
 @shared("json", "quiet", "verbose")
 def explore(
     program: str | None, bugs: tuple[str, ...], scheme: str | None, geometry: str | None, executions: int | None,
     seed: int, duration: str | None, seconds: float | None, results: str, policy: str, preemptions: int,
-    json_to: str | None, quiet: bool, verbose: bool,
+    build: str, json_to: str | None, quiet: bool, verbose: bool,
 ) -> int:
     """Explore schedules of PROGRAM (a file, or text such as 'prefix: mmap(p0..p4); t0: write(p0) | t1: dontneed(p0..p4)').
 
@@ -84,6 +86,8 @@ def explore(
 
     if policy not in exploring.POLICIES:
         raise UsageError(f"policy {policy!r}: expected one of {', '.join(exploring.POLICIES)}")
+    if build not in EXPLORED:
+        raise UsageError(f"build {build!r} has no schedule points: expected {' or '.join(EXPLORED)}")
     find_bugs(bugs)
     if duration is not None:
         seconds = min(parse_duration(duration), seconds or math.inf)
@@ -91,7 +95,7 @@ def explore(
         executions = DEFAULT_EXECUTIONS
     request = exploring.ExploreRequest(
         program, scheme or "linux-6.18", parse_geometry(geometry or exploring.DEFAULT_GEOMETRY), tuple(dict.fromkeys(bugs)),
-        executions, seconds, seed, policy, preemptions,
+        executions, seconds, seed, policy, preemptions, build=build,
     )
     progress = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
     summary = exploring.explore(request, progress)

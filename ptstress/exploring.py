@@ -1,4 +1,4 @@
-"""The verb ``explore``: schedules of small programs on the ``sched`` build."""
+"""The verb ``explore``: schedules of small programs on a build that has schedule points."""
 
 import hashlib
 import time
@@ -49,6 +49,7 @@ class ExploreRequest:
     policy: str
     preemptions: int = PREEMPTIONS
     knobs: tuple[tuple[str, int | str], ...] = KNOBS
+    build: str = "sched"
 
 
 class ExploreFailure(Struct):
@@ -94,6 +95,7 @@ class ExploreSummary(Struct):
     cut: int = 0
     estimate: int | None = None
     notes: list[str] = []
+    build: str = "sched"
     schema: str = "ptstress.explore/1"
 
 
@@ -141,9 +143,9 @@ class Total:
             points_mean=round(self.points / self.executions, 1) if self.executions else 0.0, distinct=self.distinct,
             exhausted=self.exhausted, stop_reason=self.stop_reason, failures=[failure] if failure else [],
             preemptions=request.preemptions if request.policy == "dfs" else None,
-            stores=load_explorer().stores_of(_mixed(request.seed, 0)) if request.policy == "dfs" else "",
+            stores=_stores(request) if request.policy == "dfs" else "",
             cut=self.cut, estimate=round(self.executions / self.done) if ends and self.done else None,
-            notes=[note for note in [unmodelled([request.scheme])] if note],
+            build=request.build, notes=[note for note in [unmodelled([request.scheme])] if note],
         )
 
 
@@ -158,7 +160,7 @@ def explore(request: ExploreRequest, on_progress: Callable[[str], None]) -> Expl
 
 def lab_for(request: ExploreRequest) -> Lab:
     """The machine that a request asks for. Raises ``PtstressError``."""
-    return Lab(request.scheme, request.geometry, request.bugs, dict(request.knobs), request.seed)
+    return Lab(request.scheme, request.geometry, request.bugs, dict(request.knobs), request.seed, request.build)
 
 
 def search(
@@ -205,6 +207,7 @@ def describe(lab: Lab, request: ExploreRequest, found: Found, executions: int) -
         fingerprint=fingerprint(request.scheme), program=found.program.text(), scheme=request.scheme,
         geometry=request.geometry, bugs=request.bugs, knobs=dict(request.knobs), seed=e["seed"], choices=e["choices"],
         max_steps=e["max_steps"], outcome=e["outcome"], trace_hash=e["hash"], steps_only=e["steps_only"],
+        build=request.build,
     )
     oracle, what, story = lab.explain(record)
     broken = invariants_of(record.outcome, lab.view.reports())
@@ -221,7 +224,7 @@ def keep_failure(summary: ExploreSummary, lines: list[str], base: Path) -> Path:
     """Write what was found into a results folder; returns it. Raises ``UsageError`` if it cannot be written."""
     folder = ResultsFolder(base)
     again = [f"ptstress replay '{failure.replay}'" for failure in summary.failures]
-    folder.write_testid(again[0], summary.seed, load_engine("sched").flags())
+    folder.write_testid(again[0], summary.seed, load_engine(summary.build).flags())
     for failure, command in zip(summary.failures, again, strict=True):
         files = {
             "description.txt": "\n".join(lines) + "\n",
@@ -244,6 +247,11 @@ def read_program(text: str) -> Program:
         raise UsageError(f"program {text!r}: {form}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{text}: expected UTF-8 text") from None
+
+
+def _stores(request: ExploreRequest) -> str:
+    """How plain stores waited in every execution of an exploration by "dfs"."""
+    return load_explorer().stores_of(_mixed(request.seed, 0)) if request.build == "sched" else "eager"
 
 
 def _programs(fixed: Program | None, request: ExploreRequest) -> Iterator[tuple[int, Program]]:

@@ -1,6 +1,7 @@
-"""One machine of the ``sched`` build with its explorer, and how an execution on it is judged."""
+"""One machine of an explored build with its explorer, and how an execution on it is judged."""
 
 import hashlib
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from ptstress.engine import load_engine, load_explorer
 from ptstress.errors import ResourceError, UsageError
 from ptstress.layout import SharedView, report_text, shared_bytes
 from ptstress.program import Program, parse
+from ptstress.races import race_text
 from ptstress.schedule import Replay
 from ptstress.schemes import find_scheme
 from ptstress.story import operations_of, tell
@@ -34,11 +36,13 @@ _OUTCOME_INVARIANTS = (("livelock", 47), ("deadlock", 48))
 
 
 class Lab:
-    """One machine of the sched build and its explorer; ``load`` gives it a program."""
+    """One machine of an explored build and its explorer; ``load`` gives it a program."""
 
-    def __init__(self, scheme: str, geometry: tuple[int, ...], bugs: tuple[str, ...], knobs: dict, seed: int) -> None:
+    def __init__(
+        self, scheme: str, geometry: tuple[int, ...], bugs: tuple[str, ...], knobs: dict, seed: int, build: str = "sched",
+    ) -> None:
         find_bugs(bugs)
-        self.engine: ModuleType = load_engine("sched")
+        self.engine: ModuleType = load_engine(build)
         self.explorer_module = load_explorer()
         self.config = {
             **find_scheme(scheme).config(), "geometry": geometry, "ring_events": RING_EVENTS, "seed": seed,
@@ -68,11 +72,19 @@ class Lab:
         """Run a failure once more: its oracle, what it is, and its story."""
         result = self.explorer.replay(
             replay.choices, replay.seed, max_steps=replay.max_steps, steps_only=replay.steps_only)
-        oracle, what = judge(result["outcome"], self.view.reports())
+        oracle, what = judge(result["outcome"], self.view.reports(), self._race)
         operations = [operations_of(self.view.recorded(w)) for w in range(self.shape[0])]
         # The first worker did the prefix too, before there was a schedule.
         operations[0] = operations[0][len(parse(replay.program).prefix) :]
         return oracle, what, tell(result["trace"], operations, self.machine.describe, f"{oracle}: {what}")
+
+    def _race(self) -> str:
+        """What raced in the explorer's last execution."""
+        return race_text(self.explorer.races, self.explorer_module.source_name, self._name_of)
+
+    def _name_of(self, address: int) -> str:
+        offset = self.explorer.offset_of(address)
+        return f"address {address:#x}" if offset is None else self.machine.describe(offset)
 
     def _make_machine(self, workers: int, mms: int) -> None:
         memory = bytearray(shared_bytes(workers, RING_EVENTS))
@@ -86,8 +98,10 @@ class Lab:
         self.shape = (workers, mms)
 
 
-def judge(outcome: str, reports: list[dict]) -> tuple[str, str]:
-    """Oracle and one line for an outcome."""
+def judge(outcome: str, reports: list[dict], race: Callable[[], str] = lambda: "data race") -> tuple[str, str]:
+    """Oracle and one line for an outcome. ``race`` says which one there was; it comes first, as it often caused the others."""
+    if outcome == "race":
+        return "race", race()
     if reports:
         return str(reports[0]["oracle"]), report_text(reports[0])
     return "progress", dict(_OUTCOMES).get(outcome, outcome)

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from ptstress.errors import ExitCode
+from ptstress.errors import ExitCode, UsageError
 from ptstress.lab import Lab, fingerprint
 from ptstress.program import parse
 from ptstress.schedule import decode
@@ -30,10 +30,14 @@ class ReplaySummary(Struct):
 def replay(text: str, carriers: str, times: int) -> ReplaySummary:
     """Run a recorded execution again, ``times`` on each carrier."""
     recorded = decode(text)
+    if recorded.outcome == "race":
+        if carriers == "threads":
+            raise UsageError("--on threads: a race shows on fibres only, because threads hand over by what orders all accesses")
+        carriers = "fibres"
     notes = []
     if recorded.fingerprint != fingerprint(recorded.scheme):
         notes.append("recorded by another version of the engine, or of a policy: its choices may mean something else here")
-    lab = Lab(recorded.scheme, recorded.geometry, recorded.bugs, dict(recorded.knobs), recorded.seed)
+    lab = Lab(recorded.scheme, recorded.geometry, recorded.bugs, dict(recorded.knobs), recorded.seed, recorded.build)
     program = parse(recorded.program, "<replay string>")
     lab.load(program)
     execution = {

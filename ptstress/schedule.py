@@ -41,12 +41,14 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_
     choices: bytes
     #: Step bound of the execution; a livelock repeats only under the same one.
     max_steps: int = 20000
-    #: What it led to: "violation", "deadlock", "livelock", or "pass".
+    #: What it led to: "violation", "deadlock", "livelock", "race", or "pass".
     outcome: str = "violation"
     #: Over its steps; 0 if unknown.
     trace_hash: int = 0
     #: The order of steps was all there was: no store was buffered, and nobody gave way at a yield point.
     steps_only: bool = False
+    #: Of the engine, one of ``ptstress.vocabulary.EXPLORED``: what buffers no stores has fewer schedule points.
+    build: str = "sched"
 
 
 def encode(replay: Replay) -> str:

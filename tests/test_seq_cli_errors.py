@@ -43,6 +43,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, expected: str, *arguments:
     [
         (["frob"], "no such command 'frob'"),
         (["run"], "missing argument 'WORKLOAD'"),
+        (["explore", "--build", "stress"], "build 'stress' has no schedule points: expected sched or tsan_sched"),
         (["run", "headline", "--frob"], "no such option '--frob'"),
         (["run", "headline", "extra"], "got unexpected extra argument (extra)"),
         (["run", "headlin"], "did you mean 'headline'?"),

@@ -40,7 +40,7 @@ PY_FLOORS = (
      "invariants", "operation", "program", "schedule", "layout", "histogram"),
     ("tracefile", "trace", "workload", "job", "plan"),
     ("model", "durable", "results", "observe", "story", "burst_state", "history", "history_json", "history_drawing", "hdrlog"),
-    ("engine", "hang", "memory", "meter", "driver", "child", "generator", "strategies", "verdict", "doctor",
+    ("sanitizer", "races", "engine", "hang", "memory", "meter", "driver", "child", "generator", "strategies", "verdict", "doctor",
      "history_window", "history_check"),
     ("canary", "lab", "exploring", "replaying", "machines", "trial", "explore_report", "scopes", "rules"),
     ("report", "failures", "statusline"),

@@ -1,24 +1,25 @@
 """The ThreadSanitizer lane: ``make tsan``.
 
-First a planted race, which must be reported: else the lane is dead and its silence says nothing. Then every
-scheme under real threads, which must not be reported. Each part runs in a process of its own, because the
-sanitizer's run-time library has to be loaded before Python. Reports go to files, as a captured or swallowed
-standard error would hide them.
+First under real threads. A planted race, which must be reported: else the lane is dead and its silence says nothing. Then every
+scheme, which must not be reported. Then the same on explored schedules, see ``schedules.py``. Each part runs in a process of its
+own, because the sanitizer's run-time library has to be loaded before Python. Reports of threads go to files, as a captured or
+swallowed standard error would hide them.
 
 Exit status: 0 the lane is alive and clean, 1 it could not run, 2 a race or a violation.
 """
 
-import os
-import platform
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from ptstress.errors import UnsupportedError
 from ptstress.operation import mmap, op_array
+from ptstress.sanitizer import EXPLORING, command, environment
 from ptstress.schemes import SCHEMES, find_scheme
 from ptstress.vocabulary import Verb
+
+import schedules  # beside this file
 
 SECONDS_PER_SCHEME = 5
 BURST_MS = 200
@@ -29,25 +30,26 @@ WORKERS = 3
 MMS = 2
 TABLE_PAGES = 512
 PAGES = 4 * TABLE_PAGES
-# More random bits of the address space than this and the sanitizer's shadow memory has no place.
-MAX_RANDOM_BITS = 28
 
 
 def main() -> int:
-    """Run the planted race and every scheme; print one line for each."""
-    runtime = subprocess.run(
-        [os.environ.get("CC", "cc"), "-print-file-name=libtsan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    if not Path(runtime).is_absolute():
-        print("tsan: the compiler has no libtsan.so; it comes with gcc: apt-get install -y gcc", file=sys.stderr)
+    """Run the planted race and every scheme, on threads and on schedules; print one line for each."""
+    try:
+        return on_threads() or on_schedules()
+    except UnsupportedError as error:
+        print(f"tsan: {error}", file=sys.stderr)
         return 1
-    status, report = run_part(PLANTED, runtime)
+
+
+def on_threads() -> int:
+    """Under real threads; the exit status."""
+    status, report = run_part(PLANTED)
     if status != REPORTED or "data race" not in report:
         print(f"tsan: the planted race was not reported (exit status {status}): the lane is dead\n{report}", file=sys.stderr)
         return 1
     print(f"tsan: {PLANTED}: reported, the lane is alive", flush=True)
     for scheme in SCHEMES:
-        status, report = run_part(scheme.name, runtime)
+        status, report = run_part(scheme.name)
         if status or report:
             print(f"tsan: {scheme.name}: exit status {status}\n{report}", file=sys.stderr)
             return 2 if status in (2, REPORTED) else 1
@@ -55,21 +57,22 @@ def main() -> int:
     return 0
 
 
-def run_part(part: str, runtime: str) -> tuple[int, str]:
-    """Run one part in a child under the sanitizer. Returns its exit status and what was reported."""
+def on_schedules() -> int:
+    """On explored schedules; the exit status."""
+    script = str(Path(__file__).with_name("schedules.py"))
+    for part in schedules.PARTS:
+        status = subprocess.run(command([script, part]), env=environment(EXPLORING), check=False).returncode
+        if status:
+            return 2 if status == 2 else 1
+    return 0
+
+
+def run_part(part: str) -> tuple[int, str]:
+    """Run one part on threads in a child under the sanitizer. Returns its exit status and what was reported."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [*without_random_addresses(), sys.executable, __file__, part]
         options = f"halt_on_error=1:exitcode={REPORTED}:log_path={folder}/report"
-        child = subprocess.run(command, env={**os.environ, "LD_PRELOAD": runtime, "TSAN_OPTIONS": options}, check=False)
+        child = subprocess.run(command([__file__, part]), env=environment(options), check=False)
         return child.returncode, "".join(path.read_text(errors="replace") for path in sorted(Path(folder).iterdir()))
-
-
-def without_random_addresses() -> list[str]:
-    """The command prefix that a kernel with too many random address bits needs."""
-    bits = Path("/proc/sys/vm/mmap_rnd_bits")
-    if bits.exists() and int(bits.read_text()) > MAX_RANDOM_BITS and shutil.which("setarch"):
-        return ["setarch", platform.machine(), "-R"]
-    return []
 
 
 def run_child(part: str) -> int:
