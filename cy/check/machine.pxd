@@ -15,7 +15,8 @@ from cy.mm.mm_list cimport mm_list_init
 from cy.mm.mm_users cimport mm_first_init
 from cy.mm.table cimport table_entries
 from cy.mm.mmu_notifier cimport secondary_mmu_init
-from cy.mm.types cimport arena, arena_item, mm, mm_list, page, protect_ops, ptdesc, reclaim_ops, sleep_ops, vma
+from cy.mm.types cimport (
+    ARENA_TABLES, ARENA_VMAS, arena, arena_item, mm, mm_list, page, protect_ops, ptdesc, reclaim_ops, sleep_ops, vma)
 from cy.sync.srcu cimport srcu_struct, srcu_struct_init
 from cy.sync.rcu cimport rcu_cpu_init, rcu_domain, rcu_domain_init
 
@@ -94,8 +95,10 @@ cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t fram
     x.frames.nr = frames
     x.tables.items = <arena_item *>(base + l.table_items)
     x.tables.nr = tables
+    x.tables.holds = ARENA_TABLES
     x.vmas.items = <arena_item *>(base + l.vma_items)
     x.vmas.nr = vmas
+    x.vmas.holds = ARENA_VMAS
     x.frames.nr_cpus = x.tables.nr_cpus = x.vmas.nr_cpus = x.nr_workers
     first.cpus = x.cpus
     first.nr_cpus = x.nr_workers

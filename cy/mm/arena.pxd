@@ -11,7 +11,7 @@ from cy.base.build cimport PT_CHECKS, unlikely
 from cy.base.cpu cimport cpu, pt_report
 from cy.base.shm cimport ORACLE_CENSUS
 from cy.mm.types cimport (
-    ARENA_NONE, ITEM_FREE, ITEM_LIVE, ITEM_ZAPPED, MAGAZINE, arena, magazine)
+    ARENA_NONE, ARENA_TABLES, ARENA_VMAS, ITEM_FREE, ITEM_LIVE, ITEM_ZAPPED, MAGAZINE, arena, magazine)
 from cy.sync.lockclass cimport LOCK_ARENA
 from cy.sync.spinlock cimport spin_lock, spin_lock_init, spin_unlock
 
@@ -59,7 +59,9 @@ cdef inline uint32_t arena_alloc(cpu *c, arena *a) noexcept nogil:
     m.head = a.items[i].next
     m.nr -= 1
     if PT_CHECKS and peek32(&a.items[i].state) != ITEM_FREE:
-        pt_report(c, ORACLE_CENSUS, 27, b"the arena hands out item a, which is in state b", 0, i, a.items[i].state)
+        pt_report(c, ORACLE_CENSUS, 27,
+                  _text(a, b"frame a is handed out in state b", b"table a is handed out in state b",
+                        b"VMA a is handed out in state b"), 0, i, a.items[i].state)
     a.items[i].gen += 1
     WRITE_ONCE32(&a.items[i].state, ITEM_LIVE)
     return i
@@ -68,7 +70,8 @@ cdef inline uint32_t arena_alloc(cpu *c, arena *a) noexcept nogil:
 cdef inline void arena_free(cpu *c, arena *a, uint32_t i) noexcept nogil:
     cdef magazine *m = &a.mags[c.id]
     if PT_CHECKS and peek32(&a.items[i].state) == ITEM_FREE:
-        pt_report(c, ORACLE_CENSUS, 27, b"double free of item a", 0, i, 0)
+        pt_report(c, ORACLE_CENSUS, 27, _text(a, b"double free of frame a", b"double free of table a", b"double free of VMA a"),
+                  0, i, 0)
         return
     WRITE_ONCE32(&a.items[i].state, ITEM_FREE)
     if a.fifo:
@@ -88,6 +91,10 @@ cdef inline uint32_t arena_nr_free(arena *a) noexcept nogil:
     for i in range(a.nr_cpus):
         n += a.mags[i].nr
     return n
+
+# That of three texts which says what the arena holds.
+cdef inline const char *_text(const arena *a, const char *frame, const char *table, const char *vma) noexcept nogil:
+    return table if a.holds == ARENA_TABLES else vma if a.holds == ARENA_VMAS else frame
 
 cdef inline void _append(arena *a, uint32_t i) noexcept nogil:
     a.items[i].next = ARENA_NONE
@@ -135,7 +142,9 @@ cdef inline uint32_t zap_owner(cpu *c) noexcept nogil:
 # False: it was not in use, which is reported (I29); it must not be freed then.
 cdef inline bint arena_zapped(cpu *c, arena *a, uint32_t i) noexcept nogil:
     if PT_CHECKS and peek32(&a.items[i].state) != ITEM_LIVE:
-        pt_report(c, ORACLE_CENSUS, 29, b"item a is unlinked in state b: it was not in use", 0, i, peek32(&a.items[i].state))
+        pt_report(c, ORACLE_CENSUS, 29,
+                  _text(a, b"frame a is unlinked twice; its state is b", b"table a is unlinked twice; its state is b",
+                        b"VMA a is unlinked twice; its state is b"), 0, i, peek32(&a.items[i].state))
         return False
     WRITE_ONCE32(&a.items[i].owner, zap_owner(c))
     WRITE_ONCE32(&a.items[i].state, ITEM_ZAPPED)

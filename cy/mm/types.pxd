@@ -24,6 +24,12 @@ cdef struct arena_item:
     uint32_t state
     uint32_t owner          # who zapped it: cpu and operation, see zap_owner()
 
+# What an arena's items are.
+cdef enum:
+    ARENA_FRAMES = 0
+    ARENA_TABLES = 1
+    ARENA_VMAS = 2
+
 cdef struct magazine:
     uint32_t head
     uint32_t nr
@@ -37,6 +43,8 @@ cdef struct arena:
     uint32_t batch          # free items that a cpu takes from or gives to the common list at once
     uint32_t high           # a cpu that has so many gives some back
     uint32_t nr_cpus        # that have a magazine
+    uint32_t holds          # ARENA_...
+    uint32_t pad0
     uint64_t pad[8]         # what is read at each allocation does not share a cache line with the lock
     spinlock_t lock
     # Common free list. Written and read: lock held.
