@@ -68,13 +68,42 @@ cdef str _machine_field(machine *machine_, uint64_t offset):
     ]))
 
 
+cdef str _tlb_field(uint64_t offset):
+    cdef tlb_entry *e = NULL
+    return f"TLB[{offset // sizeof(tlb_entry)}]." + _field(offset % sizeof(tlb_entry), sorted([
+        (<uint64_t><uintptr_t>&e.tag, "tag"), (<uint64_t><uintptr_t>&e.val, "val"), (<uint64_t><uintptr_t>&e.gen, "gen"),
+        (<uint64_t><uintptr_t>&e.incarnation, "incarnation"), (<uint64_t><uintptr_t>&e.fills, "fills"),
+    ]))
+
+
+cdef str _pwc_field(uint64_t offset):
+    cdef pwc_entry *e = NULL
+    return f"paging-structure cache[{offset // sizeof(pwc_entry)}]." + _field(offset % sizeof(pwc_entry), sorted([
+        (<uint64_t><uintptr_t>&e.tag, "tag"), (<uint64_t><uintptr_t>&e.pmd, "pmd"), (<uint64_t><uintptr_t>&e.gen, "gen"),
+        (<uint64_t><uintptr_t>&e.fills, "fills"),
+    ]))
+
+
 cdef str _cpu_field(uint64_t offset):
     cdef cpu *c = NULL
+    cdef uint64_t tlb = <uint64_t><uintptr_t>&c.tlb[0], pwc = <uint64_t><uintptr_t>&c.pwc[0]
+    if offset >= pwc and offset < pwc + sizeof(c.pwc):
+        return _pwc_field(offset - pwc)
+    if offset >= tlb and offset < tlb + sizeof(c.tlb):
+        return _tlb_field(offset - tlb)
     return _field(offset, sorted([
         (0, "private"), (<uint64_t><uintptr_t>&c.flush_gen, "flush_gen"),
         (<uint64_t><uintptr_t>&c.full_flushes, "full_flushes"), (<uint64_t><uintptr_t>&c.rcu[0], "rcu tables"),
         (<uint64_t><uintptr_t>&c.rcu[1], "rcu hardware"), (<uint64_t><uintptr_t>&c.rcu[2], "rcu interrupts off"),
-        (<uint64_t><uintptr_t>&c.tlb[0], "tlb"), (<uint64_t><uintptr_t>&c.pwc[0], "paging-structure cache"),
+    ]))
+
+
+cdef str _frame_field(uint64_t offset):
+    cdef page *p = NULL
+    return _field(offset, sorted([
+        (<uint64_t><uintptr_t>&p.stamp, "stamp"), (<uint64_t><uintptr_t>&p.incarnation, "incarnation"),
+        (<uint64_t><uintptr_t>&p.vpn, "place"), (<uint64_t><uintptr_t>&p.lazyfree, "lazyfree"),
+        (<uint64_t><uintptr_t>&p.dirty, "dirty"), (<uint64_t><uintptr_t>&p.pins, "pins"),
     ]))
 
 

@@ -27,7 +27,7 @@ from cy.base.bugs cimport (
 from cy.base.build cimport PT_ABI, PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_RCU_XCHG, PT_SCHED, PT_TSAN
 from cy.base.clock cimport now_ns, pt_clock_begin, pt_clock_end
 from cy.base.coordination cimport pt_rel
-from cy.base.cpu cimport NR_RCU, cpu
+from cy.base.cpu cimport NR_RCU, cpu, pwc_entry, tlb_entry
 from cy.base.explorable cimport explorable
 from cy.base.geometry cimport MAX_MMS, PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_init
 from cy.base.hook cimport pt_current_slot, pt_hook, pt_set_current

@@ -330,7 +330,8 @@ cdef class Space:
             i = (offset - self.where.ptdescs) // sizeof(ptdesc)
             return f"{_ptdesc_field(m, i, offset - self.where.ptdescs - i * sizeof(ptdesc))} of {_table_name(m, i)}"
         if offset >= self.where.pages:
-            return f"frame {(offset - self.where.pages) // sizeof(page)}"
+            i = (offset - self.where.pages) // sizeof(page)
+            return f"{_frame_field(offset - self.where.pages - i * sizeof(page))} of frame {i}"
         if offset >= self.where.frame_items:
             return _item_name(&self.where, offset)
         if offset >= self.where.cpus:
