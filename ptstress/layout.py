@@ -4,6 +4,7 @@ The layout is that of ``cy/base/shm.pxd``: one header, then one block of counter
 one ring of events for each worker. A test compares the numbers here with that file and with the engine.
 """
 
+import re
 from collections.abc import Mapping
 from enum import IntEnum
 from mmap import mmap
@@ -18,6 +19,11 @@ MAX_LEVELS = 5
 #: In which the counters ``DEBT_GP_MAX``, ``DEBT_AGE_MAX`` and ``DEBT_AGE_SUM`` are.
 DEBT_UNIT_NS = 1024
 MAX_HELD_SHOWN = 6
+#: The letters of a report's text that stand for its numbers; "a" before one of these words is an article.
+_PLACEHOLDER = re.compile(
+    r"(verb |class |status )?\b(b|a(?! (?:VMA|cpu|device|discard|dontneed|frame|guard|hole|leaf|lock|page|pmd_table|pml|populate"
+    r"|pte_table|range|read-only|read section|reference|scan|spinlock|table|translation|walk|write|zap)\b))\b"
+)
 PAGES_PER_LINE = 512
 
 HEADER_DTYPE = np.dtype(
@@ -319,14 +325,19 @@ def describe_event(event: np.void) -> str:
 
 
 def report_text(report: Mapping[str, int | str]) -> str:
-    """What a report says, with the numbers that its text calls a and b."""
-    a, b = int(report["a"]), int(report["b"])
-    numbers = f" (a = {_short(a)}, b = {_short(b)})" if a or b else ""
-    return f"{report['what']}{numbers}"
+    """What a report says, with numbers where its text says a and b: ``table 3 was detached and holds an entry: 0x2067``."""
+    return _PLACEHOLDER.sub(lambda m: _spelled(m[1] or "", int(report[m[2]])), str(report["what"]))
 
 
-def _short(number: int) -> str:
-    return str(number) if number < 1 << 12 else f"{number:#x}"
+def _spelled(noun: str, number: int) -> str:
+    """A number behind the word that says what it is."""
+    if noun == "verb ":
+        return verb_name(number)
+    if noun == "class ":
+        return f"{noun}{LockClass(number).label if number in LockClass._value2member_map_ else number}"
+    if noun == "status ":
+        return f"{noun}{number - (1 << 64) if number >> 63 else number}"
+    return f"{noun}{number}" if number < 1 << 12 else f"{noun}{number:#x}"
 
 
 def verb_name(number: int) -> str:

@@ -21,7 +21,7 @@ from cy.explore.on_fibres cimport (
 from cy.explore.on_threads cimport run_on_threads
 from cy.explore.pct cimport MAX_DEPTH as PCT_MAX_DEPTH
 from cy.explore.policies cimport find_policy, policy_names
-from cy.explore.policy cimport MAX_FIBRES, policy_knobs
+from cy.explore.policy cimport MAX_FIBRES, access, policy_knobs
 from cy.explore.race_watch cimport file_end, race_watch
 from cy.explore.replay cimport replay as replay_state, replay_left, replay_ops
 from cy.explore.scheduler cimport (
@@ -162,7 +162,8 @@ cdef class Explorer:
 
         ``steps_only``: as ``explore`` said in ``failure``: stores are not buffered and nobody gives way, as "dpor" has it.
 
-        Returns ``outcome``, ``hash``, ``points`` and ``trace``: a list of steps, each with ``fibre``, ``kind``,
+        Returns ``outcome``, ``hash``, ``points``, ``pending``: what each fibre that did not end was about to do, as ``fibre``,
+        ``kind``, ``file``, ``line``, ``func`` and ``offset``; and ``trace``: a list of steps, each with ``fibre``, ``kind``,
         ``file``, ``line``, ``func``, ``offset`` (from the system's memory; None outside), ``before`` (the
         8-byte word there just before the access, 4 bytes where the address is no multiple of 8), ``after`` (the same
         word when the step was over, as its fibre saw it: others may see what it stored later), ``time`` (logical, the
@@ -302,6 +303,9 @@ cdef class Explorer:
         result = {"outcome": outcome, "hash": self.sched.hash, "points": self.sched.steps}
         if trace is not None:
             result["trace"] = trace
+            result["pending"] = [
+                _pending(i, &self.sched.pending[i], self.system) for i in range(self.system.nr_fibres)
+                if (self.sched.runnable | self.sched.waiting) >> i & 1 and self.sched.pending[i].site != NULL]
         return result
 
     cdef _result(self, campaign *c, policy, uint64_t spent_ns, stop_reason):

@@ -52,14 +52,23 @@ def source_name(func: str) -> tuple[str, str]:
     return "/".join(parts), rest
 
 
-cdef _step(trace_step *step, explorable *system):
-    module, func = source_name(step.site.func.decode())
-    file = step.site.file.decode()
+cdef dict _source(const pt_site *site):
+    module, func = source_name(site.func.decode())
+    file = site.file.decode()
     base = os.path.basename(file)
     if module and os.path.splitext(base)[0] == module.rpartition("/")[2]:
         file = f"{module}{os.path.splitext(base)[1]}"
+    return {"kind": KINDS[site.kind], "file": file, "line": site.line, "func": func}
+
+
+cdef dict _pending(uint32_t fibre, access *a, explorable *system):
+    cdef uint64_t offset = <uintptr_t>a.addr - <uintptr_t>system.base
+    return {"fibre": fibre, **_source(a.site), "offset": offset if offset < system.bytes else None}
+
+
+cdef _step(trace_step *step, explorable *system):
     return {
-        "fibre": step.fibre, "kind": KINDS[step.site.kind], "file": file, "line": step.site.line, "func": func,
+        "fibre": step.fibre, **_source(step.site),
         "offset": step.offset if step.before_bytes else None,
         "before": step.before if step.before_bytes else None, "after": step.after if step.before_bytes else None,
         "time": step.time, "choices": step.choices,
