@@ -20,7 +20,7 @@ def explore_lines(summary: ExploreSummary) -> list[str]:
     for f in s.failures:
         lines += [
             f"failure: {format_finding(f.oracle, next(iter(f.invariants), 0))}: {f.what}, at execution {f.executions_to_first}",
-            f"program: {f.program}", "", *f.story, "", f"again: ptstress replay '{f.replay}'",
+            f"program: {f.program}", "", f.headline, "", *f.story, "", *f.expected, "", f"again: ptstress replay '{f.replay}'",
         ]
     return lines
 
@@ -33,7 +33,8 @@ def replay_lines(summary: ReplaySummary) -> list[str]:
     return [
         f"verdict: {s.verdict.upper()} (exit {int(s.exit_code)})  {s.outcome} came again: {counts}; {same}",
         *([f"found: {s.oracle}: {s.what}"] if s.oracle else []), *(f"note: {note}" for note in s.notes),
-        f"program: {s.program}", "", *s.story,
+        f"program: {s.program}", "", *([s.headline, ""] if s.headline else []), *s.story,
+        *(["", *s.expected] if s.expected else []),
     ]
 
 

@@ -53,7 +53,7 @@ class ExploreRequest:
 
 
 class ExploreFailure(Struct):
-    """The first failure. ``executions_to_first``: how many executions it took, itself included.
+    """The first failure. ``executions_to_first``: how many executions it took, itself included. ``headline``: see ``headline``.
 
     ``invariants``: numbers of those that were reported as broken, each once, in that order.
     """
@@ -65,6 +65,8 @@ class ExploreFailure(Struct):
     program: str
     what: str
     story: list[str]
+    headline: str
+    expected: list[str]
 
 
 class ExploreSummary(Struct):
@@ -209,9 +211,12 @@ def describe(lab: Lab, request: ExploreRequest, found: Found, executions: int) -
         max_steps=e["max_steps"], outcome=e["outcome"], trace_hash=e["hash"], steps_only=e["steps_only"],
         build=request.build,
     )
-    oracle, what, story = lab.explain(record)
+    told = lab.explain(record)
     broken = invariants_of(record.outcome, lab.view.reports())
-    return ExploreFailure(oracle, broken, encode(record), executions, found.program.text(), what, story)
+    return ExploreFailure(
+        told.oracle, broken, encode(record), executions, found.program.text(), told.what, list(told.story), told.headline,
+        list(told.expected),
+    )
 
 
 def seed_for_stores(stores: str) -> int:

@@ -80,13 +80,14 @@ class Trier:
             geometry=example.geometry, bugs=example.bugs, knobs=example.knobs, seed=found["seed"], choices=found["choices"],
             max_steps=found["max_steps"], outcome=found["outcome"], trace_hash=found["hash"],
         )
-        oracle, what, story = lab.explain(record)
+        told = lab.explain(record)
         execution = {"choices": record.choices, "seed": record.seed, "max_steps": record.max_steps}
         fibres = [lab.explorer.replay(**execution, trace=False) for _ in range(REPEATS)]
         threads = [lab.explorer.replay_threads(**execution) for _ in range(REPEATS)]
         counts = [sum(r["outcome"] == record.outcome for r in results) for results in (fibres, threads)]
         return structs.replace(
-            failure, detail=f"{oracle}: {what}", replay=encode(record), story=tuple(story),
+            failure, detail=f"{told.oracle}: {told.what}", replay=encode(record),
+            story=(told.headline, "", *told.story, "", *told.expected),
             repeats=f"fibres {counts[0]}/{REPEATS}, threads {counts[1]}/{REPEATS}",
         )
 

@@ -16,7 +16,8 @@ from ptstress.program import Program, parse
 from ptstress.races import race_text
 from ptstress.schedule import Replay
 from ptstress.schemes import find_scheme
-from ptstress.story import operations_of, tell
+from ptstress.story import operations_of
+from ptstress.telling import UNREPORTED, Told, tell_failure
 from ptstress.units import format_geometry, pages_of
 
 MAX_STEPS = 20000
@@ -27,12 +28,6 @@ KNOBS: tuple[tuple[str, int | str], ...] = (
     ("backlog_max", 1), ("reuse", "lifo"),
 )
 ARENA = (("tables", 128), ("frames", 256), ("vmas", 64))
-_OUTCOMES = (
-    ("deadlock", "deadlock: no worker can run"),
-    ("livelock", "livelock: the workers go on for ever"),
-    ("diverged", "diverged: the program did not follow the recorded choices"),
-)
-_OUTCOME_INVARIANTS = (("livelock", 47), ("deadlock", 48))
 
 
 class Lab:
@@ -68,15 +63,14 @@ class Lab:
         self.machine.program(prefix, branches)
         self.explorer = self.explorer_module.Explorer(self.machine.explorable())
 
-    def explain(self, replay: Replay) -> tuple[str, str, list[str]]:
-        """Run a failure once more: its oracle, what it is, and its story."""
+    def explain(self, replay: Replay) -> Told:
+        """Run a failure once more, and tell it."""
         result = self.explorer.replay(
             replay.choices, replay.seed, max_steps=replay.max_steps, steps_only=replay.steps_only)
-        oracle, what = judge(result["outcome"], self.view.reports(), self._race)
         operations = [operations_of(self.view.recorded(w)) for w in range(self.shape[0])]
         # The first worker did the prefix too, before there was a schedule.
         operations[0] = operations[0][len(parse(replay.program).prefix) :]
-        return oracle, what, tell(result["trace"], operations, self.machine.describe, f"{oracle}: {what}")
+        return tell_failure(result, self.view.reports(), operations, self.machine.describe, self.geometry[0], self._race)
 
     def _race(self) -> str:
         """What raced in the explorer's last execution."""
@@ -104,12 +98,12 @@ def judge(outcome: str, reports: list[dict], race: Callable[[], str] = lambda: "
         return "race", race()
     if reports:
         return str(reports[0]["oracle"]), report_text(reports[0])
-    return "progress", dict(_OUTCOMES).get(outcome, outcome)
+    return "progress", f"{outcome}: {UNREPORTED[outcome][0]}" if outcome in UNREPORTED else outcome
 
 
 def invariants_of(outcome: str, reports: list[dict]) -> list[int]:
     """Numbers of the invariants that an execution broke, as its reports or else its outcome says, each once."""
-    numbers = [int(r["invariant"]) for r in reports] if reports else [dict(_OUTCOME_INVARIANTS).get(outcome, 0)]
+    numbers = [int(r["invariant"]) for r in reports] if reports else [UNREPORTED.get(outcome, ("", 0))[1]]
     return [n for n in dict.fromkeys(numbers) if n]
 
 

@@ -24,6 +24,8 @@ class ReplaySummary(Struct):
     same_trace: bool
     story: list[str]
     notes: list[str]
+    headline: str = ""
+    expected: list[str] = []
     schema: str = "ptstress.replay/1"
 
 
@@ -54,13 +56,14 @@ def replay(text: str, carriers: str, times: int) -> ReplaySummary:
             results = [run() for _ in range(times)]
             reproduced[carrier] = sum(r["outcome"] == recorded.outcome for r in results)
             hashes.update(r["hash"] for r in results)
-    oracle, what, story = lab.explain(recorded)
+    told = lab.explain(recorded)
     again = any(reproduced.values())
     failed = recorded.outcome != "pass"
     code = (ExitCode.VIOLATION if failed else ExitCode.PASS) if again else ExitCode.NOT_REPRODUCED
     return ReplaySummary(
         verdict="not reproduced" if not again else "violation" if failed else "pass",
-        exit_code=code, outcome=recorded.outcome, oracle=oracle if failed else "", what=what, program=recorded.program,
+        exit_code=code, outcome=recorded.outcome, oracle=told.oracle if failed else "", what=told.what, program=recorded.program,
         reproduced=reproduced, of=times, same_trace=hashes == {recorded.trace_hash},
-        story=story, notes=notes,
+        story=list(told.story), notes=notes, headline=told.headline if failed else "",
+        expected=list(told.expected) if failed else [],
     )

@@ -1,46 +1,47 @@
-"""The two-column story of one execution: what each cpu did, in the order in which it happened.
+"""The story of one execution: one column for each cpu, in the order in which it happened, as race descriptions in kernel
+commits have it.
 
-Only the steps that matter: operations, functions, locks, and words that changed. An operation that ran
-without anybody in between is one line. The form is that of race descriptions in kernel commits:
-
-    CPU0                                    CPU1
+    CPU0                                                   CPU1
     dontneed(p0..p4)
-      zap_pte_range:
-        spin_unlock ptl of pte_table 2
-                                            write(p1) = 0
-      sync_emptied_locked:
-        pmd_table 1 [0]: table 2 -> none
+      spin_lock(ptl of pte_table 3)
+      _zap_entries()  core/zap.pxd:130
+        pte_table 3[0]: frame 1 wad -> none
+      spin_unlock(ptl of pte_table 3)
+                                                           write(p0)
+      ...
+
+Only the steps that matter (``story_slice``), each under its operation and its function.
 """
 
-import re
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ptstress.layout import describe_event, operation_lines
+from ptstress.story_slice import Kept
+from ptstress.story_steps import step_text
 
-MAX_LINES = 48
-MIN_WIDTH = 26
-TOTAL_WIDTH = 120
-POISON = 0x6B6B6B6B6B6B6B10
-_CHANGES = ("rmw", "store", "plain_store", "fill")
-_LOCKS = "cy/sync/"
-# What a reader of a page-table race looks at. The rest (arenas, RCU slots, VMA fields) would bury it.
-_NAMES = re.compile(r"\w+_table \d+\[|pgd\[|(ptl|pml) of |page_table_lock|mmap_lock|mm_users|pgtables_bytes|rss_anon|frame \d")
-# Functions that are worth a line whatever they change.
-_FUNCTIONS = frozenset(
-    {"tlb_fill", "flush_tlb_range", "flush_tlb_mm", "frame_free", "table_unlinked", "_table_release"}
-)
+MAX_LINES = 34
+#: Lines of one round of what repeats.
+MAX_CYCLE = 16
+MIN_WIDTH = 46
+TOTAL_WIDTH = 110
+FOLDED = "  ..."
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of one cpu: logical times ``[begin, end]``; ``end`` is ``None`` while in flight."""
+    """One operation of one cpu: logical times ``[begin, end]``; ``end`` is ``None`` while in flight.
+
+    ``result``: ``0``, ``-14``, and what it saw: ``0, value 0x2a``.
+    """
 
     text: str
     begin: int
     end: int | None
+    result: str = ""
 
 
 def operations_of(lines: np.ndarray) -> list[Operation]:
@@ -48,26 +49,43 @@ def operations_of(lines: np.ndarray) -> list[Operation]:
     found = []
     for at in operation_lines(lines):
         event = lines[at]
-        text = describe_event(event).split("  ")[0]
-        found.append(Operation(text, int(event["t0"]), int(event["t1"]) or None))
+        text, *rest = describe_event(event).split("  ")
+        name, _, status = text.partition(" = ")
+        result = ", ".join([status, *rest[:-1]]) if event["t1"] else ""
+        found.append(Operation(name, int(event["t0"]), int(event["t1"]) or None, result))
     return found
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a story ends: in the column of ``fibre``, or under all of them if it is ``None``."""
+
+    text: str
+    fibre: int | None = None
+
+
 def tell(
-    trace: Sequence[dict], operations: Sequence[Sequence[Operation]], describe: Callable[[int], str], ending: str
+    kept: Sequence[Kept], operations: Sequence[Sequence[Operation]], endings: Sequence[Ending], results: bool = False,
+    cycles: Sequence[tuple[Sequence[Kept], str]] = (),
 ) -> list[str]:
-    """The story as lines, one column for each cpu. ``ending`` stands behind the last step."""
-    entries = _with_endings(_without_repeats(_entries(trace, operations, describe)), trace, operations)
-    fibres = max(len(operations), 1 + max((e.fibre for e in entries), default=0))
-    width = max(MIN_WIDTH, TOTAL_WIDTH // fibres)
+    """The story as lines. ``results``: tell all operations, and what came of them. ``cycles``: what repeats, and how often."""
+    fibres = max([len(operations), *(1 + k.step.fibre for k in kept)])
+    width = max(MIN_WIDTH, TOTAL_WIDTH // max(fibres, 1))
+    entries = _entries(kept, operations, results)
     lines = ["".join(f"{f'CPU{i}':<{width}}" for i in range(fibres)).rstrip()]
-    shown = entries[-MAX_LINES:]
-    if len(shown) < len(entries):
-        lines.append(f"... {len(entries) - len(shown)} lines before")
-    for entry in shown:
-        text = "  " * entry.depth + entry.text
-        lines.append((" " * (width * entry.fibre) + _fit(text, width - 1)).rstrip())
-    return [*lines, f"=> {ending}"]
+    shown = _shortened(entries)
+    if len(shown) < len(entries) and not shown[0].text.endswith(FOLDED):
+        lines.append("...")
+    for steps, again in cycles:
+        fibre = steps[0].step.fibre if steps else 0
+        shown = [*shown, _Entry(fibre, 1, "again and again:"), *_entries(steps, (), False)[:MAX_CYCLE], _Entry(fibre, 1, again)]
+    lines += [_in_column(e.fibre, "  " * e.depth + e.text, width) for e in shown]
+    for ending in endings:
+        room = width - 3 if ending.fibre is not None else TOTAL_WIDTH
+        text = textwrap.wrap(f"=> {ending.text}", room, subsequent_indent="   ")
+        indent = "" if ending.fibre is None else "  "
+        lines += [_in_column(ending.fibre or 0, f"{indent}{line}", width, cut=False) for line in text]
+    return lines
 
 
 @dataclass(frozen=True)
@@ -77,141 +95,80 @@ class _Entry:
     text: str
 
 
-def _entries(
-    trace: Sequence[dict], operations: Sequence[Sequence[Operation]], describe: Callable[[int], str]
-) -> list[_Entry]:
-    after = _values_after(trace)
-    owners = [_owner(step, operations) for step in trace]
-    alone = _uninterrupted(trace, owners, operations)
-    entries: list[_Entry] = []
-    told: set[tuple[int, int]] = set()
+def _entries(kept: Sequence[Kept], operations: Sequence[Sequence[Operation]], results: bool) -> list[_Entry]:
+    """Operations where their first told step is, functions where they are entered, steps.
+
+    Of a cpu that has none of these its operations are told, so that one sees what it did.
+    """
+    owners = [(one, _owner(one.step.fibre, one.step.time, operations)) for one in kept]
+    told = {(one.step.fibre, owner) for one, owner in owners}
+    silent = set(range(len(operations))) - {fibre for fibre, _ in told}
+    moments: list[tuple[int, int, list[_Entry]]] = []
+    for fibre, mine in enumerate(operations):
+        for number, operation in enumerate(mine):
+            alone = (fibre, number) not in told
+            end = f" = {operation.result}" if operation.result else ""
+            if alone and (results or fibre in silent):
+                moments.append((operation.end or operation.begin, fibre, [_Entry(fibre, 0, operation.text + end)]))
+            elif results and end and not alone:
+                moments.append((operation.end or 0, fibre, [_Entry(fibre, 1, end.strip())]))
+    begun: dict[int, int | None] = {}
     function: dict[int, str] = {}
-    for i, (step, owner) in enumerate(zip(trace, owners, strict=True)):
-        fibre = step["fibre"]
-        if owner is not None and (fibre, owner) not in told:
-            told.add((fibre, owner))
-            operation = operations[fibre][owner]
-            text = operation.text if (fibre, owner) in alone else operation.text.split(" = ")[0]
-            entries.append(_Entry(fibre, 0, text))
-            function.pop(fibre, None)
-        if owner is not None and (fibre, owner) in alone:
-            continue
-        text = _step_text(step, after[i], describe)
-        if not text and step["func"] not in _FUNCTIONS:
-            continue
-        if not step["file"].startswith(_LOCKS) and function.get(fibre) != step["func"]:
-            function[fibre] = step["func"]
-            entries.append(_Entry(fibre, 1, f"{step['func']}:"))
-        if text:
-            entries.append(_Entry(fibre, 2, text))
-    return entries
+    for one, owner in owners:
+        step, lines = one.step, []
+        if owner is not None and begun.get(step.fibre) != owner:
+            begun[step.fibre] = owner
+            function.pop(step.fibre, None)
+            lines.append(_Entry(step.fibre, 0, operations[step.fibre][owner].text))
+        if one.lock:
+            function.pop(step.fibre, None)
+            lines.append(_Entry(step.fibre, 1, one.lock.text))
+        else:
+            if function.get(step.fibre) != step.func:
+                function[step.fibre] = step.func
+                lines.append(_Entry(step.fibre, 1, f"{step.func}()  {step.place}"))
+            lines.append(_Entry(step.fibre, 2, step_text(step)))
+        moments.append((step.time, step.fibre, lines))
+    return _without_repeats([entry for _, _, lines in sorted(moments, key=lambda m: m[0]) for entry in lines])
 
 
 def _without_repeats(entries: list[_Entry]) -> list[_Entry]:
-    """Leave out what is said twice in a row, and locks that were taken and dropped with nothing in between."""
-    kept: list[_Entry] = []
+    """Leave out what a cpu says twice in a row."""
+    last: dict[int, _Entry] = {}
+    kept = []
     for entry in entries:
-        last = kept[-1] if kept else None
-        if entry == last:
-            continue
-        if last and last.fibre == entry.fibre and last.text == _lock_of(entry.text):
-            kept.pop()
-            continue
-        kept.append(entry)
+        if last.get(entry.fibre) != entry:
+            kept.append(entry)
+        last[entry.fibre] = entry
     return kept
 
 
-def _lock_of(text: str) -> str:
-    """``spin_lock x`` for ``spin_unlock x``; nothing for other texts."""
-    return text.replace("unlock", "lock", 1) if text.startswith("spin_unlock ") else ""
+def _shortened(entries: list[_Entry]) -> list[_Entry]:
+    """At most ``MAX_LINES``: of the oldest operations, one after the other, no more than their names; else the last lines."""
+    while len(entries) > MAX_LINES:
+        heads = [i for i, e in enumerate(entries) if e.depth == 0]
+        last = {entries[i].fibre: i for i in heads}
+        fold = next((i for i in heads if i not in last.values() and not entries[i].text.endswith(FOLDED)), None)
+        if fold is None:
+            return entries[-MAX_LINES:]
+        head = entries[fold]
+        end = next(i for i in heads if i > fold and entries[i].fibre == head.fibre)
+        others = [e for e in entries[fold + 1 : end] if e.fibre != head.fibre]
+        entries = [*entries[:fold], _Entry(head.fibre, 0, head.text + FOLDED), *others, *entries[end:]]
+    return entries
 
 
-def _with_endings(
-    entries: list[_Entry], trace: Sequence[dict], operations: Sequence[Sequence[Operation]]
-) -> list[_Entry]:
-    """Say what is still going on when the execution ends."""
-    busy = [
-        _Entry(fibre, 1, f"{ops[-1].text.split(' = ')[0].split('  ')[0]} not done")
-        for fibre, ops in enumerate(operations)
-        if ops and ops[-1].end is None and any(step["fibre"] == fibre for step in trace)
-    ]
-    return entries + busy
-
-
-def _owner(step: dict, operations: Sequence[Sequence[Operation]]) -> int | None:
-    """Index of the operation that a step belongs to."""
-    if step["fibre"] >= len(operations):
+def _owner(fibre: int, time: int, operations: Sequence[Sequence[Operation]]) -> int | None:
+    """Index of the operation of a fibre that a time lies in."""
+    if fibre >= len(operations):
         return None
-    for number, operation in enumerate(operations[step["fibre"]]):
-        if operation.begin <= step["time"] and (operation.end is None or step["time"] <= operation.end):
+    for number, operation in enumerate(operations[fibre]):
+        if operation.begin <= time and (operation.end is None or time <= operation.end):
             return number
     return None
 
 
-def _uninterrupted(
-    trace: Sequence[dict], owners: Sequence[int | None], operations: Sequence[Sequence[Operation]]
-) -> set[tuple[int, int]]:
-    """Operations that ended and during which no other cpu made a step."""
-    first: dict[tuple[int, int], int] = {}
-    last: dict[tuple[int, int], int] = {}
-    for i, (step, owner) in enumerate(zip(trace, owners, strict=True)):
-        if owner is not None:
-            first.setdefault((step["fibre"], owner), i)
-            last[step["fibre"], owner] = i
-    return {
-        (fibre, owner)
-        for (fibre, owner), begin in first.items()
-        if operations[fibre][owner].end is not None
-        and all(step["fibre"] == fibre for step in trace[begin : last[fibre, owner] + 1])
-    }
-
-
-def _values_after(trace: Sequence[dict]) -> list[int | None]:
-    """What each step left in its word: what the next step there found, if there is one."""
-    found: dict[int, int] = {}
-    values: list[int | None] = [None] * len(trace)
-    for i in range(len(trace) - 1, -1, -1):
-        offset = trace[i]["offset"]
-        if offset is not None:
-            values[i] = found.get(offset)
-            found[offset] = trace[i]["before"]
-    return values
-
-
-def _step_text(step: dict, after: int | None, describe: Callable[[int], str]) -> str:
-    name = describe(step["offset"]) if step["offset"] is not None else ""
-    if step["kind"] == "wait":
-        return f"waits for {name or step['func']}"
-    if step["kind"] not in _CHANGES or not _NAMES.match(name):
-        return ""
-    if step["file"].startswith(_LOCKS):
-        return f"{step['func'].strip('_').removesuffix('_slow')} {name}"
-    if name.startswith(("ptl of ", "pml of ")):
-        return ""
-    if after is None:
-        return f"{name}: {_value(name, step['before'])} -> ?"
-    if after == step["before"]:
-        return ""
-    return f"{name}: {_value(name, step['before'])} -> {_value(name, after)}"
-
-
-def _value(name: str, value: int) -> str:
-    """An entry as people read it; other words in hex when they are large."""
-    if value == POISON:
-        return "poison"
-    if name == "pgtables_bytes":
-        return f"{value >> 10} kB"
-    if "[" not in name:
-        return str(value) if value < 4096 else f"{value:#x}"
-    if value & ~0x60 == 0:
-        return "none"
-    if not name.startswith("pte_table"):
-        return f"table {value >> 12 & 0xFFFFFFFF}"        # above: its generation
-    if value & 1 << 9:
-        return "zero page"
-    marks = "".join(mark for bit, mark in ((1, "w"), (5, "a"), (6, "d")) if value >> bit & 1)
-    return f"frame {value >> 12} {marks}".rstrip()
-
-
-def _fit(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 2] + ".."
+def _in_column(fibre: int, text: str, width: int, cut: bool = True) -> str:
+    if cut and len(text) > width - 1:
+        text = text[: width - 3] + ".."
+    return (" " * (width * fibre) + text).rstrip()
