@@ -16,7 +16,7 @@ RULE_BUGS = (
         "who installs a pte_table enters it for the neighbouring range too",
         "the kind of a table move that leaves the old entry behind, Linux move_normal_pmd",
         "entry left behind",
-        ("census",),
+        ("census", "use-after-free"),
         "prefix: mmap(p0..p8); t0: write(p0) | t1: read(p1)",
     ),
     Bug(
@@ -64,7 +64,7 @@ RULE_BUGS = (
         "a read fault maps the zero page writable where the VMA may be written",
         "vm_page_prot in Linux do_anonymous_page, which never allows to write",
         "wrong permission",
-        ("census",),
+        ("census", "data"),
         "prefix: mmap(p0..p4); t0: read(p0) | t1: read(p1)",
     ),
     Bug(

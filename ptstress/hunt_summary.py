@@ -151,7 +151,7 @@ def reasons_of(rows: Sequence[Row], clean: Sequence[Silent], stop_reason: str) -
     never = list(dict.fromkeys(f"{row.bug} {row.mode}" for row in rows if (row.bug, row.mode) not in seen))
     again = [f"{row.bug} {row.mode} {row.scenario.policy}" for row in rows
              if row.found and not (row.repeated and row.repeated.always)]
-    wrong = [f"{row.bug} {', '.join(row.wrong)}" for row in rows if row.wrong]
+    wrong = list(dict.fromkeys(f"{row.bug} {' '.join(row.wrong)}" for row in rows if row.wrong))
     short = [f"{s.scenario.mode} {s.scenario.policy} {s.scenario.scheme}" for s in clean if not s.enough]
     reasons = [
         ("stopped before the end", [""] if stop_reason else []),

@@ -10,11 +10,13 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from msgspec import structs
 
@@ -33,6 +35,8 @@ POLL_S = 0.1
 STATUS_S = 5.0
 #: A worker that needs so much longer than its job may take hangs.
 HANG_S = 60.0
+#: So many that die one after the other, and none that says anything: it is not the bugs.
+MOST_LOST = 12
 _ERRORS = {ExitCode.RESOURCE: ResourceError, ExitCode.UNSUPPORTED: UnsupportedError}
 
 
@@ -84,6 +88,7 @@ class _Hand:
 
     process: subprocess.Popen
     reader: Reader
+    errors: BinaryIO
     job: Job | None = None
     deadline: float = 0.0
     attempts: int = 0
@@ -107,6 +112,7 @@ class _Campaign:
         self.scenes: dict[Scenario, _Scene] = {}
         self.jobs: deque[Job] = deque()
         self.hands: list[_Hand] = []
+        self.lost = 0
         self.begin = time.monotonic()
         self.duration_s = 0.0
         self.stop_reason = ""
@@ -191,6 +197,7 @@ class _Campaign:
     def _take(self, hand: _Hand, answer: Answer) -> None:
         job = hand.job
         scene = self.scenes[job.scenario]
+        self.lost = 0
         if isinstance(answer, Attempt):
             row = self.rows[job.bug, job.scenario]
             row.attempts.append(answer)
@@ -219,11 +226,14 @@ class _Campaign:
 
     def _lose(self, hand: _Hand, how: str) -> None:
         """A worker crashed or hangs: that is what became of the seed that it was at. Another one goes on behind it."""
-        _end(hand)
+        words = _end(hand)
         self.hands.remove(hand)
         if hand.process.returncode >= 0 and not how:
-            raise PtstressError(f"a worker failed: exit status {hand.process.returncode}")
+            raise PtstressError(f"a worker failed: {words or f'exit status {hand.process.returncode}'}")
         how = how or f"crash by {signal.Signals(-hand.process.returncode).name}"
+        self.lost += 1
+        if self.lost == MOST_LOST:
+            raise PtstressError(f"{self.lost} workers died before they said anything, the last one: {how}")
         job, scene = hand.job, self.scenes[hand.job.scenario]
         if isinstance(job, Clean):
             scene.silent.run, scene.silent.crash = True, how
@@ -245,23 +255,28 @@ class _Campaign:
 
 
 def _start() -> _Hand:
+    errors = tempfile.TemporaryFile()
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "ptstress.hunt_worker", str(os.getpid())], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, bufsize=0, env=child_environment(),
+            stdout=subprocess.PIPE, stderr=errors, bufsize=0, env=child_environment(),
         )
     except OSError as error:
         raise ResourceError(f"a worker process is needed: {error.strerror}") from None
-    return _Hand(process, Reader(process.stdout.fileno(), Answer))
+    return _Hand(process, Reader(process.stdout.fileno(), Answer), errors)
 
 
-def _end(hand: _Hand) -> None:
-    """See to it that the process is gone. What a killed one said last is read no more."""
+def _end(hand: _Hand) -> str:
+    """See to it that the process is gone; the last line of its stderr."""
     if hand.process.poll() is None:
         hand.process.kill()
     hand.process.wait()
     hand.process.stdin.close()
     hand.process.stdout.close()
+    with hand.errors as errors:
+        errors.seek(0)
+        lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def _add_silence(silent: Silent, more: Silence) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ptstress import hunt_worker, hunting
 from ptstress.bugs import BUGS, find_bug, find_bugs
 from ptstress.cli import main
-from ptstress.errors import ExitCode
+from ptstress.errors import ExitCode, PtstressError
 from ptstress.exploring import DEFAULT_GEOMETRY, ExploreRequest, explore
 from ptstress.hunt_report import hunt_lines
 from ptstress.hunt_summary import HuntSummary
@@ -40,15 +40,15 @@ def hunted(tmp_path, bugs, policies=("random",), modes=(DIRECTED,), seeds=3, sec
     return hunt(request, lambda line: None)
 
 
-def played(monkeypatch, what):
-    """Workers that do this at seed 2."""
+def played(monkeypatch, program):
+    """Workers that run this instead."""
     start = subprocess.Popen
     monkeypatch.setattr(hunting.subprocess, "Popen", lambda command, **options: start(
-        [sys.executable, "-P", "-c", WORKER.format(what=what), str(os.getpid())], **options))
+        [sys.executable, "-P", "-c", program, str(os.getpid())], **options))
 
 
 def test_a_hunt_counts_what_explore_finds(tmp_path):
-    summary = hunted(tmp_path, ["P01", "M01-guard"], ("random", "pos"), (DIRECTED, UNDIRECTED), seeds=2)
+    summary = hunted(tmp_path, ["M10-frame", "P16"], ("random", "pos"), (DIRECTED, UNDIRECTED), seeds=2)
     assert (summary.verdict, summary.exit_code, summary.reasons) == ("pass", ExitCode.PASS, [])
     assert len(summary.rows) == 8 and all(row.every and row.repeated.always for row in summary.rows)
     for row in summary.rows:
@@ -92,7 +92,7 @@ def test_a_clean_engine_that_is_not_silent_is_the_finding(monkeypatch):
 
 
 def test_a_worker_that_dies_costs_the_seed_that_it_was_at(tmp_path, monkeypatch):
-    played(monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
+    played(monkeypatch, WORKER.format(what="os.kill(os.getpid(), signal.SIGKILL)"))
     (row,) = hunted(tmp_path, ["M10-frame"]).rows
     assert [(a.seed, a.found, a.oracle) for a in row.attempts] == [
         (1, True, "stale-tlb"), (2, False, "crash by SIGKILL"), (3, True, "stale-tlb")]
@@ -100,7 +100,7 @@ def test_a_worker_that_dies_costs_the_seed_that_it_was_at(tmp_path, monkeypatch)
 
 
 def test_a_worker_that_hangs_costs_the_seed_that_it_was_at(tmp_path, monkeypatch):
-    played(monkeypatch, "time.sleep(600)")
+    played(monkeypatch, WORKER.format(what="time.sleep(600)"))
     take = hunting._Campaign._take
 
     def take_and_lose_patience(campaign, hand, answer):
@@ -115,9 +115,15 @@ def test_a_worker_that_hangs_costs_the_seed_that_it_was_at(tmp_path, monkeypatch
 
 
 def test_a_worker_that_fails_ends_the_hunt_in_one_line(tmp_path, monkeypatch, capfd):
-    played(monkeypatch, "sys.exit('no')")
+    played(monkeypatch, WORKER.format(what="sys.exit('no')"))
     assert main(["bugs", "M10-frame", "--directed", "-n", "1", "--results", str(tmp_path), "-q"]) == ExitCode.USAGE
-    assert capfd.readouterr().err.splitlines()[-1] == "ptstress: a worker failed: exit status 1"
+    assert capfd.readouterr().err == "ptstress: a worker failed: no\n"
+
+
+def test_workers_that_only_die_end_the_hunt(tmp_path, monkeypatch):
+    played(monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(PtstressError, match="12 workers died before they said anything, the last one: crash by SIGKILL"):
+        hunted(tmp_path, ["M10-frame"], seeds=30)
 
 
 def test_a_stopped_hunt_reports_what_it_has(tmp_path):
