@@ -59,6 +59,15 @@ BUGS = (
         "canaries/P02",
     ),
     Bug(
+        "P04",
+        "a scan takes the table that it saw before it had the parent's lock, and does not look again: DONTNEED has freed it",
+        "Linux 11e43c5d7554",
+        "missing recheck after a lock was taken",
+        ("census", "use-after-free", "counters"),
+        "prefix: mmap(p0..p4); write(p1); dontneed(p1); t0: scan(m0) | t1: dontneed(p0..p4)",
+        scheme="seed-async",
+    ),
+    Bug(
         "P05",
         "an unlinked table is freed after the flush, without waiting for walkers that hold no lock",
         "Linux 2ba99c5e0881",
@@ -181,7 +190,7 @@ BUGS = (
     Bug(
         "M07-scan",
         "a scan does not pin the mm that it took from the list, which ends meanwhile",
-        "the rule that khugepaged's exit handshake keeps",
+        "Linux 18e77600f7a1, khugepaged's exit handshake",
         "freed too early",
         ("use-after-free", "census"),
         "prefix: mmap(m1:p0..p4); write(m1:p1); dontneed(m1:p1); t0: scan(m0) | t1: exit(m1)",

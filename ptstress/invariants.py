@@ -167,9 +167,9 @@ INVARIANTS = (
         ("P08",),
     ),
     Invariant(
-        29, "a frame is in use while it is mapped, at one place, and is unmapped once",
-        ("census",), "at each unmap, and at rest",
-        ("MX-queued-twice",),
+        29, "a frame is in use while it is mapped, at one place, and is unmapped once; a table is unlinked once",
+        ("census",), "at each unmap and unlink, and at rest",
+        ("MX-queued-twice", "P04"),
     ),
     Invariant(
         30, "no page and no table is left when an mm ends",

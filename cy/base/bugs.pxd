@@ -23,6 +23,7 @@ cdef enum:
     BUG_M11_MPROTECT = 16  # mprotect takes the write bit by load and store, so that a D of that moment is lost
     BUG_M11_AGE = 17     # age clears A by load and store, likewise
     BUG_M01_GUP_PTE = 19  # gup_fast does not look at the leaf entry again after it has pinned (the kind of 70cbc3cc78a9)
+    BUG_P04 = 60         # a scan takes the table that it saw before it had the parent's lock (the kind of 11e43c5d7554)
     BUG_P02 = 32         # a table's lock dies at the unlink, not after the grace period
     BUG_P05 = 35         # a table is freed without waiting for walkers that hold no lock (2ba99c5e0881)
     BUG_P07 = 37         # a fault locks the table that it saw before its RCU section ended (CVE-2024-42233)

@@ -22,6 +22,7 @@ BUG_BITS = {
     "M01-gup-pte": BUG_M01_GUP_PTE,
     "P01": BUG_P01,
     "P02": BUG_P02,
+    "P04": BUG_P04,
     "P05": BUG_P05,
     "P07": BUG_P07,
     "P08": BUG_P08,

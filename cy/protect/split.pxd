@@ -6,7 +6,7 @@
 # Source: mm/pgtable-generic.c, mm/pt_reclaim.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport smp_load_acquire, yield_point
-from cy.base.bugs cimport BUG, BUG_M01_SCAN, BUG_M15_LOCK_ORDER, BUG_MX_WALK_HOLE, BUG_P07, BUG_P20
+from cy.base.bugs cimport BUG, BUG_M01_SCAN, BUG_M15_LOCK_ORDER, BUG_MX_WALK_HOLE, BUG_P04, BUG_P07, BUG_P20
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.entry cimport pmd_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
@@ -143,12 +143,16 @@ cdef inline int split_detach_try(cursor *cur) noexcept nogil:
 cdef inline int _detach_scan(cursor *cur, uint32_t mode) noexcept nogil:
     cdef cpu *c = cur.cpu
     cdef mm *m = cur.mm
-    cdef ptdesc *table
+    cdef ptdesc *table = NULL
     cdef uint64_t pmdval
     cdef int detached = 0
+    cdef bint early = BUG(m.bugs, BUG_P04) and cur.intent == INTENT_SCAN
     delay_point(c)
+    if early:
+        table = pte_offset_map_rw_nolock(c, m, cur.pmdp, &pmdval)       # BUSTED: it may be unlinked before the pml is held
     spin_lock(c, &cur.pmd_table.lock, LOCK_PML)
-    table = pte_offset_map_rw_nolock(c, m, cur.pmdp, &pmdval)
+    if not early:
+        table = pte_offset_map_rw_nolock(c, m, cur.pmdp, &pmdval)
     if table != NULL:
         pte_lock(c, m, table, pmdval)
         if attached_by_pml(c, cur.pmd_table):
