@@ -133,6 +133,7 @@ cdef inline void data_oracle_reset(data_oracle *o) noexcept nogil:
 cdef inline void data_oracle_burst(data_oracle *o, cpu *c, event **rings, const uint64_t *counts, uint32_t nr_workers,
                                    observe_t observe, void *ctx) noexcept nogil:
     o.reporter = c
+    o.nr_workers = nr_workers
     o.observe = observe
     o.ctx = ctx
     cdef uint64_t checked = o.checked

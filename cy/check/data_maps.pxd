@@ -172,13 +172,13 @@ cdef inline void _paint(data_oracle *o, uint64_t nr, uint64_t *since, uint64_t *
     cdef uint64_t i, at, end
     cdef uint32_t w, kind, made
     cdef const event *e
-    for w in range(64):
+    for w in range(o.nr_workers):
         heads[w] = 0
     for i in range(o.nr_map_ops):
         if _in_turn(data_kind(o.map_ops[i].e), sort, turn):
             before[i] = heads[o.map_ops[i].item]
             heads[o.map_ops[i].item] = i + 1
-    for w in range(64):
+    for w in range(o.nr_workers):
         if heads[w] == 0:
             continue
         for i in range(nr + 1):

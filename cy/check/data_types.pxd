@@ -249,6 +249,7 @@ cdef struct data_oracle:
     uint32_t *tgroups
     uint64_t nr_tgroups
     uint64_t cap_tgroups
+    uint32_t nr_workers         # of this burst
     data_entry *map_ops         # item: worker
     uint64_t nr_map_ops
     uint64_t cap_map_ops

@@ -88,7 +88,8 @@ cdef inline double never_done(void *state) noexcept nogil:
 
 # The `n`-th fibre of a mask, counted from 0; n < count_bits(mask).
 cdef inline uint32_t nth_fibre(uint64_t mask, uint32_t n) noexcept nogil:
-    while n:
+    while n > 1:
         mask &= mask - 1
         n -= 1
-    return lowest_bit(mask)
+    # The first or the second one, whatever `n` is: no branch can be guessed here.
+    return lowest_bit(mask & (mask - n))

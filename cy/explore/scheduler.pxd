@@ -35,7 +35,7 @@ from cy.base.build cimport unlikely
 from cy.base.explorable cimport explorable
 from cy.base.hook cimport PT_KIND_YIELD, pt_buffered, pt_hook, pt_site
 from cy.base.rng cimport rng_below, rng_seed
-from cy.explore.policy cimport CUT, MAX_FIBRES, NOBODY, access, lowest_bit, moment, policy_ops
+from cy.explore.policy cimport CUT, MAX_FIBRES, NOBODY, access, is_in, lowest_bit, moment, policy_ops
 from cy.explore.site_pairs cimport site_pairs, site_pairs_begin, site_pairs_note
 
 ctypedef int (*ready_t)(const void *) noexcept nogil
@@ -79,7 +79,6 @@ cdef struct scheduler:
     uint32_t steps
     uint64_t runnable           # neither done nor in wait()
     uint64_t waiting            # in wait()
-    uint64_t fresh              # not started
     uint64_t hash               # over the steps so far
     uint64_t clock              # what hook.clock points at
     uint64_t switches           # all executions: another fibre took over
@@ -87,6 +86,9 @@ cdef struct scheduler:
     moment now                  # what the policy is shown
     ready_t ready[64]
     const void *ready_arg[64]
+    const uint64_t *violations  # as the system has them
+    uintptr_t base
+    uint64_t bytes
     pt_hook *hook[64]
     uint8_t *choices            # made in this execution; room for sched_max_choices()
     uint32_t nr_choices
@@ -130,6 +132,9 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
     cdef uint32_t i
     cdef pt_hook *hook
     # What reset() runs is recorded too: its stamps must lie before those of the fibres.
+    s.violations = system.violations
+    s.base = <uintptr_t>system.base
+    s.bytes = system.bytes
     s.clock = 0
     for i in range(system.nr_fibres):
         system.hook(system.self, i).clock = &s.clock
@@ -141,7 +146,6 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
     s.outcome = OUTCOME_PASS
     s.waiting = 0
     s.runnable = ~<uint64_t>0 >> (MAX_FIBRES - system.nr_fibres)
-    s.fresh = s.runnable
     s.stores = draw_stores(&s.stores_rng, seed)
     if s.policy.steps_only:
         s.stores = STORES_EAGER
@@ -150,7 +154,7 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
     for i in range(system.nr_fibres):
         # reset() may have wiped them.
         hook = system.hook(system.self, i)
-        hook.point = sched_point
+        hook.point = sched_first_point
         hook.wait = sched_wait
         hook.ctx = s
         hook.clock = &s.clock
@@ -188,34 +192,42 @@ cdef inline void sched_unbind(scheduler *s) noexcept nogil:
 cdef inline uint32_t sched_done(scheduler *s) noexcept nogil:
     cdef uint32_t me = s.current
     cdef uint64_t bit = <uint64_t>1 << me
-    __record_after(s, me)
+    if unlikely(s.trace != NULL):
+        __record_after(s, me)
     if s.hook[me].sb_n != 0:
-        sched_point(s, &END_SITE, NULL)
+        s.hook[me].point(s, &END_SITE, NULL)
         __drain(s.hook[me], s.hook[me].sb_n)
     s.runnable &= ~bit
-    s.fresh &= ~bit
+    if s.hook[me].point == sched_first_point:
+        s.now.made.site = NULL          # it was chosen and made none
     s.current = __next_fibre(s, 0)
     s.switches += s.current != NOBODY
     return s.current
+
+# pt_hook.point of a fibre that has made no step: it goes on.
+cdef inline void sched_first_point(void *ctx, const pt_site *site, const void *addr) noexcept nogil:
+    cdef scheduler *s = <scheduler *>ctx
+    cdef uint32_t me = s.current
+    s.hook[me].point = sched_point
+    s.pending[me].site = site
+    s.pending[me].addr = addr
+    __account(s, me, site, addr)
 
 # pt_hook.point
 cdef inline void sched_point(void *ctx, const pt_site *site, const void *addr) noexcept nogil:
     cdef scheduler *s = <scheduler *>ctx
     cdef uint32_t me = s.current
-    cdef uint64_t bit = <uint64_t>1 << me
     cdef uint32_t next
-    __record_after(s, me)
+    if unlikely(s.trace != NULL):
+        __record_after(s, me)
     s.pending[me].site = site
     s.pending[me].addr = addr
-    if s.fresh & bit:
-        s.fresh &= ~bit
-    else:
-        if s.hook[me].sb_n != 0:
-            __drain_some(s, s.hook[me], site)
-        next = __next_fibre(s, bit if unlikely(site.kind == PT_KIND_YIELD) and not s.policy.steps_only else 0)
-        if next != me:
-            __transfer(s, me, next)
-    __account(s, me)
+    if s.hook[me].sb_n != 0:
+        __drain_some(s, s.hook[me], site)
+    next = __next_fibre(s, <uint64_t>1 << me if unlikely(site.kind == PT_KIND_YIELD) and not s.policy.steps_only else 0)
+    if next != me:
+        __transfer(s, me, next)
+    __account(s, me, site, addr)
 
 # pt_hook.wait
 cdef inline void sched_wait(void *ctx, const pt_site *site, ready_t ready, const void *arg) noexcept nogil:
@@ -223,12 +235,13 @@ cdef inline void sched_wait(void *ctx, const pt_site *site, ready_t ready, const
     cdef uint32_t me = s.current
     cdef uint64_t bit = <uint64_t>1 << me
     cdef uint32_t next
-    __record_after(s, me)
+    if unlikely(s.trace != NULL):
+        __record_after(s, me)
     s.pending[me].site = site
     s.pending[me].addr = arg
     s.ready[me] = ready
     s.ready_arg[me] = arg
-    s.fresh &= ~bit
+    s.hook[me].point = sched_point
     s.runnable &= ~bit
     s.waiting |= bit
     # As at a yield point: what a waiter has buffered would stay unseen for as long as it waits.
@@ -238,7 +251,7 @@ cdef inline void sched_wait(void *ctx, const pt_site *site, ready_t ready, const
         __transfer(s, me, next)
     s.waiting &= ~bit
     s.runnable |= bit
-    __account(s, me)
+    __account(s, me, site, arg)
 
 cdef inline void __transfer(scheduler *s, uint32_t me, uint32_t next) noexcept nogil:
     s.switches += next != NOBODY
@@ -251,20 +264,19 @@ cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept no
     cdef uint64_t waiting = s.waiting
     cdef bint alone
     cdef uint32_t i
-    s.now.live = enabled | waiting
-    s.now.past = s.hash
-    s.now.current = s.current
-    if unlikely(s.system.violations[0] != 0):
+    if unlikely(s.violations[0] != 0):
         s.outcome = OUTCOME_VIOLATION
         return NOBODY
-    while waiting:
+    while unlikely(waiting != 0):
         i = lowest_bit(waiting)
         waiting &= waiting - 1
         if s.ready[i](s.ready_arg[i]):
             enabled |= <uint64_t>1 << i
     if enabled & ~giving_way:
         enabled &= ~giving_way
-    if enabled == 0:
+    if unlikely(enabled == 0):
+        s.now.live = s.waiting
+        s.now.current = s.current
         if s.waiting != 0:
             s.outcome = OUTCOME_DEADLOCK
         return NOBODY
@@ -275,9 +287,11 @@ cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept no
     if alone and not s.policy.every_step:
         return lowest_bit(enabled)
     s.now.enabled = enabled
+    s.now.live = s.runnable | s.waiting
+    s.now.past = s.hash
+    s.now.current = s.current
     i = s.policy.choose(s.policy_state, &s.now)
-    s.now.made.site = NULL          # of a fibre that ends before it makes any
-    if unlikely(i >= MAX_FIBRES or (enabled >> i) & 1 == 0):
+    if unlikely(not is_in(enabled, i)):
         s.outcome = OUTCOME_CUT if i == CUT else OUTCOME_DIVERGED
         return NOBODY
     if not alone:
@@ -285,12 +299,12 @@ cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept no
         s.nr_choices += 1
     return i
 
-# Fibre `me` makes its pending access now.
-cdef inline void __account(scheduler *s, uint32_t me) noexcept nogil:
-    cdef const pt_site *site = s.pending[me].site
-    cdef uint64_t offset = <uintptr_t>s.pending[me].addr - <uintptr_t>s.system.base
+# Fibre `me` makes its pending access now. The caller still has it at hand: what was just written to `pending` piece by piece
+# would be read as a whole, and late.
+cdef inline void __account(scheduler *s, uint32_t me, const pt_site *site, const void *addr) noexcept nogil:
+    cdef uint64_t offset = <uintptr_t>addr - s.base
     cdef uint64_t h
-    if offset >= s.system.bytes:
+    if offset >= s.bytes:
         offset = 0
     elif s.noted != NULL:
         site_pairs_note(s.noted, me, site, offset)
@@ -298,7 +312,8 @@ cdef inline void __account(scheduler *s, uint32_t me) noexcept nogil:
     h *= <uint64_t>0x9FB21C651E98DF25ULL
     s.hash = h ^ (h >> 29)
     s.clock += 1
-    s.now.made = s.pending[me]
+    s.now.made.site = site
+    s.now.made.addr = addr
     if unlikely(s.trace != NULL):
         __record(s, me, offset)
     s.steps += 1
