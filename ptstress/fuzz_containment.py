@@ -1,7 +1,8 @@
 """Runs examples in a process that may crash or hang, and makes of either a failure like any other.
 
 The executor answers each example by itself, so the first one without an answer is the one that killed it.
-An example takes milliseconds; one that takes ``hang_s`` hangs. A new executor goes on with the rest.
+An example takes milliseconds, a race that is hard to explain a few seconds of a cpu; one that takes ``hang_s`` hangs. Time
+in which the executor was ready to run and got no cpu does not count. A new executor goes on with the rest.
 """
 
 import os
@@ -11,6 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -26,6 +29,20 @@ POLISH_S = 60.0
 DYING_S = 10.0
 CRASH, PROGRESS = "crash", "progress"
 _ERRORS = MappingProxyType({ExitCode.RESOURCE: ResourceError, ExitCode.UNSUPPORTED: UnsupportedError})
+
+
+def cpu_waits(pid: int) -> dict[str, int]:
+    """For how many ns each thread of a process was ready to run and got no cpu until now; nothing of those that are gone."""
+    waits = {}
+    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError, IndexError):
+            waits[task.parent.name] = int(task.read_text().split()[1])
+    return waits
+
+
+def starved_s(before: dict[str, int], now: dict[str, int]) -> float:
+    """For how long that thread waited for a cpu, between two ``cpu_waits``, which waited longest."""
+    return max((ns - before.get(thread, 0) for thread, ns in now.items()), default=0) / 1e9
 
 
 class Stopped(PtstressError):
@@ -100,9 +117,16 @@ class Executor:
 
     def _answer(self, more_s: float = 0.0) -> Answer | None:
         """The next answer, or ``None`` if the process died or hangs. Raises ``Stopped`` and what it refused."""
+        pid = self._process.pid
+        waits = cpu_waits(pid)
         deadline = time.monotonic() + self.hang_s + more_s
+
+        def give_up() -> bool:
+            over = time.monotonic() - deadline
+            return self.stopped() or (over > 0 and over > starved_s(waits, cpu_waits(pid)))
+
         try:
-            answer = self._reader.wait(POLL_S, lambda: self.stopped() or time.monotonic() > deadline)
+            answer = self._reader.wait(POLL_S, give_up)
         except Closed:
             # It is dying; a core dump may take a while.
             self._wait_for_end(DYING_S)

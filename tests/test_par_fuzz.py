@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from ptstress.fuzz_containment import Executor
+from ptstress.fuzz_containment import Executor, cpu_waits, starved_s
 from ptstress.fuzz_example import FuzzExample
 from ptstress.fuzz_profiles import find_profile
 from ptstress.fuzz_property import FuzzFailed, check, shrink
@@ -53,6 +53,24 @@ def test_a_crash_and_a_hang_are_failures_of_their_example(knob, oracle, what):
         signature = trials[1].failure.signature
         assert (signature.oracle, signature.what) == (oracle, what)
         assert executor.restarts == 1
+
+
+def test_who_waits_for_a_cpu_is_seen_to_wait():
+    """Two that spin on one cpu. An executor that gets no cpu does not hang."""
+    cpu = min(os.sched_getaffinity(0))
+    spin = [sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{cpu}])\nwhile True: pass"]
+    pair = [subprocess.Popen(spin), subprocess.Popen(spin)]
+    try:
+        before = cpu_waits(pair[0].pid)
+        while starved_s(before, cpu_waits(pair[0].pid)) < 0.05:
+            assert pair[0].poll() is None
+            time.sleep(0.01)
+        assert starved_s({}, {}) == 0
+        assert starved_s({"1": 5_000_000_000}, {"1": 6_000_000_000, "2": 3_000_000_000}) == 3
+    finally:
+        for process in pair:
+            process.kill()
+            process.wait()
 
 
 def test_a_crash_shrinks_to_the_operation_that_crashes():
