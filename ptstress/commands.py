@@ -10,7 +10,8 @@ import click
 from ptstress.bugs import find_bugs
 from ptstress.doctor import doctor_lines, examine
 from ptstress.errors import UsageError
-from ptstress.options import build_option, check_writable, json_option, results_option, screen, shared, threads_option, write_json
+from ptstress.options import (
+    build_option, check_writable, json_option, reconstruct_option, results_option, screen, shared, threads_option, write_json)
 from ptstress.plan import Overrides
 from ptstress.units import parse_duration, parse_geometry
 from ptstress.vocabulary import EXPLORED
@@ -35,11 +36,12 @@ MAX_BURSTS = 1000
 @click.option(
     "--history-bursts", type=click.IntRange(1, MAX_BURSTS), default=4, metavar="N", help="How many bursts (default: 4)."
 )
+@reconstruct_option()
 @shared("json", "quiet", "verbose")
 def run(
     workload: str, scheme: str | None, threads: int | None, duration: str | None, seed: int, bugs: tuple[str, ...],
-    build: str, geometry: str | None, results: str, history: str | None, history_bursts: int, json_to: str | None,
-    quiet: bool, verbose: bool,
+    build: str, geometry: str | None, results: str, history: str | None, history_bursts: int, reconstruct: str,
+    no_reconstruct: bool, json_to: str | None, quiet: bool, verbose: bool,
 ) -> int:
     """Run WORKLOAD (a file, or a packaged name) under real threads."""
     from ptstress.running import RunRequest, run_workload
@@ -50,7 +52,10 @@ def run(
         parse_geometry(geometry)
     find_bugs(bugs)
     overrides = Overrides(scheme, geometry, threads, duration, seed, build, tuple(dict.fromkeys(bugs)))
-    request = RunRequest(workload, overrides, Path(results), quiet, verbose, history or "", history_bursts if history else 0)
+    request = RunRequest(
+        workload, overrides, Path(results), quiet, verbose, history or "", history_bursts if history else 0,
+        0.0 if no_reconstruct else parse_duration(reconstruct),
+    )
     summary = run_workload(request, partial(print, file=screen(json_to), flush=True))
     write_json(json_to, summary)
     return summary.exit_code

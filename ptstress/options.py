@@ -57,6 +57,14 @@ def json_option() -> Callable:
     return click.option("--json", "json_to", metavar="FILE", callback=check_writable, help=text)
 
 
+def reconstruct_option() -> Callable:
+    """``--reconstruct``, ``--no-reconstruct``."""
+    time = click.option(
+        "--reconstruct", default="20s", metavar="TIME", help="Look so long for a schedule of a violation (default: 20s).")
+    none = click.option("--no-reconstruct", is_flag=True, help="Do not look for one.")
+    return lambda function: time(none(function))
+
+
 def check_writable(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Refuse a file that cannot be written before the work is done."""
     if value not in (None, "-"):

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from ptstress.driver import Outcome, Sample
 from ptstress.errors import ExitCode
 from ptstress.layout import report_text
-from ptstress.results import Canaries, RunSummary, StageSummary
+from ptstress.results import Canaries, Reconstruction, RunSummary, StageSummary
 from ptstress.units import format_count, format_kb, format_seconds
 
 MAX_SCREEN = 12
@@ -54,12 +54,21 @@ def last_screen(workload: str, s: StageSummary, results: str, again: str) -> lis
         f"tables: {format_kb(s.tables.start_bytes)} before -> {format_kb(s.tables.peak_bytes)} peak -> "
         f"{format_kb(s.tables.end_bytes)} after  ({format_count(s.tables.reclaimed)} reclaimed)",
         f"canaries: {canaries_text(s.canaries)}",
-        f"confidence: {s.confidence}",
+        schedule_line(s.failure.schedule) if s.failure and s.failure.schedule else f"confidence: {s.confidence}",
         f"debt: {debt_text(s)}",
         f"results: {results}",
         f"next: {_next_step(again, s)}",
     ]
     return lines[:MAX_SCREEN]
+
+
+def schedule_line(found: Reconstruction) -> str:
+    """What came of looking for a schedule of what threads showed."""
+    took = format_seconds(found.seconds)
+    if found.replay:
+        return f"reconstructed: at execution {found.executions:,}, {took}: {found.oracle} in {found.program}"
+    tried = f"{format_count(found.executions)} executions of {found.programs} programs" if found.programs else "no program"
+    return f"not reconstructed in {took}: {found.note or tried} (kept: history)"
 
 
 def debt_text(s: StageSummary | RunSummary) -> str:
@@ -162,6 +171,8 @@ def near_text(s: StageSummary | RunSummary) -> str:
 
 
 def _next_step(workload: str, s: StageSummary) -> str:
+    if s.failure and s.failure.schedule and s.failure.schedule.replay:
+        return f"read {s.failure.path}/story.txt; the schedule: sh {s.failure.path}/replay.txt; again: {s.failure.replay}"
     if s.exit_code == ExitCode.VIOLATION and s.failure:
         return f"read {s.failure.path}/description.txt; again: {s.failure.replay}"
     if s.exit_code == ExitCode.KILLED and s.failure:

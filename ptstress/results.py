@@ -103,13 +103,32 @@ class Canaries(Struct):
     note: str = ""
 
 
+class Reconstruction(Struct):
+    """A schedule of what threads showed, or that none was found in so many ``executions`` of ``programs``.
+
+    ``replay``: its replay string, empty: there is none. ``oracle``, ``what``: who objects there. ``note``: why the search ended
+    before its time.
+    """
+
+    replay: str = ""
+    executions: int = 0
+    seconds: float = 0.0
+    programs: int = 0
+    oracle: str = ""
+    what: str = ""
+    program: str = ""
+    story: list[str] = []
+    note: str = ""
+
+
 class Failure(Struct):
-    """The first violation. ``replay`` is the command that runs it again; ``path`` its folder."""
+    """The first violation. ``replay`` is the command that runs it again; ``path`` its folder; ``schedule``: if one was sought."""
 
     oracle: str
     replay: str
     path: str
     what: str = ""
+    schedule: Reconstruction | None = None
 
 
 class StageSummary(Struct):
@@ -202,6 +221,14 @@ class ResultsFolder:
             return make_unique_folder(Disk(), self.path, f"failure-{title}", files)
         except OSError as error:
             raise _unwritable(self.path, error) from None
+
+    def add_to_failure(self, path: Path, files: Mapping[str, bytes]) -> None:
+        """Further files of a failure's folder, or other ones in their place."""
+        for name, data in files.items():
+            try:
+                Disk().replace(path / name, data)
+            except OSError as error:
+                raise _unwritable(path, error) from None
 
     def _write(self, path: Path, text: str) -> None:
         try:

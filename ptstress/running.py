@@ -10,11 +10,12 @@ from msgspec import structs
 
 from ptstress.bugs import find_bugs
 from ptstress.canary import count_canaries, run_canaries
-from ptstress.driver import Sample, Stopper, no_outcome, run_job
+from ptstress.driver import Outcome, Sample, Stopper, no_outcome, run_job
 from ptstress.engine import require_build
 from ptstress.errors import ExitCode, UnsupportedError, UsageError
 from ptstress.failures import keep_failures
 from ptstress.plan import Overrides, StagePlan, plan_run
+from ptstress.reconstructing import SECONDS, is_of_the_engine, look_for_schedule, request_of, schedule_files
 from ptstress.report import comparison, last_screen, status_line
 from ptstress.results import Canaries, ResultsFolder, RunSummary, StageSummary
 from ptstress.schemes import SCHEMES
@@ -26,7 +27,10 @@ from ptstress.workload import Source, load_workload
 
 @dataclass(frozen=True)
 class RunRequest:
-    """The command line of ``run``. ``history``: file for the history of the last ``history_bursts`` bursts of each stage."""
+    """The command line of ``run``. ``history``: file for the history of the last ``history_bursts`` bursts of each stage.
+
+    ``reconstruct_s``: how long to look for a schedule of a violation, 0: not at all.
+    """
 
     workload: str
     overrides: Overrides
@@ -35,6 +39,7 @@ class RunRequest:
     verbose: bool = False
     history: str = ""
     history_bursts: int = 0
+    reconstruct_s: float = SECONDS
 
 
 def run_workload(request: RunRequest, out: Callable[[str], None]) -> RunSummary:
@@ -154,8 +159,18 @@ class _Stage:
         if summary.exit_code in (ExitCode.VIOLATION, ExitCode.KILLED):
             replay = command_line(self.request.workload, self.request.overrides, self.plan.threads)
             keep_failures(self.folder, self.plan, self.source, summary, outcome, replay)
+            if self.request.reconstruct_s and is_of_the_engine(outcome) and not self.stopper.requests:
+                self._reconstruct(summary, outcome)
         self.folder.log("stage-end", name=self.plan.name, verdict=summary.verdict, exit_code=summary.exit_code)
         return summary
+
+    def _reconstruct(self, summary: StageSummary, outcome: Outcome) -> None:
+        """Look for a schedule of the first failure, and put it beside what threads left."""
+        self.status.show(f"{self.plan.name}  looking for a schedule of {summary.failure.oracle}", keep=self.request.verbose)
+        request = request_of(self.plan, outcome, self.request.reconstruct_s)
+        found = look_for_schedule(request, lambda: self.stopper.requests > 0)
+        self.folder.add_to_failure(Path(summary.failure.path), schedule_files(found))
+        summary.failure.schedule = found
 
     def _on_canary(self, bug: str) -> None:
         self.status.show(f"{self.plan.name}  canary: {bug}", keep=self.request.verbose)

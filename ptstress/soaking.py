@@ -17,7 +17,9 @@ from ptstress.errors import ExitCode, PtstressError, UnsupportedError, UsageErro
 from ptstress.failures import Kept, distinct_failures
 from ptstress.memory import KB_PER_MIB, resident_kb
 from ptstress.plan import StagePlan
+from ptstress.reconstructing import is_of_the_engine, look_for_schedule, request_of, schedule_files
 from ptstress.results import TESTID, Canaries, StageSummary, make_results_folder, testid_text
+from ptstress.report import schedule_line
 from ptstress.running import refuse_silent_bugs
 from ptstress.soak_checkpoint import load_state
 from ptstress.soak_evidence import parse_until, seconds_until, until_text
@@ -37,6 +39,8 @@ CANARIES_EVERY = 50
 #: Slices that could not run, one after the other, until the soak gives up.
 MAX_ERRORS = 3
 BEAT_S = 1.0
+#: A soak is there to race: it looks so long for schedules of what it finds, each time and in one session.
+SCHEDULE_S, SCHEDULES_S = 10.0, 120.0
 MATRIX = "matrix.txt"
 
 
@@ -130,6 +134,7 @@ class _Soak:
         self.shown_at = -math.inf
         self.said: set[str] = set()
         self.errors = 0
+        self.searched_s = 0.0
 
     @property
     def state(self) -> SoakState:
@@ -261,6 +266,7 @@ class _Slice:
         summary = self._summary(outcome)
         if outcome.reports or outcome.kind in ("crashed", "hung") or (outcome.result and outcome.result.stuck):
             self._keep(outcome, summary)
+            self._look_for_schedule(outcome)
         elif outcome.kind == "killed":
             # Cut by a stop: nobody knows what its last check covered, and it will run again.
             return
@@ -328,6 +334,20 @@ class _Slice:
             elif path:
                 self.journal.complete_failure(path, kept.files)
         self.soak.note_trouble()
+
+    def _look_for_schedule(self, outcome: Outcome) -> None:
+        """Of the slice's first failure, if it is new and the soak is not about to end."""
+        path = next(iter(self.paths.values()), "")
+        seconds = min(SCHEDULE_S, SCHEDULES_S - self.soak.searched_s)
+        if self.soak.request.duration:
+            seconds = min(seconds, parse_duration(self.soak.request.duration) - self.soak.elapsed_s())
+        if not path or seconds <= 0 or self.stopper.requests or not is_of_the_engine(outcome):
+            return
+        request = request_of(self._plan(), outcome, seconds)
+        found = look_for_schedule(request, lambda: self.stopper.requests > 0, self.journal.flush)
+        self.soak.searched_s += found.seconds
+        self.journal.complete_failure(path, schedule_files(found))
+        self.soak.status.say(schedule_line(found))
 
     def _add(self, kept: Kept, outcome: Outcome) -> None:
         known = self.soak.state.find(kept.oracle, kept.what, self.key)

@@ -185,7 +185,8 @@ SEEN_AT_ONCE = [
 def test_a_planted_bug_is_found_by_the_right_oracle(tmp_path, bug):
     assert find_scheme(bug.scheme).runs(bug.id)
     # A run ends when the bug is found: the duration is only what a machine that is busy with other things may take.
-    run = Run(tmp_path, bug.workload, "--bug", bug.id, "--scheme", bug.scheme, "--duration", "100s", "--threads", "4")
+    run = Run(tmp_path, bug.workload, "--bug", bug.id, "--scheme", bug.scheme, "--duration", "100s", "--threads", "4",
+              "--no-reconstruct")
     assert run.end() == 2, run.out + run.err
     summary = run.summary()
     assert summary["failure"]["oracle"] in bug.oracles
@@ -217,7 +218,7 @@ SLEEPING = [
 @pytest.mark.parametrize(("bug", "scheme"), SLEEPING)
 def test_bugs_of_walks_that_sleep_are_found_under_each_scheme_that_has_them(tmp_path, bug, scheme):
     workload = find_bug(bug).workload
-    run = Run(tmp_path, workload, "--bug", bug, "--scheme", scheme, "--duration", "100s", "--threads", "4")
+    run = Run(tmp_path, workload, "--bug", bug, "--scheme", scheme, "--duration", "100s", "--threads", "4", "--no-reconstruct")
     assert run.end() == 2, run.out + run.err
     assert run.summary()["failure"]["oracle"] in find_bug(bug).oracles
 
@@ -286,11 +287,13 @@ def test_a_signal_before_the_race_ends_it_too(tmp_path):
 
 
 def test_a_crash_of_the_child_shows_the_last_operations_of_each_worker(tmp_path):
-    run = Run(tmp_path, "fault_vs_dontneed", "--duration", "1h", "--threads", "3")
+    run = Run(tmp_path, "fault_vs_dontneed", "--duration", "1h", "--threads", "3", "--reconstruct", "1s")
     run.wait_for("status")
     os.kill(run.child(), signal.SIGSEGV)
     assert run.end() == 5, run.out + run.err
     assert "killed by SIGSEGV" in run.out
+    # Nothing is broken, so there is no schedule of it.
+    assert re.search(r"^not reconstructed in \d.*: [\d,. kM]+ executions of \d+ programs", run.out, re.M), run.out
     (folder,) = run.failure_folders()
     text = (folder / "description.txt").read_text()
     for worker in range(3):
