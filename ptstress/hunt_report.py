@@ -11,6 +11,8 @@ from ptstress.texttable import flush_left
 from ptstress.units import format_count, format_finding, format_seconds
 
 MOST_NAMED = 12
+#: Of medians with their intervals, and of the lowest and the highest of what they are the median of.
+_FIGURES = ("executions to first", "all", "seconds to first", "found by", "again", "clean")
 
 
 def hunt_status(rows: Sequence[Row], waiting: int, seconds: float) -> str:
@@ -28,7 +30,7 @@ def hunt_lines(s: HuntSummary) -> list[str]:
     loud = [silent for silent in s.clean if not silent.silent]
     because = f": the clean engine: {_loud_text(loud[0])}" if loud else ""
     lines = [
-        f"verdict: {s.verdict.upper()} (exit {int(s.exit_code)})  {s.bugs} bugs, {' and '.join(s.modes)}, "
+        f"verdict: {s.verdict.upper()} (exit {int(s.exit_code)})  {s.bugs} bug{'s' * (s.bugs > 1)}, {' and '.join(s.modes)}, "
         f"{s.seeds} seeds from {s.seed} on, {format_seconds(s.duration_s)}{because}"
     ]
     for silent in loud:
@@ -43,8 +45,7 @@ def hunt_lines(s: HuntSummary) -> list[str]:
 
 def long_table(s: HuntSummary) -> list[str]:
     """A line for each bug, mode and policy, with all intervals."""
-    head = ["bug", "mode", "policy", "scheme", "found", "executions to first", "seconds to first", "found by", "again", "clean"]
-    return flush_left([head, *(_words(row, s) for row in s.rows)])
+    return flush_left([["bug", "mode", "policy", "scheme", "found", *_FIGURES], *(_words(row, s) for row in s.rows)])
 
 
 def describe_clean_failure(scenario: Scenario, failure: ExploreFailure) -> dict[str, bytes]:
@@ -52,7 +53,7 @@ def describe_clean_failure(scenario: Scenario, failure: ExploreFailure) -> dict[
     again = f"ptstress replay '{failure.replay}'"
     description = [
         f"oracle: {failure.oracle}", f"found: {failure.what}", f"scheme: {scenario.scheme}", f"policy: {scenario.policy}",
-        f"program: {failure.program}", "", *failure.story, "", f"again: {again}",
+        f"program: {failure.program}", "", failure.headline, "", *failure.story, "", *failure.expected, "", f"again: {again}",
     ]
     files = {"description.txt": "\n".join(description), "program.txt": failure.program, "replay.txt": again}
     return {name: f"{text}\n".encode() for name, text in files.items()}
@@ -62,8 +63,7 @@ def _table(mode: str, s: HuntSummary) -> list[list[str]]:
     """A line for each bug: the first policy with everything, of the others how many seeds and the median."""
     first, *others = s.policies
     rows = {(row.bug, row.scenario.policy): row for row in s.rows if row.mode == mode}
-    head = [mode, "scheme", first, "executions to first", "seconds to first", "found by", "again", "clean", *others]
-    lines = [head]
+    lines = [[mode, "scheme", first, *_FIGURES, *others]]
     for bug in dict.fromkeys(bug for bug, _ in rows):
         row = rows[bug, first]
         words = _words(row, s)
@@ -74,7 +74,8 @@ def _table(mode: str, s: HuntSummary) -> list[list[str]]:
 def _words(row: Row, s: HuntSummary) -> list[str]:
     return [
         row.bug, row.mode, row.scenario.policy, row.scenario.scheme, _found_text(row), _estimate_text(row.executions, _count),
-        _estimate_text(row.seconds, format_seconds), _oracles_text(row), _again_text(row), _silence_text(row, s.clean),
+        _range_text(row), _estimate_text(row.seconds, format_seconds), _oracles_text(row), _again_text(row),
+        _silence_text(row, s.clean),
     ]
 
 
@@ -95,6 +96,11 @@ def _estimate_text(value: Estimate | None, form: Callable[[float], str]) -> str:
         return form(value.median)
     high = form(value.interval.high) if isfinite(value.interval.high) else "?"
     return f"{form(value.median)} ({form(value.interval.low)} to {high})"
+
+
+def _range_text(row: Row) -> str:
+    found = [attempt.executions for attempt in row.attempts if attempt.found]
+    return f"{_count(min(found))} to {_count(max(found))}" if found else "-"
 
 
 def _count(n: float) -> str:

@@ -152,14 +152,15 @@ def reasons_of(rows: Sequence[Row], clean: Sequence[Silent], stop_reason: str) -
     again = [f"{row.bug} {row.mode} {row.scenario.policy}" for row in rows
              if row.found and not (row.repeated and row.repeated.always)]
     wrong = list(dict.fromkeys(f"{row.bug} {' '.join(row.wrong)}" for row in rows if row.wrong))
-    short = [f"{s.scenario.mode} {s.scenario.policy} {s.scenario.scheme}" for s in clean if not s.enough]
+    whole = {silent.scenario for silent in clean if silent.enough}
+    short = [f"{row.bug} {row.mode} {row.scenario.policy}" for row in rows if row.scenario not in whole]
     reasons = [
         ("stopped before the end", [""] if stop_reason else []),
         (f"not found from every seed, directed under {first}", missed),
         ("found from no seed under any policy", never),
         ("not repeated each time", again),
         ("a report that is no right one", wrong),
-        ("the clean engine ran too few executions", short),
+        ("the clean engine ran too few executions for", short),
     ]
     return [f"{text}: {', '.join(names)}".rstrip(": ") for text, names in reasons if names]
 
