@@ -123,8 +123,8 @@ def replay(string: str, carriers: str, times: int, json_to: str | None, quiet: b
     from ptstress import replaying
     from ptstress.explore_report import replay_lines
 
-    if carriers not in replaying.CARRIERS:
-        raise UsageError(f"--on {carriers!r}: expected one of {', '.join(replaying.CARRIERS)}")
+    if carriers not in replaying.WHERE:
+        raise UsageError(f"--on {carriers!r}: expected one of {', '.join(replaying.WHERE)}")
     summary = replaying.replay(string, carriers, times)
     for line in replay_lines(summary)[: 1 if quiet else None]:
         print(line, file=screen(json_to))

@@ -13,7 +13,7 @@ from ptstress.driver import Stopper
 from ptstress.engine import load_engine, load_explorer
 from ptstress.errors import ExitCode, UsageError
 from ptstress.generator import generate
-from ptstress.lab import KNOBS, MAX_STEPS, Lab, fingerprint, invariants_of
+from ptstress.lab import KNOBS, MAX_STEPS, PREEMPTIONS, TREES, Lab, invariants_of
 from ptstress.program import Program, parse
 from ptstress.results import ResultsFolder
 from ptstress.schedule import Replay, encode
@@ -25,11 +25,8 @@ from ptstress.units import format_count, format_geometry
 FIRST_SCHEDULES = 2
 DEEPER_EVERY = 256
 MOST_DEEPER = 7
-PREEMPTIONS = 2
 DEFAULT_GEOMETRY = "2x2x2x4"
 POLICIES = ("random", "pct", "pos", "dfs", "dpor")
-#: Those that end.
-TREES = ("dfs", "dpor")
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,7 @@ def explore(request: ExploreRequest, on_progress: Callable[[str], None]) -> Expl
     lab = lab_for(request)
     with Stopper() as stopper:
         total, found = search(lab, request, lambda: stopper.requests > 0, on_progress)
-        failure = describe(lab, request, found, total.executions) if found else None
+        failure = describe(lab, found, total.executions) if found else None
     return total.summary(request, failure)
 
 
@@ -202,19 +199,17 @@ def search(
     return total, None
 
 
-def describe(lab: Lab, request: ExploreRequest, found: Found, executions: int) -> ExploreFailure:
+def describe(lab: Lab, found: Found, executions: int) -> ExploreFailure:
     """What ``search`` has just found, as a string that repeats it and as a story."""
-    e = found.execution
-    record = Replay(
-        fingerprint=fingerprint(request.scheme), program=found.program.text(), scheme=request.scheme,
-        geometry=request.geometry, bugs=request.bugs, knobs=dict(request.knobs), seed=e["seed"], choices=e["choices"],
-        max_steps=e["max_steps"], outcome=e["outcome"], trace_hash=e["hash"], steps_only=e["steps_only"],
-        build=request.build,
-    )
+    return describe_record(lab, lab.record(found.program, found.execution), executions)
+
+
+def describe_record(lab: Lab, record: Replay, executions: int) -> ExploreFailure:
+    """A failing execution of the loaded program, as a string that repeats it and as a story."""
     told = lab.explain(record)
     broken = invariants_of(record.outcome, lab.view.reports())
     return ExploreFailure(
-        told.oracle, broken, encode(record), executions, found.program.text(), told.what, list(told.story), told.headline,
+        told.oracle, broken, encode(record), executions, record.program, told.what, list(told.story), told.headline,
         list(told.expected),
     )
 

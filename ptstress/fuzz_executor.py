@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections import OrderedDict
+from functools import partial
 
 import numpy as np
 from msgspec import structs
@@ -18,8 +19,9 @@ from ptstress.child import die_with_parent
 from ptstress.errors import PtstressError
 from ptstress.fuzz_example import Failure, FuzzExample, Signature, Trial, explored_signature
 from ptstress.fuzz_wire import Answer, Closed, Polish, Polished, Ran, Reader, Refused, Request, Run, send, take_stdout
-from ptstress.lab import MAX_STEPS, Lab, fingerprint, judge
-from ptstress.schedule import Replay, encode
+from ptstress.lab import CARRIERS, MAX_STEPS, Lab, judge
+from ptstress.schedule import encode
+from ptstress.shrink_schedule import simplest_schedule
 from ptstress.trial import SmallMachine
 
 #: Machines that are kept for the next example.
@@ -27,11 +29,8 @@ KEPT = 8
 #: Something new was seen: so many times more schedules, for as long as there is more of it.
 DEEPER = 2
 MOST_DEEPER = 4
-#: Schedules with few preemptions are looked for under so many seeds, within each bound.
-FEW_PREEMPTIONS = (0, 1, 2, 3)
-SEEDS = 6
-BOUNDED_EXECUTIONS = 1500
-BOUNDED_S = 0.1
+#: A schedule with few preemptions is looked for so long.
+SCHEDULE_S = 10.0
 REPEATS = 10
 #: No further race of one example begins after so many seconds: the parent takes long silence for a hang.
 RACING_S = 2.0
@@ -72,23 +71,20 @@ class Trier:
             return self._polish_race(failure)
         lab = self._lab(example)
         lab.load(example.program)
-        found = self._few_preemptions(lab, failure) or self._found(lab, failure, "random", example.seed, example.executions)
+        same = partial(_is_alike, lab, failure)
+        found = lab.explorer.explore(
+            seed=example.seed, executions=example.executions, max_steps=MAX_STEPS, wanted=same)["failure"]
         if found is None:
             return failure
-        record = Replay(
-            fingerprint=fingerprint(example.scheme), program=example.program.text(), scheme=example.scheme,
-            geometry=example.geometry, bugs=example.bugs, knobs=example.knobs, seed=found["seed"], choices=found["choices"],
-            max_steps=found["max_steps"], outcome=found["outcome"], trace_hash=found["hash"],
-        )
+        deadline = time.monotonic() + SCHEDULE_S
+        simplest = simplest_schedule(lab, found, same, lambda: time.monotonic() > deadline)
+        record = lab.record(example.program, simplest)
         told = lab.explain(record)
-        execution = {"choices": record.choices, "seed": record.seed, "max_steps": record.max_steps}
-        fibres = [lab.explorer.replay(**execution, trace=False) for _ in range(REPEATS)]
-        threads = [lab.explorer.replay_threads(**execution) for _ in range(REPEATS)]
-        counts = [sum(r["outcome"] == record.outcome for r in results) for results in (fibres, threads)]
+        again, _ = lab.repeat(record, CARRIERS, REPEATS)
         return structs.replace(
             failure, detail=f"{told.oracle}: {told.what}", replay=encode(record),
             story=(told.headline, "", *told.story, "", *told.expected),
-            repeats=f"fibres {counts[0]}/{REPEATS}, threads {counts[1]}/{REPEATS}",
+            repeats=", ".join(f"{carrier} {count}/{REPEATS}" for carrier, count in again.items()),
         )
 
     def _explore(self, lab: Lab, example: FuzzExample, size: int, trial: Trial) -> int:
@@ -109,28 +105,6 @@ class Trier:
             exact = structs.replace(example, executions=found["index"] + 1, rounds=0)
             trial.failure = Failure(signature, f"{oracle}: {what}", exact)
         return len(self._pairs) - before
-
-    def _few_preemptions(self, lab: Lab, failure: Failure) -> dict | None:
-        for bound in FEW_PREEMPTIONS:
-            for salt in range(SEEDS):
-                found = self._found(lab, failure, "dfs", failure.example.seed + salt, BOUNDED_EXECUTIONS, bound)
-                if found is not None:
-                    return found
-        return None
-
-    def _found(
-        self, lab: Lab, failure: Failure, policy: str, seed: int, executions: int, bound: int | None = None
-    ) -> dict | None:
-        """An execution that fails in the same way."""
-        result = lab.explorer.explore(
-            policy=policy, seed=seed, executions=executions, max_steps=MAX_STEPS, preemption_bound=bound,
-            seconds=None if bound is None else BOUNDED_S,
-        )
-        if not (found := result["failure"]):
-            return None
-        oracle, what = judge(found["outcome"], lab.view.reports())
-        same = explored_signature(oracle, what, lab.view.reports(), found["outcome"]) == failure.signature
-        return found if same else None
 
     def _race(self, example: FuzzExample, size: int, trial: Trial) -> None:
         machine = self._thread_machine(example)
@@ -225,6 +199,13 @@ def _kept(cache: OrderedDict, key: tuple) -> object:
 def _place(site: tuple[str, int, str]) -> str:
     file, line, kind = site
     return f"{file}:{line} {kind}"
+
+
+def _is_alike(lab: Lab, failure: Failure, outcome: str) -> bool:
+    """Whether the execution that ran last, and had this outcome, is the same failure."""
+    reports = lab.view.reports()
+    oracle, what = judge(outcome, reports)
+    return explored_signature(oracle, what, reports, outcome) == failure.signature
 
 
 def _without_numbers(text: str) -> str:

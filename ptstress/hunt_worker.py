@@ -52,7 +52,7 @@ class Hunter:
             self.say(Attempt(
                 seed, right, total.executions, total.seconds, oracle, next(iter(invariants_of(outcome, reports)), 0)))
             if right and replays:
-                failure = describe(lab, request, found, total.executions)
+                failure = describe(lab, found, total.executions)
                 again = replay(failure.replay, "both", replays)
                 self.say(Repeated(failure.replay, again.reproduced, replays, again.same_trace))
                 replays = 0
@@ -66,7 +66,7 @@ class Hunter:
             total, found = search(lab, request, _never)
             left -= total.executions
             seconds -= total.seconds
-            failure = describe(lab, request, found, total.executions) if found else None
+            failure = describe(lab, found, total.executions) if found else None
             self.say(Silence(total.executions, total.seconds, total.exhausted, failure))
             if failure or left <= 0:
                 return

@@ -1,7 +1,7 @@
 """One machine of an explored build with its explorer, and how an execution on it is judged."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,12 @@ from ptstress.story import operations_of
 from ptstress.telling import UNREPORTED, Told, tell_failure
 from ptstress.units import format_geometry, pages_of
 
+#: What may carry an execution: one thread with many stacks, or an OS thread for each worker.
+CARRIERS = ("fibres", "threads")
 MAX_STEPS = 20000
+#: Policies that walk a tree, under one seed, and so end; and how often one of them stops a cpu, unless somebody says how often.
+TREES = ("dfs", "dpor")
+PREEMPTIONS = 2
 RING_EVENTS = 256
 # Rare paths are frequent here, because a program has a handful of operations.
 KNOBS: tuple[tuple[str, int | str], ...] = (
@@ -37,6 +42,7 @@ class Lab:
         self, scheme: str, geometry: tuple[int, ...], bugs: tuple[str, ...], knobs: dict, seed: int, build: str = "sched",
     ) -> None:
         find_bugs(bugs)
+        self.scheme, self.bugs, self.knobs, self.build = scheme, bugs, knobs, build
         self.engine: ModuleType = load_engine(build)
         self.explorer_module = load_explorer()
         self.config = {
@@ -45,6 +51,13 @@ class Lab:
         }
         self.geometry = geometry
         self.shape = (0, 0)
+
+    @classmethod
+    def of(cls, replay: Replay) -> "Lab":
+        """The machine of a recorded execution, with its program. Raises ``UsageError``."""
+        lab = cls(replay.scheme, replay.geometry, replay.bugs, dict(replay.knobs), replay.seed, replay.build)
+        lab.load(parse(replay.program, "<replay string>"))
+        return lab
 
     def load(self, program: Program) -> None:
         """Make ``program`` what is explored. Raises ``UsageError`` if it does not fit."""
@@ -63,14 +76,49 @@ class Lab:
         self.machine.program(prefix, branches)
         self.explorer = self.explorer_module.Explorer(self.machine.explorable())
 
+    def record(self, program: Program, found: dict) -> Replay:
+        """An execution that the explorer found, as a record. ``program``: what is loaded."""
+        return Replay(
+            fingerprint=fingerprint(self.scheme), program=program.text(), scheme=self.scheme, geometry=self.geometry,
+            bugs=self.bugs, knobs=self.knobs, seed=found["seed"], choices=found["choices"], max_steps=found["max_steps"],
+            outcome=found["outcome"], trace_hash=found["hash"], steps_only=found["steps_only"], build=self.build,
+        )
+
+    def signature(self, outcome: str) -> tuple[str, int]:
+        """Of the execution that ran last: oracle, and the first invariant that it broke, or 0."""
+        reports = self.view.reports()
+        return judge(outcome, reports)[0], next(iter(invariants_of(outcome, reports)), 0)
+
     def explain(self, replay: Replay) -> Told:
         """Run a failure once more, and tell it."""
-        result = self.explorer.replay(
-            replay.choices, replay.seed, max_steps=replay.max_steps, steps_only=replay.steps_only)
+        result = self.explorer.replay(**execution_of(replay))
         operations = [operations_of(self.view.recorded(w)) for w in range(self.shape[0])]
         # The first worker did the prefix too, before there was a schedule.
         operations[0] = operations[0][len(parse(replay.program).prefix) :]
         return tell_failure(result, self.view.reports(), operations, self.machine.describe, self.geometry[0], self._race)
+
+    def follow(self, choices: bytes, seed: int, max_steps: int, steps_only: bool) -> dict | None:
+        """The failure that these choices lead to, where they can be made, or ``None``; ``preemptions`` in it are its own."""
+        result = self.explorer.follow(choices, seed, max_steps=max_steps, steps_only=steps_only)
+        return result["failure"] and result["failure"] | {"preemptions": result["preemptions"]}
+
+    def repeat(self, replay: Replay, carriers: Iterable[str], times: int) -> tuple[dict[str, int], set[int]]:
+        """Run an execution of the loaded program ``times`` on each of ``carriers``.
+
+        Returns how often each came to the same outcome, and the hashes of all traces.
+        """
+        execution = execution_of(replay)
+        runs = {
+            "fibres": lambda: self.explorer.replay(**execution, trace=False),
+            "threads": lambda: self.explorer.replay_threads(**execution),
+        }
+        again: dict[str, int] = {}
+        hashes: set[int] = set()
+        for carrier in carriers:
+            results = [runs[carrier]() for _ in range(times)]
+            again[carrier] = sum(r["outcome"] == replay.outcome for r in results)
+            hashes.update(r["hash"] for r in results)
+        return again, hashes
 
     def _race(self) -> str:
         """What raced in the explorer's last execution."""
@@ -90,6 +138,11 @@ class Lab:
             raise ResourceError(f"engine: {error or 'out of memory'}") from None
         self.view = SharedView(memory, workers, RING_EVENTS)
         self.shape = (workers, mms)
+
+
+def execution_of(replay: Replay) -> dict:
+    """What the explorer needs to repeat it."""
+    return {"choices": replay.choices, "seed": replay.seed, "max_steps": replay.max_steps, "steps_only": replay.steps_only}
 
 
 def judge(outcome: str, reports: list[dict], race: Callable[[], str] = lambda: "data race") -> tuple[str, str]:

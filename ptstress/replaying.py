@@ -3,11 +3,11 @@
 from msgspec import Struct
 
 from ptstress.errors import ExitCode, UsageError
-from ptstress.lab import Lab, fingerprint
-from ptstress.program import parse
+from ptstress.lab import CARRIERS, Lab, fingerprint
 from ptstress.schedule import decode
 
-CARRIERS = ("fibres", "threads", "both")
+BOTH = "both"
+WHERE = (*CARRIERS, BOTH)
 
 
 class ReplaySummary(Struct):
@@ -39,23 +39,8 @@ def replay(text: str, carriers: str, times: int) -> ReplaySummary:
     notes = []
     if recorded.fingerprint != fingerprint(recorded.scheme):
         notes.append("recorded by another version of the engine, or of a policy: its choices may mean something else here")
-    lab = Lab(recorded.scheme, recorded.geometry, recorded.bugs, dict(recorded.knobs), recorded.seed, recorded.build)
-    program = parse(recorded.program, "<replay string>")
-    lab.load(program)
-    execution = {
-        "choices": recorded.choices, "seed": recorded.seed, "max_steps": recorded.max_steps, "steps_only": recorded.steps_only,
-    }
-    runs = {
-        "fibres": lambda: lab.explorer.replay(**execution, trace=False),
-        "threads": lambda: lab.explorer.replay_threads(**execution),
-    }
-    reproduced: dict[str, int] = {}
-    hashes = set()
-    for carrier, run in runs.items():
-        if carriers in (carrier, "both"):
-            results = [run() for _ in range(times)]
-            reproduced[carrier] = sum(r["outcome"] == recorded.outcome for r in results)
-            hashes.update(r["hash"] for r in results)
+    lab = Lab.of(recorded)
+    reproduced, hashes = lab.repeat(recorded, CARRIERS if carriers == BOTH else (carriers,), times)
     told = lab.explain(recorded)
     again = any(reproduced.values())
     failed = recorded.outcome != "pass"

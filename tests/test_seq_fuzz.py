@@ -15,7 +15,7 @@ from ptstress.fuzz_campaign import BATCH, Campaign
 from ptstress.fuzz_example import Failure, FuzzExample, Signature, Trial, read_example, spell
 from ptstress.fuzz_mutation import MOST_BRANCHES, MOST_OPERATIONS, mutate
 from ptstress.fuzz_profiles import PROFILES, find_profile
-from ptstress.fuzz_property import spelled, spelled_choices
+from ptstress.spelling import spelled, spelled_choices
 from ptstress.fuzz_report import fuzz_screen
 from ptstress.fuzz_store import Store
 from ptstress.fuzz_summary import Coverage, FuzzScheme, FuzzSummary, Tally, verdict_of
