@@ -79,6 +79,7 @@ cdef struct scheduler:
     uint32_t steps
     uint64_t runnable           # neither done nor in wait()
     uint64_t waiting            # in wait()
+    uint64_t fresh              # not started
     uint64_t hash               # over the steps so far
     uint64_t clock              # what hook.clock points at
     uint64_t switches           # all executions: another fibre took over
@@ -146,6 +147,7 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
     s.outcome = OUTCOME_PASS
     s.waiting = 0
     s.runnable = ~<uint64_t>0 >> (MAX_FIBRES - system.nr_fibres)
+    s.fresh = s.runnable
     s.stores = draw_stores(&s.stores_rng, seed)
     if s.policy.steps_only:
         s.stores = STORES_EAGER
@@ -154,7 +156,7 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
     for i in range(system.nr_fibres):
         # reset() may have wiped them.
         hook = system.hook(system.self, i)
-        hook.point = sched_first_point
+        hook.point = sched_point
         hook.wait = sched_wait
         hook.ctx = s
         hook.clock = &s.clock
@@ -195,23 +197,13 @@ cdef inline uint32_t sched_done(scheduler *s) noexcept nogil:
     if unlikely(s.trace != NULL):
         __record_after(s, me)
     if s.hook[me].sb_n != 0:
-        s.hook[me].point(s, &END_SITE, NULL)
+        sched_point(s, &END_SITE, NULL)
         __drain(s.hook[me], s.hook[me].sb_n)
     s.runnable &= ~bit
-    if s.hook[me].point == sched_first_point:
-        s.now.made.site = NULL          # it was chosen and made none
+    __start(s, bit)
     s.current = __next_fibre(s, 0)
     s.switches += s.current != NOBODY
     return s.current
-
-# pt_hook.point of a fibre that has made no step: it goes on.
-cdef inline void sched_first_point(void *ctx, const pt_site *site, const void *addr) noexcept nogil:
-    cdef scheduler *s = <scheduler *>ctx
-    cdef uint32_t me = s.current
-    s.hook[me].point = sched_point
-    s.pending[me].site = site
-    s.pending[me].addr = addr
-    __account(s, me, site, addr)
 
 # pt_hook.point
 cdef inline void sched_point(void *ctx, const pt_site *site, const void *addr) noexcept nogil:
@@ -222,6 +214,10 @@ cdef inline void sched_point(void *ctx, const pt_site *site, const void *addr) n
         __record_after(s, me)
     s.pending[me].site = site
     s.pending[me].addr = addr
+    if unlikely((s.fresh >> me) & 1 != 0):
+        s.fresh ^= <uint64_t>1 << me
+        __account(s, me, site, addr)
+        return
     if s.hook[me].sb_n != 0:
         __drain_some(s, s.hook[me], site)
     next = __next_fibre(s, <uint64_t>1 << me if unlikely(site.kind == PT_KIND_YIELD) and not s.policy.steps_only else 0)
@@ -241,7 +237,7 @@ cdef inline void sched_wait(void *ctx, const pt_site *site, ready_t ready, const
     s.pending[me].addr = arg
     s.ready[me] = ready
     s.ready_arg[me] = arg
-    s.hook[me].point = sched_point
+    __start(s, bit)
     s.runnable &= ~bit
     s.waiting |= bit
     # As at a yield point: what a waiter has buffered would stay unseen for as long as it waits.
@@ -252,6 +248,12 @@ cdef inline void sched_wait(void *ctx, const pt_site *site, ready_t ready, const
     s.waiting &= ~bit
     s.runnable |= bit
     __account(s, me, site, arg)
+
+# A fibre that has passed no point waits or ends: it was chosen and made no step.
+cdef inline void __start(scheduler *s, uint64_t bit) noexcept nogil:
+    if s.fresh & bit:
+        s.fresh &= ~bit
+        s.now.made.site = NULL
 
 cdef inline void __transfer(scheduler *s, uint32_t me, uint32_t next) noexcept nogil:
     s.switches += next != NOBODY
