@@ -11,7 +11,8 @@ from ptstress.bugs import find_bugs
 from ptstress.doctor import doctor_lines, examine
 from ptstress.errors import UsageError
 from ptstress.options import (
-    build_option, check_writable, json_option, reconstruct_option, results_option, screen, shared, threads_option, write_json)
+    build_option, check_writable, json_option, reconstruct_option, results_option, screen, shared, threads_option, trace_option,
+    write_json)
 from ptstress.plan import Overrides
 from ptstress.units import parse_duration, parse_geometry
 from ptstress.vocabulary import EXPLORED
@@ -76,11 +77,12 @@ def run(
     "--preemptions", type=click.IntRange(0, 64), default=2, metavar="N", help="dfs: in one execution at most (default: 2)."
 )
 @build_option("sched")
+@trace_option()
 @shared("json", "quiet", "verbose")
 def explore(
     program: str | None, bugs: tuple[str, ...], scheme: str | None, geometry: str | None, executions: int | None,
     seed: int, duration: str | None, seconds: float | None, results: str, policy: str, preemptions: int,
-    build: str, json_to: str | None, quiet: bool, verbose: bool,
+    build: str, trace_to: str | None, json_to: str | None, quiet: bool, verbose: bool,
 ) -> int:
     """Explore schedules of PROGRAM (a file, or text such as 'prefix: mmap(p0..p4); t0: write(p0) | t1: dontneed(p0..p4)').
 
@@ -88,6 +90,7 @@ def explore(
     """
     from ptstress import exploring
     from ptstress.explore_report import explore_lines
+    from ptstress.failure_folder import write_trace
 
     if policy not in exploring.POLICIES:
         raise UsageError(f"policy {policy!r}: expected one of {', '.join(exploring.POLICIES)}")
@@ -106,7 +109,10 @@ def explore(
     summary = exploring.explore(request, progress)
     lines = explore_lines(summary)
     if summary.failures:
-        lines.append(f"results: {exploring.keep_failure(summary, lines, Path(results))}")
+        lines.append(f"results: {exploring.keep_failure(summary, Path(results))}")
+        write_trace(trace_to, summary.failures[0].replay)
+    elif trace_to:
+        lines.append(f"note: nothing failed, so there is no execution to write to {trace_to}")
     for line in lines:
         print(line, file=screen(json_to))
     write_json(json_to, summary)
@@ -117,15 +123,18 @@ def explore(
 @click.argument("string")
 @click.option("--on", "carriers", default="both", metavar="WHERE", help="fibres, threads or both (default: both).")
 @click.option("--times", type=click.IntRange(1, MAX_TIMES), default=10, metavar="N", help="On each (default: 10).")
+@trace_option()
 @shared("json", "quiet")
-def replay(string: str, carriers: str, times: int, json_to: str | None, quiet: bool) -> int:
+def replay(string: str, carriers: str, times: int, trace_to: str | None, json_to: str | None, quiet: bool) -> int:
     """Repeat the execution that the replay STRING describes, on fibres and on OS threads."""
     from ptstress import replaying
     from ptstress.explore_report import replay_lines
+    from ptstress.failure_folder import write_trace
 
     if carriers not in replaying.WHERE:
         raise UsageError(f"--on {carriers!r}: expected one of {', '.join(replaying.WHERE)}")
     summary = replaying.replay(string, carriers, times)
+    write_trace(trace_to, string)
     for line in replay_lines(summary)[: 1 if quiet else None]:
         print(line, file=screen(json_to))
     write_json(json_to, summary)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from ptstress.driver import Stopper
 from ptstress.engine import load_engine, load_explorer
 from ptstress.errors import ExitCode, UsageError
+from ptstress.failure_folder import failure_files
 from ptstress.generator import generate
 from ptstress.lab import KNOBS, MAX_STEPS, PREEMPTIONS, TREES, Lab, invariants_of
 from ptstress.program import Program, parse
@@ -220,18 +221,14 @@ def seed_for_stores(stores: str) -> int:
     return next(seed for seed in count(1) if stores_of(_mixed(seed, 0)) == stores)
 
 
-def keep_failure(summary: ExploreSummary, lines: list[str], base: Path) -> Path:
+def keep_failure(summary: ExploreSummary, base: Path) -> Path:
     """Write what was found into a results folder; returns it. Raises ``UsageError`` if it cannot be written."""
     folder = ResultsFolder(base)
-    again = [f"ptstress replay '{failure.replay}'" for failure in summary.failures]
-    folder.write_testid(again[0], summary.seed, load_engine(summary.build).flags())
-    for failure, command in zip(summary.failures, again, strict=True):
-        files = {
-            "description.txt": "\n".join(lines) + "\n",
-            "program.txt": failure.program + "\n",
-            "replay.txt": f"{command}\n",
-        }
-        folder.write_failure(failure.oracle, {name: text.encode() for name, text in files.items()})
+    folder.write_testid(f"ptstress replay '{summary.failures[0].replay}'", summary.seed, load_engine(summary.build).flags())
+    for failure in summary.failures:
+        about = f"found by explore, policy {summary.policy}, seed {summary.seed}, at execution {failure.executions_to_first}"
+        told, files = failure_files(failure.replay, [about])
+        folder.write_failure(told.oracle, files)
     folder.write_summary(summary)
     return folder.path
 

@@ -1,6 +1,6 @@
 """What is kept of a failure: one set of files for each distinct one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -9,7 +9,8 @@ from ptstress import __version__
 from ptstress.driver import Outcome
 from ptstress.history import FILE_NAME, History, complete, encode_history, no_rows
 from ptstress.plan import StagePlan
-from ptstress.report import describe_failure
+from ptstress.headline import headline_of
+from ptstress.report import describe_failure, unreported
 from ptstress.results import ResultsFolder, StageSummary
 from ptstress.units import pages_of
 from ptstress.verdict import failure_of, oracle_of
@@ -20,7 +21,7 @@ HISTORY = FILE_NAME
 
 @dataclass(frozen=True)
 class Kept:
-    """One distinct failure and the files of its folder. ``what``: its first line."""
+    """One distinct failure and the files of its folder. ``what``: its headline, the same for the same failure."""
 
     oracle: str
     what: str
@@ -30,15 +31,16 @@ class Kept:
 def distinct_failures(
     plan: StagePlan, source: Source, summary: StageSummary, outcome: Outcome, replay_of: Callable[[str], str]
 ) -> list[Kept]:
-    """One for each oracle and text. The first has the history, which is that of all, unless it still grows.
+    """One for each headline. The first has the history, which is that of all, unless it still grows.
 
     ``replay_of``: the command that runs a failure of this oracle again.
     """
-    seen: Sequence[tuple[str, str]] = list(dict.fromkeys((str(r["oracle"]), str(r["what"])) for r in outcome.reports))
+    seen = list(dict.fromkeys(headline_of(r) for r in outcome.reports)) or [unreported(outcome)]
     kept = []
-    for oracle, what in seen or [(oracle_of(outcome), "")]:
-        same = tuple(r for r in outcome.reports if (r["oracle"], r["what"]) == (oracle, what))
+    for line in seen:
+        same = tuple(r for r in outcome.reports if headline_of(r) == line)
         one = replace(outcome, reports=same)
+        oracle = oracle_of(one)
         replay = replay_of(oracle)
         files = {
             "description.txt": describe_failure(summary, one, replay).encode(),
@@ -49,7 +51,7 @@ def distinct_failures(
         }
         if not kept and outcome.kind != "running":
             files[HISTORY] = encode_history(history_of(plan, outcome))
-        kept.append(Kept(oracle, what or _signature(one), files))
+        kept.append(Kept(oracle, line, files))
     return kept
 
 
@@ -70,10 +72,3 @@ def history_of(plan: StagePlan, outcome: Outcome) -> History:
     if state is None:
         return complete(History(rings, no_rows(), no_rows(), None, *about, known=False))
     return complete(History(rings, state.maps, state.pages, state.final, *about))
-
-
-def _signature(outcome: Outcome) -> str:
-    """The same for failures of the same kind: what a hang says has addresses and times in it."""
-    if outcome.kind == "crashed":
-        return failure_of(outcome, "", "").what
-    return "no progress: deadlock" if "deadlock: " in outcome.message else "no progress"

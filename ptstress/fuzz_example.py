@@ -57,7 +57,8 @@ class Signature(Struct, frozen=True, order=True):
 
 class Failure(Struct, frozen=True):
     """One failed example. ``example`` repeats it; ``replay`` is a replay string, empty if there is none:
-    then it came on threads, or killed or hung its process. ``story``: lines. ``repeats``: ``fibres 10/10``.
+    then it came on threads, or killed or hung its process. ``headline``: empty until it is polished. ``story``: lines.
+    ``repeats``: ``fibres 10/10``.
     """
 
     signature: Signature
@@ -66,6 +67,12 @@ class Failure(Struct, frozen=True):
     replay: str = ""
     story: tuple[str, ...] = ()
     repeats: str = ""
+    headline: str = ""
+
+    @property
+    def name(self) -> str:
+        """The same for the same failure: the headline, or before there is one, what is known without a trace."""
+        return self.headline or str(self.signature)
 
 
 class Trial(Struct):

@@ -83,7 +83,7 @@ class Trier:
         again, _ = lab.repeat(record, CARRIERS, REPEATS)
         return structs.replace(
             failure, detail=f"{told.oracle}: {told.what}", replay=encode(record),
-            story=(told.headline, "", *told.story, "", *told.expected),
+            headline=told.headline, story=told.story,
             repeats=", ".join(f"{carrier} {count}/{REPEATS}" for carrier, count in again.items()),
         )
 

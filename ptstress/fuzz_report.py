@@ -1,9 +1,10 @@
 """What people read of a fuzz campaign: the status line, the last screen, the matrix, a failure's description."""
 
 from ptstress.errors import ExitCode
+from ptstress.failure_folder import DESCRIPTION, description, failure_files
 from ptstress.fuzz_example import Failure
 from ptstress.fuzz_summary import FuzzSummary, Tally
-from ptstress.units import format_count, format_seconds
+from ptstress.units import format_count, format_geometry, format_seconds
 from ptstress.vocabulary import OPERATIONS
 
 SHOWN_FAILURES = 3
@@ -67,19 +68,25 @@ def fuzz_matrix(s: FuzzSummary) -> list[str]:
     return lines
 
 
-def describe_fuzz_failure(failure: Failure, again: str, count: int) -> str:
-    """``description.txt``."""
+def fuzz_files(failure: Failure, again: str, count: int) -> dict[str, bytes]:
+    """The files of a failure's folder: those of any failure that a replay string repeats, or what threads left."""
     e = failure.example
     how = f"raced on threads {e.rounds} times" if e.rounds else f"explored under {e.executions} schedules"
-    bugs = f", bugs {' '.join(e.bugs)}" if e.bugs else ""
     knobs = ", ".join(f"{name} {value}" for name, value in e.knobs.items() if value)
-    lines = [
-        f"oracle: {failure.signature.oracle} ({failure.signature})", f"    {failure.detail}", "",
-        f"{how} under {e.scheme}, geometry {'x'.join(str(1 << b) for b in reversed(e.geometry))}{bugs}, seed {e.seed}",
-        f"knobs: {knobs}", f"program: {e.program.text()}", f"came {count} times; repeated: {failure.repeats or 'no'}", "",
-        *failure.story, "", f"again: {again}",
+    about = [
+        f"found by fuzz, {how}, seed {e.seed}", f"knobs: {knobs}", f"came {count} times; repeated: {failure.repeats or 'no'}",
     ]
-    return "\n".join(lines) + "\n"
+    if failure.replay:
+        return failure_files(failure.replay, about)[1]
+    bugs = f", bugs {' '.join(e.bugs)}" if e.bugs else ""
+    about = [
+        f"oracle: {failure.signature.oracle}", f"    {failure.detail}",
+        f"under {e.scheme}, geometry {format_geometry(e.geometry)}{bugs}", *about, f"program: {e.program.text()}",
+    ]
+    return {
+        DESCRIPTION: description(failure.name, failure.story, (), about, again).encode(),
+        "program.txt": f"{e.program.text()}\n".encode(), "replay.txt": f"{again}\n".encode(),
+    }
 
 
 def _because(s: FuzzSummary) -> str:

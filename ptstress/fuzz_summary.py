@@ -166,9 +166,9 @@ class Tally:
 
     def distinct_failures(self) -> list[Kept]:
         """The failures, each once, the first found first."""
-        kept: dict[Signature, Kept] = {}
+        kept: dict[str, Kept] = {}
         for one in self.failures.values():
-            same = kept.setdefault(one.failure.signature, one)
+            same = kept.setdefault(one.failure.name, one)
             if same is not one:
                 same.count += one.count
         return list(kept.values())

@@ -23,7 +23,7 @@ from ptstress.errors import ExitCode, PtstressError, ResourceError, UnsupportedE
 from ptstress.fuzz_campaign import GEOMETRIES
 from ptstress.fuzz_example import EXAMPLE, spell
 from ptstress.fuzz_profiles import Profile
-from ptstress.fuzz_report import describe_fuzz_failure, fuzz_screen, fuzz_status
+from ptstress.fuzz_report import fuzz_files, fuzz_screen, fuzz_status
 from ptstress.fuzz_store import FOLDER, Store
 from ptstress.fuzz_summary import Coverage, FuzzFailure, FuzzSummary, Kept, Tally, verdict_of
 from ptstress.fuzz_wire import Again, Assignment, Closed, Done, Found, FromWorker, Known, Progress, Reader, Stop, send
@@ -262,14 +262,9 @@ def _keep(folder: ResultsFolder, kept: Kept, number: int) -> FuzzFailure:
     failure, title = kept.failure, f"{kept.failure.signature.oracle}-{number}"
     path = folder.path / f"failure-{title}"
     again = f"ptstress replay '{failure.replay}'" if failure.replay else f"ptstress again {shlex.quote(str(path))}"
-    files = {
-        "description.txt": describe_fuzz_failure(failure, again, kept.count),
-        "program.txt": failure.example.program.text() + "\n",
-        "replay.txt": again + "\n",
-        EXAMPLE: spell(failure.example).decode() + "\n",
-    }
-    written = folder.write_failure(title, {name: text.encode() for name, text in files.items()})
+    files = fuzz_files(failure, again, kept.count) | {EXAMPLE: spell(failure.example) + b"\n"}
+    written = folder.write_failure(title, files)
     return FuzzFailure(
-        str(failure.signature), failure.signature.oracle, again, str(written), failure.example.program.text(),
+        failure.name, failure.signature.oracle, again, str(written), failure.example.program.text(),
         failure.example.scheme, failure.detail.partition(": ")[2], kept.count, failure.repeats,
     )

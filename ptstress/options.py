@@ -75,6 +75,12 @@ def check_writable(ctx: click.Context, param: click.Parameter, value: str | None
     return value
 
 
+def trace_option() -> Callable:
+    """``--trace``."""
+    return click.option(
+        "--trace", "trace_to", metavar="FILE", callback=check_writable, help="Write the execution to FILE, for Perfetto.")
+
+
 def build_option(default: str = "stress") -> Callable:
     """``--build``."""
     return click.option("--build", default=default, metavar="NAME", help=f"Build of the engine (default: {default}).")

@@ -5,9 +5,11 @@ from types import MappingProxyType
 
 from ptstress.driver import Outcome, Sample
 from ptstress.errors import ExitCode
+from ptstress.headline import headline, headline_of
 from ptstress.layout import report_text
 from ptstress.results import Canaries, Reconstruction, RunSummary, StageSummary
 from ptstress.units import format_count, format_kb, format_seconds
+from ptstress.verdict import failure_of
 
 MAX_SCREEN = 12
 SHOWN_PAIRS = 3
@@ -110,8 +112,9 @@ def canaries_text(canaries: Canaries) -> str:
 
 def describe_failure(stage: StageSummary, outcome: Outcome, replay: str) -> str:
     """``description.txt``: what was found, the last operations of each worker, how to run it again."""
+    line = headline_of(outcome.reports[0]) if outcome.reports else unreported(outcome)
     how = f"was killed by {outcome.signal_name}" if outcome.signal_name else _ENDINGS[outcome.kind]
-    lines = [f"{stage.name}: {stage.verdict} under {stage.scheme} ({stage.parts}); the child {how}", ""]
+    lines = [line, "", f"{stage.name}: {stage.verdict} under {stage.scheme} ({stage.parts}); the child {how}", ""]
     for r in outcome.reports:
         invariant = f" (I{int(r['invariant']):02d})" if r["invariant"] else ""
         lines.append(f"oracle: {r['oracle']}{invariant}")
@@ -128,6 +131,13 @@ def describe_failure(stage: StageSummary, outcome: Outcome, replay: str) -> str:
         lines += ["The child's last words:", *(f"    {line}" for line in outcome.message.splitlines())]
     lines += ["", *last_operations(outcome.last_operations), "", f"again: {replay}"]
     return "\n".join(lines) + "\n"
+
+
+def unreported(outcome: Outcome) -> str:
+    """The headline of a child that crashed or hung, without its addresses and times."""
+    if outcome.kind == "crashed":
+        return f"BUG: crash: {failure_of(outcome, '', '').what}"
+    return headline("progress", None, "deadlock" if "deadlock: " in outcome.message else "no progress", ())
 
 
 def last_operations(workers: Sequence[Sequence[str]]) -> list[str]:

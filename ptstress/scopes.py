@@ -125,7 +125,7 @@ def explore_scopes(
                     continue
                 cells.append(_cell(name, seen))
                 if seen[-1].failures:
-                    kept = kept or str(keep_failure(seen[-1], explore_lines(seen[-1]), results))
+                    kept = kept or str(keep_failure(seen[-1], results))
         tell(f"scopes  {name}: {format_count(sum(_total(c) for c in cells if c.scope == name))} interleavings")
     return _summary(cells, bugs, seconds, stopped, kept)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
 
-from ptstress.story_slice import Kept
+from ptstress.story_slice import Kept, speaks
 from ptstress.story_steps import Step, locking
 
 #: So often at least a cycle was run through.
@@ -51,7 +51,7 @@ def waiters_of(steps: Sequence[Step], pending: Sequence[dict], describe: Callabl
         name = describe(one["offset"]) if one["offset"] is not None else ""
         lock = _DOMAINS.get(name) or (name.partition(".")[0] if name.startswith("vma ") else name) or one["func"]
         mine = [s for s in steps if s.fibre == one["fibre"]]
-        func = next((s.func for s in reversed(mine) if not s.place.startswith(("sync/", "base/"))), one["func"])
+        func = next((s.func for s in reversed(mine) if speaks(s)), one["func"])
         holders = tuple(cpu for cpu, locks in held.items() if cpu != one["fibre"] and lock in locks)
         waiters.append(Waiter(one["fibre"], func, lock, holders, tuple(held.get(one["fibre"], ()))))
     return waiters

@@ -135,7 +135,7 @@ def pair_of(steps: Sequence[Step], kept: Sequence[Kept], focus: Focus) -> tuple[
     """
     if focus.alone:
         return _last_function(steps, focus.fibre), ""
-    told = [k.step for k in kept if _speaks(k.step)]
+    told = [k.step for k in kept if speaks(k.step)]
     mine = [s for s in told if focus.fibre in (None, s.fibre)]
     first = mine[-1] if focus.fibre is not None and mine else next((s for s in reversed(mine) if s.changes), None)
     fibre = first.fibre if first else focus.fibre
@@ -145,10 +145,10 @@ def pair_of(steps: Sequence[Step], kept: Sequence[Kept], focus: Focus) -> tuple[
 
 
 def _last_function(steps: Sequence[Step], fibre: int | None) -> str:
-    return next((s.func for s in reversed(steps) if s.fibre == fibre and _speaks(s)), "")
+    return next((s.func for s in reversed(steps) if s.fibre == fibre and speaks(s)), "")
 
 
-def _speaks(step: Step) -> bool:
+def speaks(step: Step) -> bool:
     """Whether its function is one that does something on its own behalf."""
     return not step.place.startswith(_PLUMBING) and step.func not in _ACCESSORS
 

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from ptstress.headline import Report, expected, headline
 from ptstress.layout import report_text
 from ptstress.story import Ending, Operation, tell
-from ptstress.story_progress import Cycle, Waiter, cycles_of, told_of, waiters_of
-from ptstress.story_slice import Focus, focus_of, names_a_thing, pair_of, slice_of
+from ptstress.story_progress import TIMES, Cycle, cycles_of, told_of, waiters_of
+from ptstress.story_slice import Focus, focus_of, names_a_thing, pair_of, slice_of, speaks
 from ptstress.story_steps import Step, read_steps, table_names
 
 #: What outcomes that nobody reports are called, and the invariant that they break.
@@ -23,7 +23,10 @@ _RACED_FUNCTION = re.compile(r" in (\w+) \(")
 
 @dataclass(frozen=True)
 class Told:
-    """A failure in words. ``what``: one line, with numbers; ``headline``: without, the same for the same failure."""
+    """A failure in words. ``what``: one line, with numbers; ``headline``: without, the same for the same failure.
+
+    ``steps`` and ``operations``: all that the execution was, for those who tell it in another way.
+    """
 
     oracle: str
     invariant: int
@@ -31,6 +34,8 @@ class Told:
     headline: str
     expected: tuple[str, ...]
     story: tuple[str, ...]
+    steps: tuple[Step, ...] = ()
+    operations: tuple[tuple[Operation, ...], ...] = ()
 
 
 def tell_failure(
@@ -42,12 +47,20 @@ def tell_failure(
     ``race``: says which data race there was. It comes first, as it often caused the others.
     """
     steps = read_steps(replayed["trace"], describe)
-    if replayed["outcome"] == "race":
-        return _raced(race(), steps, operations)
     outcome, report = replayed["outcome"], _telling(reports)
+    if outcome == "race":
+        told = _raced(race(), steps, operations)
+    elif report is None:
+        told = _unended(outcome, steps, replayed["pending"], operations, describe)
+    else:
+        told = _reported(report, outcome, steps, operations, leaf_bits)
+    return replace(told, steps=told.steps or tuple(steps), operations=tuple(map(tuple, operations)))
+
+
+def _reported(
+    report: Report, outcome: str, steps: Sequence[Step], operations: Sequence[Sequence[Operation]], leaf_bits: int
+) -> Told:
     focus = focus_of(report, outcome, steps, leaf_bits)
-    if report is None:
-        return _unended(outcome, steps, focus, replayed["pending"], operations, describe)
     kept = slice_of(steps, focus)
     oracle, invariant, what = str(report["oracle"]), int(report["invariant"]), report_text(report)
     failed, other = pair_of(steps, kept, focus)
@@ -73,39 +86,40 @@ def _telling(reports: Sequence[Report]) -> Report | None:
 
 
 def _unended(
-    outcome: str, steps: Sequence[Step], focus: Focus, pending: Sequence[dict], operations: Sequence[Sequence[Operation]],
+    outcome: str, steps: Sequence[Step], pending: Sequence[dict], operations: Sequence[Sequence[Operation]],
     describe: Callable[[int], str],
 ) -> Told:
+    focus = focus_of(None, outcome, steps, 0)
     text, invariant = UNREPORTED.get(outcome, (outcome, 0))
     waiters = waiters_of(steps, pending, describe) if outcome == "deadlock" else []
     cycles = cycles_of(steps) if outcome == "livelock" else []
-    what = f"{outcome}: {'; '.join(map(str, waiters)) or _cycles_text(cycles) or text}"
-    kept = slice_of(_before(steps, cycles), focus)
+    where = [w.func for w in waiters] or [_function(c, operations) for c in cycles]
+    repeats = [f"CPU{c.cpu} repeats {len(c.steps)} steps in {name}" for c, name in zip(cycles, where, strict=False)]
+    what = f"{outcome}: {'; '.join([*map(str, waiters), *repeats]) or text}"
+    kept = slice_of(_through(steps, cycles, 0), focus)
     story = tell(kept, operations, [Ending(what)] if not cycles else [], cycles=[(told_of(c), _again(c)) for c in cycles])
-    where = [w.func for w in waiters] or [_function(c) for c in cycles]
     return Told(
         "progress", invariant, what, headline("progress", None, outcome, where),
-        tuple(expected("progress", invariant, what)), tuple(story),
+        tuple(expected("progress", invariant, what)), tuple(story), tuple(_through(steps, cycles, TIMES)),
     )
-
-
-def _cycles_text(cycles: Sequence[Cycle]) -> str:
-    return "; ".join(f"CPU{c.cpu} repeats {len(c.steps)} steps in {_function(c)}" for c in cycles)
 
 
 def _again(cycle: Cycle) -> str:
     return f"and again {cycle.times - 1:,} times"
 
 
-def _function(cycle: Cycle) -> str:
-    """The function that most steps of a cycle are in, but for what serves all of them."""
-    names = [s.func for s in cycle.steps if not s.place.startswith(("sync/", "base/"))] or [s.func for s in cycle.steps]
-    return max(dict.fromkeys(names), key=names.count)
+def _function(cycle: Cycle, operations: Sequence[Sequence[Operation]]) -> str:
+    """The function that most steps of a cycle are in, but for what serves all of them; else the operation."""
+    names = [s.func for s in cycle.steps if speaks(s)]
+    if names:
+        return max(dict.fromkeys(names), key=names.count)
+    going = [o.text.partition("(")[0] for o in operations[cycle.cpu] if o.end is None] if cycle.cpu < len(operations) else []
+    return going[-1] if going else cycle.steps[-1].func
 
 
-def _before(steps: Sequence[Step], cycles: Sequence[Cycle]) -> list[Step]:
-    """Steps before those that repeat; of a cpu that does not repeat, all."""
-    left = {c.cpu: sum(s.fibre == c.cpu for s in steps) - c.times * len(c.steps) for c in cycles}
+def _through(steps: Sequence[Step], cycles: Sequence[Cycle], times: int) -> list[Step]:
+    """Steps before those that repeat, and of these the first ``times`` rounds; all of a cpu that does not repeat."""
+    left = {c.cpu: sum(s.fibre == c.cpu for s in steps) - (c.times - times) * len(c.steps) for c in cycles}
     kept = []
     for s in steps:
         if left.get(s.fibre, 1) > 0:

@@ -145,7 +145,9 @@ def test_a_bug_is_found_without_a_hint_shrunk_kept_and_found_at_once_the_next_ti
     found = next(f for f in first.failures if f.replay.startswith("ptstress replay"))
     assert replay(found.replay.split("'")[1], "both", 10).reproduced == {"fibres": 10, "threads": 10}
     folder = Path(found.path)
-    assert sorted(p.name for p in folder.iterdir()) == ["description.txt", "example.json", "program.txt", "replay.txt"]
+    assert {p.name for p in folder.iterdir()} == {
+        "description.txt", "example.json", "program.txt", "replay.txt", "schedule.txt", "history.ptsh", "trace.json",
+    }
     assert found.replay in (folder / "replay.txt").read_text()
     # What is in the database comes before anything else: it is found although there is no time to draw.
     second = fuzz(request(tmp_path, bugs=("M07-table",), seconds=0.001, workers=1), lambda line: None)
