@@ -134,6 +134,9 @@ class Lab:
             self.machine = self.engine.Machine({**self.config, "workers": workers, "mms": mms}, memory)
         except ValueError as error:
             raise UsageError(f"engine: {error}") from None
+        except (TypeError, OverflowError) as error:
+            knobs = ", ".join(f"{name}={value!r}" for name, value in self.knobs.items())
+            raise UsageError(f"engine: one of the knobs {knobs} has no value of its kind: {error}") from None
         except MemoryError as error:
             raise ResourceError(f"engine: {error or 'out of memory'}") from None
         self.view = SharedView(memory, workers, RING_EVENTS)

@@ -18,6 +18,10 @@ from ptstress.errors import UsageError
 #: Goes up whenever an old string would be read wrongly.
 FORMAT = 1
 
+#: What an execution can come to, as the explorer calls it; one that was cut was not recorded.
+OUTCOMES = ("pass", "violation", "deadlock", "livelock", "diverged", "race")
+MAX_MAX_STEPS = 10_000_000
+
 _CHECKSUM_BYTES = 6
 _MAX_BODY_BYTES = 1 << 26
 _MAX_CHOICES = 1 << 24
@@ -34,7 +38,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_
     #: Index bits of each level, from the pte_table up.
     geometry: tuple[int, ...]
     bugs: tuple[str, ...] = ()
-    knobs: dict[str, int | float | str | bool | None] = {}
+    knobs: dict[str, int | str] = {}
     #: Of the execution, not of the exploration that found it.
     seed: int
     #: Fibre numbers, one byte each.
@@ -75,9 +79,26 @@ def decode(text: str) -> Replay:
     inflate = zlib.decompressobj(wbits=-15)
     try:
         record = msgspec.msgpack.decode(inflate.decompress(body, _MAX_BODY_BYTES), type=Replay)
+        _refuse_nonsense(record)
         return msgspec.structs.replace(record, choices=unpack_choices(record.choices))
     except (zlib.error, msgspec.MsgspecError, ValueError) as err:
         raise UsageError(f"replay string: its checksum is right but its content is not: {err}") from None
+
+
+def _refuse_nonsense(record: Replay) -> None:
+    """Raises ValueError if a field has a value that no execution can have. Names are looked up by whoever needs them."""
+    numbers = {name: value for name, value in record.knobs.items() if isinstance(value, int)}
+    limits = (
+        ("seed", 0 <= record.seed < 1 << 64, f"a whole number below 2^64, not {record.seed}"),
+        ("max_steps", 1 <= record.max_steps <= MAX_MAX_STEPS, f"1 to {MAX_MAX_STEPS}, not {record.max_steps}"),
+        ("geometry", 3 <= len(record.geometry) <= 5 and all(1 <= bits <= 9 for bits in record.geometry),
+         f"3 to 5 levels of 1 to 9 bits, not {record.geometry}"),
+        ("knobs", all(0 <= value < 1 << 32 for value in numbers.values()), f"whole numbers below 2^32, not {numbers}"),
+        ("outcome", record.outcome in OUTCOMES, f"one of {', '.join(OUTCOMES)}, not {record.outcome!r}"),
+    )
+    for name, good, expected in limits:
+        if not good:
+            raise ValueError(f"{name}: expected {expected}")
 
 
 def pack_choices(choices: bytes) -> bytes:

@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ptstress.errors import UsageError
-from ptstress.schedule import FORMAT, Replay, decode, encode, pack_choices, unpack_choices
+from ptstress.schedule import FORMAT, OUTCOMES, Replay, decode, encode, pack_choices, unpack_choices
 
 EXAMPLE = Replay(
     fingerprint="sched 0.1.0 3f2a", program="t0: write(p3); dontneed(p0..p8)\nt1: walk(p0..p8)  # naïve ✓",
@@ -17,13 +18,12 @@ replays = st.builds(
     fingerprint=st.text(max_size=20), program=st.text(max_size=80), scheme=st.text(max_size=20),
     geometry=st.lists(st.integers(1, 9), min_size=3, max_size=5).map(tuple),
     bugs=st.lists(st.text(max_size=8), max_size=3).map(tuple),
-    knobs=st.dictionaries(
-        st.text(max_size=8), st.none() | st.booleans() | st.integers(-5, 1 << 63) | st.text(max_size=5), max_size=4),
+    knobs=st.dictionaries(st.text(max_size=8), st.integers(0, (1 << 32) - 1) | st.text(max_size=5), max_size=4),
     seed=st.integers(0, (1 << 64) - 1),
     choices=st.lists(st.tuples(st.integers(0, 63), st.integers(1, 300)), max_size=20).map(
         lambda runs: b"".join(bytes([fibre]) * length for fibre, length in runs)),
     max_steps=st.integers(1, 10_000_000),
-    outcome=st.sampled_from(["violation", "deadlock", "livelock", "pass"]),
+    outcome=st.sampled_from(OUTCOMES),
     trace_hash=st.integers(0, (1 << 64) - 1),
 )
 
@@ -88,3 +88,23 @@ def test_a_refusal_says_what_is_wrong(change, message):
     with pytest.raises(UsageError, match="^replay string: .*" + message) as refused:
         decode(change(encode(EXAMPLE)))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("seed", -1, "seed: expected a whole number below 2^64, not -1"),
+        ("max_steps", 0, "max_steps: expected 1 to 10000000, not 0"),
+        ("max_steps", 10**12, "max_steps: expected 1 to 10000000"),
+        ("geometry", (), "geometry: expected 3 to 5 levels"),
+        ("geometry", (2, -1, 2), "geometry: expected 3 to 5 levels of 1 to 9 bits"),
+        ("knobs", {"need_resched": -5}, "knobs: expected whole numbers below"),
+        ("knobs", {"need_resched": None}, "Expected `int | str`, got `"),
+        ("outcome", "bad luck", "outcome: expected one of pass, violation"),
+        ("bugs", "P01", "Expected `array`"),
+    ],
+)
+def test_a_string_that_no_execution_can_have_made_is_refused(field, value, message):
+    with pytest.raises(UsageError, match="its checksum is right but its content is not") as refused:
+        decode(encode(structs.replace(EXAMPLE, **{field: value})))
+    assert message in str(refused.value) and "\n" not in str(refused.value)
