@@ -78,17 +78,19 @@ def run(
 )
 @build_option("sched")
 @trace_option()
+@click.option("--shrink", metavar="TIME", help="Make a failure simpler for at most so long (default: 10s, at most 60s).")
+@click.option("--no-shrink", is_flag=True, help="Show a failure as it was found.")
 @shared("json", "quiet", "verbose")
 def explore(
     program: str | None, bugs: tuple[str, ...], scheme: str | None, geometry: str | None, executions: int | None,
     seed: int, duration: str | None, seconds: float | None, results: str, policy: str, preemptions: int,
-    build: str, trace_to: str | None, json_to: str | None, quiet: bool, verbose: bool,
+    build: str, shrink: str | None, no_shrink: bool, trace_to: str | None, json_to: str | None, quiet: bool, verbose: bool,
 ) -> int:
     """Explore schedules of PROGRAM (a file, or text such as 'prefix: mmap(p0..p4); t0: write(p0) | t1: dontneed(p0..p4)').
 
     Without PROGRAM, of generated programs.
     """
-    from ptstress import exploring
+    from ptstress import examining, exploring
     from ptstress.explore_report import explore_lines
     from ptstress.failure_folder import write_trace
 
@@ -96,6 +98,9 @@ def explore(
         raise UsageError(f"policy {policy!r}: expected one of {', '.join(exploring.POLICIES)}")
     if build not in EXPLORED:
         raise UsageError(f"build {build!r} has no schedule points: expected {' or '.join(EXPLORED)}")
+    if shrink is not None and no_shrink:
+        raise UsageError("--no-shrink with --shrink: expected one of them")
+    shrink_s = examining.shrink_seconds(shrink or examining.SHRINK)
     find_bugs(bugs)
     if duration is not None:
         seconds = min(parse_duration(duration), seconds or math.inf)
@@ -107,6 +112,8 @@ def explore(
     )
     progress = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
     summary = exploring.explore(request, progress)
+    if not no_shrink:
+        summary.failures = [examining.examine(failure, policy, shrink_s) for failure in summary.failures]
     lines = explore_lines(summary)
     if summary.failures:
         lines.append(f"results: {exploring.keep_failure(summary, Path(results))}")

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from ptstress.units import format_seconds
+
 
 class Size(Struct, frozen=True):
     """What there is to understand. ``preemptions``: how often a cpu was stopped that could have gone on."""
@@ -61,3 +63,25 @@ class Causality(Struct):
     points: list[tuple[int, float]]
     inevitable: Step | None
     turn: Step | None
+
+
+def shrunk_lines(shrunk: Shrunk | None) -> list[str]:
+    """What was left out."""
+    if shrunk is None:
+        return []
+    rest = "" if shrunk.whole else ", and there may be a simpler one: --shrink TIME goes on for longer"
+    return [f"shrunk: from {_size_text(shrunk.was)} to {_size_text(shrunk.size)} in {format_seconds(shrunk.seconds)}{rest}"]
+
+
+def odds_lines(odds: Odds | None) -> list[str]:
+    """How often it fails."""
+    if odds is None:
+        return []
+    least = 100 * min(odds.schedule.values()) // odds.times
+    races = f"{odds.failed:,} of {odds.races:,} on threads" if odds.races else f"not raced on threads: {odds.note}"
+    return [f"odds: fails {least} % on this schedule; {races}"]
+
+
+def _size_text(size: Size) -> str:
+    parts = ((size.threads, "thread"), (size.operations, "operation"), (size.preemptions, "preemption"))
+    return ", ".join(f"{n} {name}{'s' * (n != 1)}" for n, name in parts)

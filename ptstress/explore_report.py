@@ -1,5 +1,7 @@
 """What people read of an exploration and of a replay: the last screen, and the story of what was found."""
 
+from ptstress.causality import causality_lines
+from ptstress.evidence import odds_lines, shrunk_lines
 from ptstress.exploring import ExploreSummary
 from ptstress.replaying import ReplaySummary
 from ptstress.units import format_count, format_finding, format_seconds
@@ -20,7 +22,8 @@ def explore_lines(summary: ExploreSummary) -> list[str]:
     for f in s.failures:
         lines += [
             f"failure: {format_finding(f.oracle, next(iter(f.invariants), 0))}: {f.what}, at execution {f.executions_to_first}",
-            f"program: {f.program}", "", f.headline, "", *f.story, "", *f.expected, "", f"again: ptstress replay '{f.replay}'",
+            *shrunk_lines(f.shrunk), f"program: {f.program}", "", f.headline, "", *f.story, "", *f.expected, "",
+            *_after(odds_lines(f.odds) + causality_lines(f.causality)), f"again: ptstress replay '{f.replay}'",
         ]
     return lines
 
@@ -36,6 +39,10 @@ def replay_lines(summary: ReplaySummary) -> list[str]:
         f"program: {s.program}", "", *([s.headline, ""] if s.headline else []), *s.story,
         *(["", *s.expected] if s.expected else []),
     ]
+
+
+def _after(lines: list[str]) -> list[str]:
+    return [*lines, ""] if lines else []
 
 
 def _all_text(s: ExploreSummary) -> str:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from ptstress.causality import causality_lines
 from ptstress.driver import Stopper
 from ptstress.engine import load_engine, load_explorer
 from ptstress.errors import ExitCode, UsageError
+from ptstress.evidence import Causality, Odds, Shrunk, odds_lines, shrunk_lines
 from ptstress.failure_folder import failure_files
 from ptstress.generator import generate
 from ptstress.lab import KNOBS, MAX_STEPS, PREEMPTIONS, TREES, Lab, invariants_of
@@ -53,7 +55,8 @@ class ExploreRequest:
 class ExploreFailure(Struct):
     """The first failure. ``executions_to_first``: how many executions it took, itself included. ``headline``: see ``headline``.
 
-    ``invariants``: numbers of those that were reported as broken, each once, in that order.
+    ``invariants``: numbers of those that were reported as broken, each once, in that order. ``shrunk``, ``odds``, ``causality``:
+    if somebody wanted to know; then all but ``executions_to_first`` is of the simpler failure.
     """
 
     oracle: str
@@ -65,6 +68,9 @@ class ExploreFailure(Struct):
     story: list[str]
     headline: str
     expected: list[str]
+    shrunk: Shrunk | None = None
+    odds: Odds | None = None
+    causality: Causality | None = None
 
 
 class ExploreSummary(Struct):
@@ -227,7 +233,8 @@ def keep_failure(summary: ExploreSummary, base: Path) -> Path:
     folder.write_testid(f"ptstress replay '{summary.failures[0].replay}'", summary.seed, load_engine(summary.build).flags())
     for failure in summary.failures:
         about = f"found by explore, policy {summary.policy}, seed {summary.seed}, at execution {failure.executions_to_first}"
-        told, files = failure_files(failure.replay, [about])
+        known = [*shrunk_lines(failure.shrunk), *odds_lines(failure.odds), *causality_lines(failure.causality)]
+        told, files = failure_files(failure.replay, [about, *known])
         folder.write_failure(told.oracle, files)
     folder.write_summary(summary)
     return folder.path

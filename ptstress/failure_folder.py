@@ -10,7 +10,6 @@ from ptstress.errors import UsageError
 from ptstress.history import FILE_NAME as HISTORY
 from ptstress.history import History, complete, encode_history
 from ptstress.lab import Lab
-from ptstress.program import parse
 from ptstress.schedule import Replay, decode
 from ptstress.story_steps import Step
 from ptstress.telling import Told
@@ -22,8 +21,7 @@ DESCRIPTION, TRACE = "description.txt", "trace.json"
 def tell_again(text: str) -> tuple[Replay, Told, dict[str, bytes]]:
     """The execution of a replay string, what is told of it, and files: schedule, history, trace. Raises ``PtstressError``."""
     record = decode(text)
-    lab = Lab(record.scheme, record.geometry, record.bugs, dict(record.knobs), record.seed, record.build)
-    lab.load(parse(record.program, "<replay string>"))
+    lab = Lab.of(record)
     told = lab.explain(record)
     about = {"headline": told.headline, "program": record.program, "replay": f"ptstress replay '{text}'", "time": "1 us a step"}
     files = {

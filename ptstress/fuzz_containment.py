@@ -20,7 +20,7 @@ from typing import Self
 from ptstress.driver import child_environment
 from ptstress.errors import ExitCode, PtstressError, ResourceError, UnsupportedError, UsageError
 from ptstress.fuzz_example import Failure, FuzzExample, Signature, Trial
-from ptstress.fuzz_wire import Answer, Closed, Polish, Polished, Ran, Reader, Refused, Request, Run, send
+from ptstress.fuzz_wire import Answer, Closed, Polish, Polished, Race, Raced, Ran, Reader, Refused, Request, Run, send
 
 POLL_S = 0.05
 HANG_S = 10.0
@@ -94,6 +94,19 @@ class Executor:
             return answer.failure
         self._death(failure.example)
         return failure
+
+    def start(self) -> None:
+        """Start the process now, so that it is ready when it is needed."""
+        if self._process is None:
+            self._start()
+
+    def race(self, example: FuzzExample, times: int, seconds: float) -> Raced | None:
+        """How often it fails on real threads, in so much time at most. ``None``: it killed or hung its process."""
+        answer = self._answer(seconds) if self._ask(Race(example, times, seconds)) else None
+        if not isinstance(answer, Raced):
+            self._death(example)
+            return None
+        return answer
 
     def close(self) -> None:
         """End the process."""

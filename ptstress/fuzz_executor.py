@@ -18,7 +18,9 @@ from msgspec import structs
 from ptstress.child import die_with_parent
 from ptstress.errors import PtstressError
 from ptstress.fuzz_example import Failure, FuzzExample, Signature, Trial, explored_signature
-from ptstress.fuzz_wire import Answer, Closed, Polish, Polished, Ran, Reader, Refused, Request, Run, send, take_stdout
+from ptstress.fuzz_wire import (
+    Answer, Closed, Polish, Polished, Race, Raced, Ran, Reader, Refused, Request, Run, send, take_stdout,
+)
 from ptstress.lab import CARRIERS, MAX_STEPS, Lab, judge
 from ptstress.schedule import encode
 from ptstress.shrink_schedule import simplest_schedule
@@ -86,6 +88,16 @@ class Trier:
             headline=told.headline, story=told.story,
             repeats=", ".join(f"{carrier} {count}/{REPEATS}" for carrier, count in again.items()),
         )
+
+    def race(self, example: FuzzExample, times: int, seconds: float) -> Raced:
+        """How often it fails on threads that nobody schedules."""
+        machine = self._thread_machine(example)
+        deadline = time.monotonic() + seconds
+        races = failed = 0
+        while races < times and time.monotonic() < deadline:
+            failed += machine.race_fails(example.program, example.seed + races)
+            races += 1
+        return Raced(races, failed)
 
     def _explore(self, lab: Lab, example: FuzzExample, size: int, trial: Trial) -> int:
         """Adds what came to ``trial``; returns how many pairs were new here."""
@@ -174,6 +186,8 @@ def _answer(trier: Trier, request: Request, answers: int) -> None:
                 _say(answers, Ran(trier.run(example, request.deepen)))
         elif isinstance(request, Polish):
             _say(answers, Polished(trier.polish(request.failure)))
+        elif isinstance(request, Race):
+            _say(answers, trier.race(request.example, request.times, request.seconds))
     except PtstressError as error:
         if isinstance(error, Closed):
             raise

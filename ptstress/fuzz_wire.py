@@ -33,6 +33,14 @@ class Polish(Struct, tag="polish"):
     failure: Failure
 
 
+class Race(Struct, tag="race"):
+    """To an executor: run this on threads so many times, or so long. Answer: ``Raced``."""
+
+    example: FuzzExample
+    times: int
+    seconds: float
+
+
 class Refused(Struct, tag="refused"):
     """From an executor: what was asked for cannot be run here."""
 
@@ -52,8 +60,15 @@ class Polished(Struct, tag="polished"):
     failure: Failure
 
 
-Request = Run | Polish
-Answer = Ran | Polished | Refused
+class Raced(Struct, tag="raced"):
+    """From an executor: how many races there were, and how many failed."""
+
+    races: int
+    failed: int
+
+
+Request = Run | Polish | Race
+Answer = Ran | Polished | Raced | Refused
 
 
 class Assignment(Struct, tag="assignment"):

@@ -96,6 +96,16 @@ class SmallMachine:
         final = self.final_pages()
         return judged(explain(follower.space, program.branches, seen, final, may_fail=may_fail, lockless=self.lockless))
 
+    def race_fails(self, program: Program, seed: int) -> bool:
+        """As ``race``, by the oracles alone: asking the model takes longer than the race."""
+        machine = self.emptied(seed)
+        machine.serial(op_array(program.prefix))
+        try:
+            machine.race(program.arrays()[1], seed)
+        except RuntimeError:
+            return True
+        return bool(machine.check())
+
     def judge_recorded(self, program: Program) -> Verdict:
         """Does the model explain the execution of ``program`` that was recorded last?"""
         space = self.space()

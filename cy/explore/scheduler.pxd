@@ -37,7 +37,6 @@ from cy.base.hook cimport PT_KIND_YIELD, pt_buffered, pt_hook, pt_site
 from cy.base.rng cimport rng_below, rng_seed
 from cy.explore.policy cimport CUT, MAX_FIBRES, NOBODY, access, is_in, lowest_bit, moment, policy_ops
 from cy.explore.site_pairs cimport site_pairs, site_pairs_begin, site_pairs_note
-from cy.explore.tsan cimport tsan_ignore_begin, tsan_ignore_end
 
 ctypedef int (*ready_t)(const void *) noexcept nogil
 
@@ -264,13 +263,17 @@ cdef inline void __transfer(scheduler *s, uint32_t me, uint32_t next) noexcept n
 # `giving_way`: the bit of a fibre at a yield point, or 0.
 cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept nogil:
     cdef uint64_t enabled = s.runnable
+    cdef uint64_t waiting = s.waiting
     cdef bint alone
     cdef uint32_t i
     if unlikely(s.violations[0] != 0):
         s.outcome = OUTCOME_VIOLATION
         return NOBODY
-    if unlikely(s.waiting != 0):
-        enabled |= __ready(s, s.waiting)
+    while unlikely(waiting != 0):
+        i = lowest_bit(waiting)
+        waiting &= waiting - 1
+        if s.ready[i](s.ready_arg[i]):
+            enabled |= <uint64_t>1 << i
     if enabled & ~giving_way:
         enabled &= ~giving_way
     if unlikely(enabled == 0):
@@ -297,21 +300,6 @@ cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept no
         s.choices[s.nr_choices] = <uint8_t>i
         s.nr_choices += 1
     return i
-
-# Those of the `waiting` that can go on. What is looked at for them is no access of the fibre that runs.
-cdef inline uint64_t __ready(scheduler *s, uint64_t waiting) noexcept nogil:
-    cdef uint64_t ready = 0
-    cdef uint32_t i
-    if s.system.instrumented:
-        tsan_ignore_begin()
-    while waiting:
-        i = lowest_bit(waiting)
-        waiting &= waiting - 1
-        if s.ready[i](s.ready_arg[i]):
-            ready |= <uint64_t>1 << i
-    if s.system.instrumented:
-        tsan_ignore_end()
-    return ready
 
 # Fibre `me` makes its pending access now. The caller still has it at hand: what was just written to `pending` piece by piece
 # would be read as a whole, and late.
@@ -351,11 +339,7 @@ cdef inline void __record(scheduler *s, uint32_t me, uint64_t offset) noexcept n
     s.traced[me] = step
     if at < s.system.bytes and s.system.bytes - at >= word and addr & 3 == 0:
         step.before_bytes = <uint8_t>word
-        step.before = __word(addr, word)
-
-# 4 or 8 bytes of the system. Not by memcpy: a sanitizer sees that, wherever it is called.
-cdef inline uint64_t __word(uintptr_t addr, uint32_t bytes) noexcept nogil:
-    return (<const uint64_t *>addr)[0] if bytes == 8 else (<const uint32_t *>addr)[0]
+        memcpy(&step.before, <const void *>addr, word)
 
 # What the last traced step of fibre `me` left in its word. Context: `me` has stopped at its next point: it ran alone since.
 cdef inline void __record_after(scheduler *s, uint32_t me) noexcept nogil:
@@ -366,7 +350,7 @@ cdef inline void __record_after(scheduler *s, uint32_t me) noexcept nogil:
     if step == NULL or step.before_bytes == 0:
         return
     addr = <uintptr_t>s.system.base + step.offset
-    step.after = __word(addr, step.before_bytes)
+    memcpy(&step.after, <const void *>addr, step.before_bytes)
     for i in range(hook.sb_n):
         if <uintptr_t>hook.sb[i].p == addr:
             memcpy(&step.after, &hook.sb[i].v, hook.sb[i].size)
