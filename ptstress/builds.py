@@ -35,7 +35,7 @@ class Build(NamedTuple):
 
 BUILDS = {
     "fast": Build("ptstress._engine_fast", ENGINE, compiler=(*OPTIMISE, *INLINE)),
-    "stress": Build("ptstress._engine_stress", ENGINE, (("PT_CHECKS", "1"), ("PT_DELAY", "1"))),
+    "stress": Build("ptstress._engine_stress", ENGINE, (("PT_CHECKS", "1"), ("PT_DELAY", "1"), ("PT_FLIGHT", "1"))),
     "sched": Build(
         "ptstress._engine_sched", ENGINE, (("PT_CHECKS", "1"), ("PT_SCHED", "1"), ("PT_RCU_XCHG", "1")), (*OPTIMISE, *INLINE),
     ),

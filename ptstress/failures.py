@@ -7,6 +7,7 @@ import msgspec
 
 from ptstress import __version__
 from ptstress.driver import Outcome
+from ptstress.flight import flight_files
 from ptstress.history import FILE_NAME, History, complete, encode_history, no_rows
 from ptstress.plan import StagePlan
 from ptstress.headline import headline_of
@@ -31,7 +32,7 @@ class Kept:
 def distinct_failures(
     plan: StagePlan, source: Source, summary: StageSummary, outcome: Outcome, replay_of: Callable[[str], str]
 ) -> list[Kept]:
-    """One for each headline. The first has the history, which is that of all, unless it still grows.
+    """One for each headline. The first has history and flight recorders, which are those of all, unless they still grow.
 
     ``replay_of``: the command that runs a failure of this oracle again.
     """
@@ -51,6 +52,7 @@ def distinct_failures(
         }
         if not kept and outcome.kind != "running":
             files[HISTORY] = encode_history(history_of(plan, outcome))
+            files |= flight_files(outcome.view)
         kept.append(Kept(oracle, line, files))
     return kept
 

@@ -34,7 +34,15 @@ HEADER_DTYPE = np.dtype(
         ("reports", REPORT_DTYPE, (MAX_REPORTS,)),
     ]
 )
-WORKER_DTYPE = np.dtype([("counter", "u8", (NR_COUNTERS,)), ("nr_events", "u8"), ("pad", "u8", (7,))])
+MAX_FLIGHT = 256
+#: What flight recorders note, by number.
+FLIGHT_KINDS = ("", "lock", "trylock", "recheck", "unlink", "free")
+FLIGHT_DTYPE = np.dtype(
+    [("stamp", "u8"), ("what", "u8"), ("value", "u8"), ("seq", "u4"), ("kind", "u2"), ("detail", "u2")])
+WORKER_DTYPE = np.dtype([
+    ("counter", "u8", (NR_COUNTERS,)), ("nr_events", "u8"), ("nr_flight", "u8"), ("pad", "u8", (6,)),
+    ("flight", FLIGHT_DTYPE, (MAX_FLIGHT,)),
+])
 
 
 class Phase(IntEnum):
@@ -244,6 +252,11 @@ class SharedView:
             for r in kept
             if r["oracle"]
         ]
+
+    def flight(self, worker: int) -> np.ndarray:
+        """What a worker's flight recorder holds, oldest first."""
+        count, ring = int(self.blocks["nr_flight"][worker]), self.blocks["flight"][worker]
+        return np.roll(ring, -count)[MAX_FLIGHT - min(count, MAX_FLIGHT) :]
 
     def recorded(self, worker: int) -> np.ndarray:
         """Lines that a worker wrote since the last check, continuation lines included.

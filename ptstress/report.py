@@ -70,7 +70,7 @@ def schedule_line(found: Reconstruction) -> str:
     if found.replay:
         return f"reconstructed: at execution {found.executions:,}, {took}: {found.oracle} in {found.program}"
     tried = f"{format_count(found.executions)} executions of {found.programs} programs" if found.programs else "no program"
-    return f"not reconstructed in {took}: {found.note or tried} (kept: history)"
+    return f"not reconstructed in {took}: {found.note or tried} (kept: history, flight)"
 
 
 def debt_text(s: StageSummary | RunSummary) -> str:

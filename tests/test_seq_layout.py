@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ptstress.layout import (
-    HEADER_DTYPE, MAX_LEVELS, MAX_REPORTS, WORKER_DTYPE, Counter, Phase, SharedView, describe_event,
+    FLIGHT_DTYPE, FLIGHT_KINDS, HEADER_DTYPE, MAX_FLIGHT, MAX_LEVELS, MAX_REPORTS, WORKER_DTYPE, Counter, Phase, SharedView,
+    describe_event,
     operation_lines, present_pages, shared_bytes,
 )
 from ptstress.vocabulary import EVENT_DTYPE, REPORT_DTYPE, Oracle, Verb
@@ -19,14 +20,15 @@ BYTES = {"uint64_t": 8, "uint32_t": 4, "int32_t": 4, "uint16_t": 2, "char": 1}
 def struct_fields(name: str) -> list[tuple[str, int]]:
     """Names and sizes of the fields of a struct in the header file."""
     body = re.search(rf"cdef struct {name}:\n((?:    .*\n)+)", SHM)[1]
-    sizes = {**BYTES, "report": REPORT_DTYPE.itemsize}
+    sizes = {**BYTES, "report": REPORT_DTYPE.itemsize, "flight_entry": FLIGHT_DTYPE.itemsize}
     fields = re.findall(r"^    (\w+) (\w+)(?:\[(\d+)\])?", body, re.M)
     return [(field, sizes[kind] * int(count or 1)) for kind, field, count in fields]
 
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [("event", EVENT_DTYPE), ("report", REPORT_DTYPE), ("shm_worker", WORKER_DTYPE), ("shm_header", HEADER_DTYPE)],
+    [("event", EVENT_DTYPE), ("report", REPORT_DTYPE), ("flight_entry", FLIGHT_DTYPE), ("shm_worker", WORKER_DTYPE),
+     ("shm_header", HEADER_DTYPE)],
 )
 def test_structs_are_those_of_the_header_file(name, dtype):
     offset = 0
@@ -39,6 +41,21 @@ def test_structs_are_those_of_the_header_file(name, dtype):
 def test_counters_are_those_of_the_header_file():
     numbers = {name: int(n) for name, n in re.findall(r"^    C_(\w+) = (\d+)", SHM, re.M)}
     assert numbers == {counter.name: counter.value for counter in Counter}
+
+
+def test_notes_of_flight_recorders_are_those_of_the_header_file():
+    kinds = {int(n): name.lower() for name, n in re.findall(r"^    FLIGHT_(\w+) = (\d+)", SHM, re.M)}
+    assert dict(enumerate(FLIGHT_KINDS[1:], start=1)) == kinds
+    assert f"MAX_FLIGHT = {MAX_FLIGHT}" in SHM and not MAX_FLIGHT & (MAX_FLIGHT - 1)
+
+
+def test_a_flight_recorder_keeps_its_last_notes_in_order():
+    view = make_view()
+    assert len(view.flight(0)) == 0
+    for n in range(MAX_FLIGHT + 3):
+        view.blocks["flight"][1][n % MAX_FLIGHT]["stamp"] = n
+        view.blocks["nr_flight"][1] = n + 1
+        assert list(view.flight(1)["stamp"]) == list(range(max(0, n + 1 - MAX_FLIGHT), n + 1))
 
 
 def test_limits_are_those_of_the_header_file():

@@ -1,7 +1,7 @@
 # Build constants. Each extension sets them with -D; everything else reads them here.
 #
 # fast    nothing is set: hooks, checks and bugs leave no code behind.
-# stress  PT_CHECKS (poison, generations, lock order, bugs) and PT_DELAY (delay points).
+# stress  PT_CHECKS (poison, generations, lock order, bugs), PT_DELAY (delay points) and PT_FLIGHT (flight recorder).
 # sched   PT_CHECKS and PT_SCHED (every shared access is a schedule point).
 # tsan    as stress, compiled with -fsanitize=thread, RCU readers with xchg.
 # tsan_sched  as sched, compiled with -fsanitize=thread: without store buffers, which would hide what is plain.
@@ -15,6 +15,9 @@ cdef extern from *:
     #endif
     #ifndef PT_DELAY
     #define PT_DELAY 0
+    #endif
+    #ifndef PT_FLIGHT
+    #define PT_FLIGHT 0
     #endif
     #ifndef PT_SCHED
     #define PT_SCHED 0
@@ -40,6 +43,7 @@ cdef extern from *:
     enum:
         PT_CHECKS
         PT_DELAY
+        PT_FLIGHT
         PT_SCHED
         PT_RCU_XCHG
         PT_TSAN

@@ -20,12 +20,20 @@ cdef extern from *:
         __builtin_ia32_lfence();
         return t;
     }
+    static inline uint64_t pt_clock_now(void) {
+        unsigned aux;
+        return __builtin_ia32_rdtscp(&aux);
+    }
     static inline uint64_t pt_clock_end(void) {
         unsigned aux; uint32_t w = 0;
         (void)__atomic_exchange_n(&w, 1, __ATOMIC_SEQ_CST);
         return __builtin_ia32_rdtscp(&aux);
     }
     #else
+    static inline uint64_t pt_clock_now(void) {
+        struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    }
     static inline uint64_t pt_clock_begin(void) {
         struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -56,6 +64,8 @@ cdef extern from *:
     """
     uint64_t pt_clock_begin() noexcept nogil
     uint64_t pt_clock_end() noexcept nogil
+    # The same clock as stamps have, behind all that was done before, and ordered with nothing that others do.
+    uint64_t stamp_now "pt_clock_now"() noexcept nogil
     uint64_t now_ns "pt_now_ns"() noexcept nogil
     # CPU time of the calling thread: what others on the machine do shows in it only through the caches.
     uint64_t thread_cpu_ns "pt_thread_cpu_ns"() noexcept nogil

@@ -12,6 +12,7 @@ cdef enum:
     NR_VERBS = 24
     WHAT_BYTES = 96
     MAX_HELD_SHOWN = 6
+    MAX_FLIGHT = 256            # a power of two
 
 # What a worker does. The numbers are part of the file formats.
 cdef enum:
@@ -178,10 +179,28 @@ cdef struct report:
     uint64_t stamp
     char what[96]
 
+# What a flight recorder notes: see cy/base/flight.pxd.
+cdef enum:
+    FLIGHT_LOCK = 1         # a lock was waited for, if need be, and taken
+    FLIGHT_TRYLOCK = 2
+    FLIGHT_RECHECK = 3      # an entry, or a table, was looked at again under a lock
+    FLIGHT_UNLINK = 4       # a table was taken out of its parent
+    FLIGHT_FREE = 5         # ... and its memory is free
+
+cdef struct flight_entry:
+    uint64_t stamp
+    uint64_t what
+    uint64_t value
+    uint32_t seq            # of the cpu's operation
+    uint16_t kind
+    uint16_t detail
+
 cdef struct shm_worker:
     uint64_t counter[120]
     uint64_t nr_events      # lines written to the ring in this burst; store-release
-    uint64_t pad[7]
+    uint64_t nr_flight      # notes made so far; the last MAX_FLIGHT are there
+    uint64_t pad[6]
+    flight_entry flight[256]
 
 cdef enum:
     STOP_REQUESTED = 1      # end the run

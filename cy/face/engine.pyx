@@ -24,7 +24,7 @@ from cy.base.bugs cimport (
     BUG_MX_QUEUED_TWICE, BUG_MX_REF_LEAK, BUG_MX_TWO_PARENTS, BUG_MX_VMA_PUT, BUG_MX_WALK_HOLE, BUG_MX_ZAP_AGAIN,
     BUG_MX_ZERO_WRITABLE, BUG_P01, BUG_P02, BUG_P04, BUG_P05, BUG_P07, BUG_P08, BUG_P13, BUG_P13_LOCAL, BUG_P16, BUG_P17, BUG_P18,
     BUG_P19, BUG_P20, BUG_P21, BUG_P23, BUG_P24, BUG_P24_BATCH)
-from cy.base.build cimport PT_ABI, PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_RCU_XCHG, PT_SCHED, PT_TSAN
+from cy.base.build cimport PT_ABI, PT_BUILD_NAME, PT_CHECKS, PT_DELAY, PT_FLIGHT, PT_RCU_XCHG, PT_SCHED, PT_TSAN
 from cy.base.clock cimport now_ns, pt_clock_begin, pt_clock_end
 from cy.base.coordination cimport pt_rel
 from cy.base.cpu cimport NR_RCU, cpu, pwc_entry, tlb_entry

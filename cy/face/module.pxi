@@ -10,6 +10,7 @@ def flags() -> dict:
         "abi": PT_ABI.decode(),
         "checks": bool(PT_CHECKS),
         "delay": bool(PT_DELAY),
+        "flight": bool(PT_FLIGHT),
         "sched": bool(PT_SCHED),
         "rcu_xchg": bool(PT_RCU_XCHG),
         "tsan": bool(PT_TSAN),

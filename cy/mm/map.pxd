@@ -21,8 +21,9 @@ from cy.base.bugs cimport BUG, BUG_M01_RELOCK, BUG_M02_RETRY
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.entry cimport PT_POISON, pmd_none, pte_none
+from cy.base.flight cimport flight_note
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end, geo_index
-from cy.base.shm cimport C_RECHECK_LOST, ORACLE_LOCK_ORDER, ORACLE_UAF
+from cy.base.shm cimport C_RECHECK_LOST, FLIGHT_RECHECK, ORACLE_LOCK_ORDER, ORACLE_UAF
 from cy.mm.table cimport table_check_live, table_entries, table_number, table_number_of, table_of, table_row
 from cy.mm.types cimport mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PTL, lock_is_held
@@ -112,16 +113,18 @@ cdef inline ptdesc *pte_offset_map_lock(cpu *c, mm *m, uint64_t *pmdp, uint64_t 
 
 # Proof (a). Context: ptl held.
 cdef inline bint attached_by_pmd(cpu *c, uint64_t *pmdp, uint64_t pmdval) noexcept nogil:
-    if READ_ONCE(pmdp) == pmdval:
-        return True
-    count(c, C_RECHECK_LOST)
-    return False
+    return _recheck(c, pmdp, READ_ONCE(pmdp), pmdval)
 
 # Proof (b). Context: ptl held; `expect` was read from this entry before, and was not none.
 cdef inline bint attached_by_pte(cpu *c, uint64_t *ptep, uint64_t expect) noexcept nogil:
     if PT_CHECKS and pte_none(expect):
         pt_report(c, ORACLE_UAF, 6, b"proof of attachment by an entry that was none", 0, expect, 0)
-    if READ_ONCE(ptep) == expect:
+    return _recheck(c, ptep, READ_ONCE(ptep), expect)
+
+# Whether what was `read` at `entry` is what was read before.
+cdef inline bint _recheck(cpu *c, const uint64_t *entry, uint64_t read, uint64_t expect) noexcept nogil:
+    flight_note(c, FLIGHT_RECHECK, read == expect, entry, read)
+    if read == expect:
         return True
     count(c, C_RECHECK_LOST)
     return False
@@ -134,7 +137,9 @@ cdef inline bint attached_by_pml(cpu *c, ptdesc *pmd_table) noexcept nogil:
 
 # Proof (d). Context: ptl held; the table was found attached at this place once, and its memory kept since.
 cdef inline bint attached_by_table(cpu *c, mm *m, ptdesc *table) noexcept nogil:
-    if not plain_load32(&table.detached) or BUG(m.bugs, BUG_M01_RELOCK):
+    cdef uint32_t detached = plain_load32(&table.detached)
+    flight_note(c, FLIGHT_RECHECK, detached == 0, &table.detached, detached)
+    if not detached or BUG(m.bugs, BUG_M01_RELOCK):
         return True
     count(c, C_RECHECK_LOST)
     return False

@@ -14,11 +14,12 @@ from cy.base.build cimport PT_CHECKS
 from cy.base.clock cimport figure_ns
 from cy.base.cpu cimport RCU_HW, RCU_TABLES, count, count_max, cpu, delay_point, pt_report, rcu_head
 from cy.base.entry cimport PT_POISON, pmd_gen_is, pmd_is_table, pmd_none, pte_none, pte_pfn
+from cy.base.flight cimport flight_note
 from cy.base.geometry cimport P4D_LEVEL, PAGE_SHIFT, PTE_LEVEL, geo_fanout, geo_table_span
 from cy.base.rng cimport rng_one_in
 from cy.base.shm cimport (
-    C_ALLOC_FAILED, C_REF_LOST, C_TABLES_ALLOCATED, C_TABLES_FREED, C_TABLE_BYTES_PEAK, ORACLE_COUNTERS, ORACLE_LOCK_ORDER,
-    ORACLE_UAF)
+    C_ALLOC_FAILED, C_REF_LOST, C_TABLES_ALLOCATED, C_TABLES_FREED, C_TABLE_BYTES_PEAK, FLIGHT_FREE, FLIGHT_UNLINK,
+    ORACLE_COUNTERS, ORACLE_LOCK_ORDER, ORACLE_UAF)
 from cy.mm.arena cimport arena_alloc, arena_free, arena_zapped
 from cy.mm.debt cimport debt_begin, debt_end, debt_gp_over, debt_leave, debt_take
 from cy.mm.deferred cimport deferred_poll
@@ -68,6 +69,10 @@ cdef inline ptdesc *pagetable_take(cpu *c, mm *m, uint32_t level, uint64_t addr)
     plain_fill(t.entries, PT_POISON if BUG(m.bugs, BUG_P16) else 0, geo_fanout(&m.geo, level))
     count(c, C_TABLES_ALLOCATED + level)
     return t
+
+# For the flight recorder: which table, and in which of its lives.
+cdef inline void _table_note(cpu *c, mm *m, ptdesc *t, uint32_t kind) noexcept nogil:
+    flight_note(c, kind, t.level, &t.lock, <uint64_t>m.tables.items[t.index].gen << 32 | t.index)
 
 # Free a table that was never published.
 cdef inline void pagetable_free_private(cpu *c, mm *m, ptdesc *t) noexcept nogil:
@@ -136,6 +141,7 @@ cdef inline void table_check_live(cpu *c, mm *m, ptdesc *t, uint64_t entry) noex
 # A reachable table was unlinked. Context: the locks under which its parent entry was cleared.
 cdef inline void table_unlinked(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     WRITE_ONCE32(&t.detached, 1)
+    _table_note(c, m, t, FLIGHT_UNLINK)
     if arena_zapped(c, m.tables, t.index):
         debt_begin(c, m, t)
 
@@ -262,6 +268,7 @@ cdef inline void _check_grace_period(cpu *c, mm *m, ptdesc *t) noexcept nogil:
 cdef inline void _table_release(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     cdef uint32_t level = plain_load32(&t.level)     # a private table's may still be in the store buffer
     count(c, C_TABLES_FREED + level)
+    _table_note(c, m, t, FLIGHT_FREE)
     if PT_CHECKS:
         if t.detached:
             _check_empty(c, m, t, 4)     # nobody stored into it since

@@ -17,6 +17,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport MAX_HELD, RCU_HW, RCU_IRQ, RCU_TABLES, cpu, pt_report, rcu_sections
+from cy.base.flight cimport flight_note
 from cy.base.shm cimport C_HELD, C_HELD_NR, MAX_HELD_SHOWN, ORACLE_LOCK_ORDER, ORACLE_SLEEP_IN_RCU
 
 cdef enum:
@@ -58,6 +59,11 @@ cdef inline void lock_held_push(cpu *c, const void *lock, uint32_t lock_class) n
         _show_held(c, c.nr_held)
         c.nr_held += 1
         c.shared.counter[C_HELD_NR] = c.nr_held
+
+# A lock was taken: it is noted with the lock held. Locks behind those of tables are many, and say little of what happened.
+cdef inline void lock_note(cpu *c, uint32_t kind, const void *lock, uint32_t lock_class) noexcept nogil:
+    if lock_class <= LOCK_PTL:
+        flight_note(c, kind, lock_class, lock, 0)
 
 # Show the parent the i-th held lock: it cannot ask a worker that hangs.
 cdef inline void _show_held(cpu *c, uint32_t i) noexcept nogil:

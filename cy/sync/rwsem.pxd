@@ -8,8 +8,8 @@ from libc.stdint cimport uint32_t
 from cy.base.atomics cimport READ_ONCE32, atomic_add_return32, cmpxchg32
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.hook cimport pt_ready_t
-from cy.base.shm cimport C_LOCK_CONTENDED, C_TRYLOCK_FAILED
-from cy.sync.lockclass cimport lock_check_order, lock_held_pop, lock_held_push, might_sleep
+from cy.base.shm cimport C_LOCK_CONTENDED, C_TRYLOCK_FAILED, FLIGHT_LOCK
+from cy.sync.lockclass cimport lock_check_order, lock_held_pop, lock_held_push, lock_note, might_sleep
 from cy.sync.wait cimport wait_begin, wait_end, wait_turn
 
 cdef enum:
@@ -75,6 +75,7 @@ cdef inline void rwsem_acquire(cpu *c, rw_semaphore *sem, uint32_t lock_class, u
     if waiting:
         wait_end(c)
     lock_held_push(c, sem, lock_class)
+    lock_note(c, FLIGHT_LOCK, sem, lock_class)
 
 cdef inline void up_read(cpu *c, rw_semaphore *sem) noexcept nogil:
     lock_held_pop(c, sem)

@@ -8,8 +8,8 @@ from libc.stdint cimport uint32_t
 from cy.base.atomics cimport READ_ONCE32, peek32, plain_store32, smp_store_release32, xchg_acquire32
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport count, cpu, delay_point, pt_report
-from cy.base.shm cimport C_LOCK_CONTENDED, ORACLE_UAF
-from cy.sync.lockclass cimport lock_check_order, lock_held_pop, lock_held_push
+from cy.base.shm cimport C_LOCK_CONTENDED, FLIGHT_LOCK, FLIGHT_TRYLOCK, ORACLE_UAF
+from cy.sync.lockclass cimport lock_check_order, lock_held_pop, lock_held_push, lock_note
 from cy.sync.wait cimport wait_begin, wait_end, wait_turn
 
 cdef enum:
@@ -49,6 +49,7 @@ cdef inline void spin_lock(cpu *c, spinlock_t *lock, uint32_t lock_class) noexce
     if found != 0:
         _spin_lock_slow(c, lock, lock_class, found)
     lock_held_push(c, lock, lock_class)
+    lock_note(c, FLIGHT_LOCK, lock, lock_class)
 
 # Returns True with the lock held, or False at once. Who cares counts the near miss.
 cdef inline bint spin_trylock(cpu *c, spinlock_t *lock, uint32_t lock_class) noexcept nogil:
@@ -57,6 +58,7 @@ cdef inline bint spin_trylock(cpu *c, spinlock_t *lock, uint32_t lock_class) noe
         _check_alive(c, found, lock_class)
         return False
     lock_held_push(c, lock, lock_class)
+    lock_note(c, FLIGHT_TRYLOCK, lock, lock_class)
     return True
 
 cdef inline void spin_unlock(cpu *c, spinlock_t *lock) noexcept nogil:
