@@ -22,9 +22,13 @@ from ptstress.fuzz_wire import (
     Answer, Closed, Polish, Polished, Race, Raced, Ran, Reader, Refused, Request, Run, send, take_stdout,
 )
 from ptstress.lab import CARRIERS, MAX_STEPS, Lab, judge
+from ptstress.reconstruct import Search
+from ptstress.renumber import Small
+from ptstress.results import Reconstruction
 from ptstress.schedule import encode
 from ptstress.shrink_schedule import simplest_schedule
 from ptstress.trial import SmallMachine
+from ptstress.vocabulary import Oracle
 
 #: Machines that are kept for the next example.
 KEPT = 8
@@ -37,6 +41,8 @@ REPEATS = 10
 #: No further race of one example begins after so many seconds: the parent takes long silence for a hang.
 RACING_S = 2.0
 RACE_ATTEMPTS = 2000
+#: How long to look for a schedule of what threads showed.
+SCHEDULE_S = 10.0
 ON_THREADS = "threads"
 
 
@@ -139,12 +145,26 @@ class Trier:
         for attempt in range(RACE_ATTEMPTS):
             verdict = machine.race(example.program, example.seed + attempt)
             if verdict.verdict == "violation":
+                found = self._schedule_of(failure, verdict.oracle)
+                if found.replay:
+                    return structs.replace(
+                        failure, detail=f"{found.oracle}: {found.what}", replay=found.replay, story=tuple(found.story),
+                        repeats=f"on threads after {attempt + 1} rounds, reconstructed at execution {found.executions:,}",
+                    )
                 lines = [f"CPU{w}: {line}" for w in range(machine.workers) for line in machine.view.last_operations(w, 16)]
                 return structs.replace(
                     failure, detail=f"{verdict.oracle}: {verdict.detail}", story=tuple(lines),
                     repeats=f"on threads after {attempt + 1} rounds",
                 )
         return structs.replace(failure, repeats=f"on threads not in {RACE_ATTEMPTS} rounds")
+
+    def _schedule_of(self, failure: Failure, oracle: str) -> Reconstruction:
+        """Of a violation on threads that an oracle of the engine saw; the model judges no schedules."""
+        example = failure.example
+        if oracle == Oracle.MODEL.label:
+            return Reconstruction()
+        search = Search(example.scheme, example.bugs, example.knobs, example.seed, oracle, SCHEDULE_S, None)
+        return search.run([(Small(example.program, example.geometry), b"")])
 
     def _lab(self, example: FuzzExample) -> Lab:
         key = (example.scheme, example.geometry, example.bugs, tuple(example.knobs.items()))
