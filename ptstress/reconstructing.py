@@ -17,8 +17,10 @@ from ptstress.driver import Outcome, child_environment
 from ptstress.errors import ResourceError
 from ptstress.history import encode_history
 from ptstress.failures import history_of
+from ptstress.flight import read_flight
 from ptstress.plan import StagePlan
-from ptstress.reconstruct import Request
+from ptstress.reconstruct import SHRINK_S, Answer, Request
+from ptstress.recorded_order import Acquisition
 from ptstress.results import Reconstruction
 from ptstress.verdict import oracle_of
 
@@ -42,10 +44,12 @@ def request_of(plan: StagePlan, outcome: Outcome, seconds: float | None, executi
     else:
         busy = [w for w in range(outcome.view.workers) if outcome.last_operations[w] and _in_flight(outcome.last_operations[w])]
         report = {"oracle": oracle_of(outcome), "cpu": busy[0] if busy else 0, "verb": "", "addr": 0, "a": 0, "b": 0, "stamp": 0}
-    return Request(plan.job, plan.scheme.name, report, encode_history(history_of(plan, outcome)), seconds, executions)
+    locks = [Acquisition(e.worker, e.seq, e.stamp) for e in read_flight(outcome.view).entries if e.kind == "lock"]
+    history = encode_history(history_of(plan, outcome))
+    return Request(plan.job, plan.scheme.name, report, history, seconds, executions, locks)
 
 
-def look_for_schedule(request: Request, stopped: Callable[[], bool], tick: Callable[[], None] = lambda: None) -> Reconstruction:
+def look_for_schedule(request: Request, stopped: Callable[[], bool], tick: Callable[[], None] = lambda: None) -> Answer:
     """The schedule, or how much was tried. ``tick`` is called all the time while it goes on."""
     begin = time.monotonic()
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
@@ -58,29 +62,18 @@ def look_for_schedule(request: Request, stopped: Callable[[], bool], tick: Calla
             )
         except OSError as error:
             raise ResourceError(f"a process to look for a schedule is needed: {error.strerror}") from None
-        limit = None if request.seconds is None else begin + request.seconds + GRACE_S
+        limit = None if request.seconds is None else begin + request.seconds + SHRINK_S + GRACE_S
         note = _wait(process, limit, stopped, tick)
         stdout.seek(0)
         stderr.seek(0)
-        found = _decode(stdout.read()) if not note and process.returncode == 0 else None
-        if found:
-            return found
+        answer = _decode(stdout.read()) if not note and process.returncode == 0 else None
+        if answer:
+            return answer
         if not note and process.returncode < 0:
             note = f"the search was killed by {signal.Signals(-process.returncode).name}"
         lines = stderr.read().decode("utf-8", "replace").strip().splitlines() or [f"exit status {process.returncode}"]
-        return Reconstruction(seconds=round(time.monotonic() - begin, 3), note=note or f"the search failed: {lines[-1]}")
-
-
-def schedule_files(found: Reconstruction) -> dict[str, bytes]:
-    """What the failure's folder gets of a schedule; ``replay.txt`` then runs that."""
-    if not found.replay:
-        return {}
-    texts = {
-        "replay.txt": f"ptstress replay '{found.replay}'",
-        "program.txt": found.program,
-        "story.txt": "\n".join(found.story),
-    }
-    return {name: f"{text}\n".encode() for name, text in texts.items()}
+        note = note or f"the search failed: {lines[-1]}"
+        return Answer(Reconstruction(seconds=round(time.monotonic() - begin, 3), note=note), {})
 
 
 def _wait(
@@ -108,8 +101,8 @@ def _in_flight(operations: tuple[str, ...]) -> bool:
     return operations[-1].endswith("in flight")
 
 
-def _decode(output: bytes) -> Reconstruction | None:
+def _decode(output: bytes) -> Answer | None:
     try:
-        return msgspec.json.decode(output, type=Reconstruction)
+        return msgspec.msgpack.decode(output, type=Answer)
     except msgspec.DecodeError:
         return None

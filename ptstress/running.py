@@ -15,7 +15,7 @@ from ptstress.engine import require_build
 from ptstress.errors import ExitCode, UnsupportedError, UsageError
 from ptstress.failures import keep_failures
 from ptstress.plan import Overrides, StagePlan, plan_run
-from ptstress.reconstructing import SECONDS, is_of_the_engine, look_for_schedule, request_of, schedule_files
+from ptstress.reconstructing import SECONDS, is_of_the_engine, look_for_schedule, request_of
 from ptstress.report import comparison, last_screen, status_line
 from ptstress.results import Canaries, ResultsFolder, RunSummary, StageSummary
 from ptstress.schemes import SCHEMES
@@ -168,9 +168,9 @@ class _Stage:
         """Look for a schedule of the first failure, and put it beside what threads left."""
         self.status.show(f"{self.plan.name}  looking for a schedule of {summary.failure.oracle}", keep=self.request.verbose)
         request = request_of(self.plan, outcome, self.request.reconstruct_s)
-        found = look_for_schedule(request, lambda: self.stopper.requests > 0)
-        self.folder.add_to_failure(Path(summary.failure.path), schedule_files(found))
-        summary.failure.schedule = found
+        answer = look_for_schedule(request, lambda: self.stopper.requests > 0)
+        self.folder.add_to_failure(Path(summary.failure.path), answer.files)
+        summary.failure.schedule = answer.found
 
     def _on_canary(self, bug: str) -> None:
         self.status.show(f"{self.plan.name}  canary: {bug}", keep=self.request.verbose)

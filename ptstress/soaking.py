@@ -17,7 +17,7 @@ from ptstress.errors import ExitCode, PtstressError, UnsupportedError, UsageErro
 from ptstress.failures import Kept, distinct_failures
 from ptstress.memory import KB_PER_MIB, resident_kb
 from ptstress.plan import StagePlan
-from ptstress.reconstructing import is_of_the_engine, look_for_schedule, request_of, schedule_files
+from ptstress.reconstructing import is_of_the_engine, look_for_schedule, request_of
 from ptstress.results import TESTID, Canaries, StageSummary, make_results_folder, testid_text
 from ptstress.report import schedule_line
 from ptstress.running import refuse_silent_bugs
@@ -344,10 +344,10 @@ class _Slice:
         if not path or seconds <= 0 or self.stopper.requests or not is_of_the_engine(outcome):
             return
         request = request_of(self._plan(), outcome, seconds)
-        found = look_for_schedule(request, lambda: self.stopper.requests > 0, self.journal.flush)
-        self.soak.searched_s += found.seconds
-        self.journal.complete_failure(path, schedule_files(found))
-        self.soak.status.say(schedule_line(found))
+        answer = look_for_schedule(request, lambda: self.stopper.requests > 0, self.journal.flush)
+        self.soak.searched_s += answer.found.seconds
+        self.journal.complete_failure(path, answer.files)
+        self.soak.status.say(schedule_line(answer.found))
 
     def _add(self, kept: Kept, outcome: Outcome) -> None:
         known = self.soak.state.find(kept.oracle, kept.what, self.key)

@@ -78,7 +78,8 @@ cdef class Explorer:
     def explore(self, policy: str = "random", seed: int = 0, executions: int | None = 1000,
                 seconds: float | None = None, max_steps: int = 20000, stickiness: float | None = None,
                 preemption_bound: int | None = 2, depth: int | None = None, stop_on_failure: bool = True, progress=None,
-                pairs: SitePairs | None = None, wanted=None, exact_seed: bool = False, steps_only: bool = False) -> dict:
+                pairs: SitePairs | None = None, wanted=None, exact_seed: bool = False, steps_only: bool = False,
+                order: bytes = b"") -> dict:
         """Run many executions and return what was seen.
 
         ``executions`` and ``seconds`` limit the exploration (None: no limit), ``max_steps`` one execution.
@@ -86,7 +87,7 @@ cdef class Explorer:
         each execution. ``preemption_bound``: of "dfs"; None: all schedules. ``depth`` in 1 to 8: of "pct"; None: 1 to 4 in
         turns. ``progress`` is called about
         every 50 ms with the result so far; a true answer ends the exploration ("stopped"). ``pairs`` collects
-        which accesses of different fibres followed each other.
+        which accesses of different fibres followed each other. ``order``: marks for the policy "recorded"; see ``recorded.pxd``.
         ``wanted`` is called with each outcome that is a failure, while the system is as that execution left it; where it
         says no, the exploration goes on as if nothing had been found. ``exact_seed``: ``seed`` is that of each execution, as
         a failure has it, not of the exploration; of policies that walk a tree. ``steps_only``: as in ``replay``.
@@ -102,6 +103,8 @@ cdef class Explorer:
         knobs.stickiness = _stickiness(stickiness)
         knobs.preemption_bound = 0xFFFFFFFE if preemption_bound is None else _count(
             "preemption_bound", preemption_bound, 0, 0xFFFFFFFE)
+        knobs.choices = order
+        knobs.nr_choices = len(order)
         knobs.depth = 0 if depth is None else _count("depth", depth, 1, PCT_MAX_DEPTH)
         if policy == "dpor" and self.system.nr_fibres > MAX_CLOCKS:
             raise ValueError(f"policy 'dpor' takes up to {MAX_CLOCKS} fibres, and the system has {self.system.nr_fibres}")

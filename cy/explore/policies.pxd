@@ -6,11 +6,12 @@ from cy.explore.pct cimport pct_ops
 from cy.explore.policy cimport policy_ops
 from cy.explore.pos cimport pos_ops
 from cy.explore.random_walk cimport random_walk_ops
+from cy.explore.recorded cimport recorded_ops
 
 cdef inline const char *policy_names() noexcept nogil:
     return "random pct pos dfs dpor"
 
-# Returns False if there is no such policy.
+# Returns False if there is no such policy. `recorded` is not among the names: it needs an order that something has seen.
 cdef inline bint find_policy(const char *name, policy_ops *ops) noexcept nogil:
     if strcmp(name, "random") == 0:
         random_walk_ops(ops)
@@ -22,6 +23,8 @@ cdef inline bint find_policy(const char *name, policy_ops *ops) noexcept nogil:
         bounded_dfs_ops(ops)
     elif strcmp(name, "dpor") == 0:
         dpor_ops(ops)
+    elif strcmp(name, "recorded") == 0:
+        recorded_ops(ops)
     else:
         return False
     return True

@@ -37,7 +37,7 @@ cdef struct policy_knobs:
     uint32_t depth              # pct: bugs of that many constraints; 0: one after the other
     uint32_t preemption_bound   # dfs: most preemptions in one execution
     uint32_t max_choices        # most choices in one execution
-    const uint8_t *choices      # replay, follow: the choices to make; the caller keeps them alive
+    const uint8_t *choices      # replay, follow: the choices to make; recorded: marks; the caller keeps them alive
     uint32_t nr_choices
     bint walks                  # follow: go on at random behind them
 
