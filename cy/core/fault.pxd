@@ -151,7 +151,7 @@ cdef inline int do_wp_page(cursor *cur, uint64_t orig) noexcept nogil:
         count(cur.cpu, C_WP_LOST)
         frame_free(cur.cpu, cur.mm, pfn)
         return FAULT_RETRY
-    xchg(cur.ptep, 0)
+    xchg(cur.ptep, 0)                           # [PT-021] pairs with: the flush that follows.
     if not BUG(cur.mm.bugs, BUG_M10_WP):
         flush_tlb_range(cur.cpu, cur.mm, cur.addr, cur.addr + page_bytes, False)
     if PT_CHECKS:

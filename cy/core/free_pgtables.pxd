@@ -46,7 +46,7 @@ cdef inline void _free_level(mmu_gather *tlb, uint32_t level, uint64_t start, ui
         if _within(addr, addr + span, floor, ceiling) and not pmd_none(READ_ONCE(entryp)):
             table = table_of(c, m, READ_ONCE(entryp))
             if table != NULL:
-                xchg(entryp, 0)
+                xchg(entryp, 0)                 # [PT-010] pairs with: the grace periods.
                 table_check_unlinked(c, m, table, 15)
                 table_unlinked(c, m, table)
                 table_free_tlb(tlb, table, level, addr)

@@ -71,7 +71,7 @@ cdef inline ptdesc *pmd_install(cpu *c, mm *m, uint64_t *entryp, ptdesc *new, ui
         delay_point(c)
         plain_zero(new.entries, geo_fanout(&m.geo, level))
         return NULL
-    # [PT-004] pairs with: the walkers' acquire loads [PT-005]; orders the zeroes and the lock of the
+    # [PT-004] pairs with: the walkers' acquire loads, PT-005; orders the zeroes and the lock of the
     # new table before it becomes reachable: a walker that sees the entry sees an empty table.
     smp_store_release(entryp, mk_table(new.index, m.tables.items[new.index].gen))
     if BUG(m.bugs, BUG_MX_TWO_PARENTS) and level == PTE_LEVEL:

@@ -152,7 +152,7 @@ cdef inline uint64_t ptep_get(cpu *c, mm *m, ptdesc *table, uint64_t *ptep) noex
 # [PT-009] pairs with: the release stores of do_anonymous_page and do_wp_page. Whoever sees the entry
 # sees the contents of its frame. The kernel relies on the address dependency.
 cdef inline uint64_t ptep_get_lockless(cpu *c, mm *m, ptdesc *table, uint64_t *ptep) noexcept nogil:
-    return _not_poison(c, table, smp_load_acquire(ptep))
+    return _not_poison(c, table, smp_load_acquire(ptep))        # [PT-009] pairs with: who stores the entry.
 
 cdef inline uint64_t _not_poison(cpu *c, ptdesc *table, uint64_t pte) noexcept nogil:
     if PT_CHECKS and pte == PT_POISON:

@@ -38,9 +38,9 @@ cdef inline uint64_t pwc_lookup(cpu *c, const mm *m, uint64_t region) noexcept n
 cdef inline pwc_entry *pwc_fill(cpu *c, const mm *m, uint64_t region, uint64_t pmd) noexcept nogil:
     cdef pwc_entry *e = pwc_slot(c, region)
     if PT_CHECKS:
-        WRITE_ONCE(&e.fills, e.fills + 1)
+        WRITE_ONCE(&e.fills, peek(&e.fills) + 1)
     WRITE_ONCE(&e.tag, 0)
-    smp_wmb()                                # before the rest, for oracles: pairs with smp_rmb in _reaches
+    smp_wmb()                                # before the rest, for oracles. [PT-151] pairs with: _reaches.
     WRITE_ONCE(&e.pmd, pmd)
     WRITE_ONCE(&e.gen, READ_ONCE(&c.full_flushes[m.index]))
     WRITE_ONCE(&e.tag, region + 1)           # [PT-020] the barrier is the exchange of tlb_fill.
@@ -51,7 +51,8 @@ cdef inline void pwc_settle(pwc_entry *e, bint kept) noexcept nogil:
     if not kept:
         WRITE_ONCE(&e.tag, 0)
     if PT_CHECKS:
-        WRITE_ONCE(&e.fills, e.fills + 1)
+        smp_wmb()                            # behind the rest, for oracles. [PT-151] pairs with: _reaches.
+        WRITE_ONCE(&e.fills, peek(&e.fills) + 1)
 
 # A page fault drops what it used. Context: own cpu.
 cdef inline void pwc_drop(cpu *c, uint64_t region) noexcept nogil:

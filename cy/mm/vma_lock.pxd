@@ -90,8 +90,8 @@ cdef inline bint vma_start_read(cpu *c, mm *m, vma *v) noexcept nogil:
         atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)      # [PT-008] pairs with: vma_start_write.
         return False
     # A writer that comes now waits for us. One that came before shows here.
+    # [PT-006] pairs with: vma_end_write_all.
     if READ_ONCE32(&v.vm_lock_seq) == smp_load_acquire32(&m.mm_lock_seq.sequence):
-        # [PT-006] pairs with: vma_end_write_all.
         if not BUG(m.bugs, BUG_MX_VMA_PUT):
             atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)
         return False
@@ -166,7 +166,7 @@ cdef inline void _wait_for_readers(cpu *c, vma *v, uint32_t left, pt_ready_t rea
     if smp_load_acquire32(&v.vm_refcnt) == left:
         return
     wait_begin(c, v, LOCK_VMA)
-    while smp_load_acquire32(&v.vm_refcnt) != left:
+    while smp_load_acquire32(&v.vm_refcnt) != left:             # [PT-008] pairs with: vma_end_read.
         wait_turn(c, &turns, ready, v)
     wait_end(c)
 
@@ -177,7 +177,8 @@ cdef inline void _vma_set_locked(cpu *c, mm *m, vma *v, uint32_t seq) noexcept n
         return
     # Under page_table_lock, so that who sets the anon_vma there sets it in a VMA that has not changed.
     spin_lock(c, &m.page_table_lock, LOCK_PGL)
-    WRITE_ONCE32(&v.vm_seq, v.vm_seq + 1)
+    # [PT-150] pairs with: vma_snapshot. Who knows the new sequence finds the VMA write-locked.
+    smp_store_release32(&v.vm_seq, v.vm_seq + 1)
     spin_unlock(c, &m.page_table_lock)
     smp_mb()    # [PT-062] pairs with: _keep_if_current and _settle. The sequence before the walks that look for what to unmap.
 

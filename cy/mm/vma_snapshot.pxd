@@ -59,7 +59,8 @@ cdef inline int _take(cursor *cur, uint32_t seen) noexcept nogil:
     cdef bint locked = False
     cur.vma = vma_at(&m.set, i) if i < READ_ONCE32(&m.set.nr) else NULL
     if cur.vma != NULL:
-        cur.vma_seq = smp_load_acquire32(&cur.vma.vm_seq)       # [PT-062] before the fields.
+        # [PT-150] pairs with: _vma_set_locked. [PT-062] before the fields.
+        cur.vma_seq = smp_load_acquire32(&cur.vma.vm_seq)
         locked = READ_ONCE32(&cur.vma.vm_lock_seq) == smp_load_acquire32(&m.mm_lock_seq.sequence)    # [PT-006]
         delay_point(cur.cpu)
         cur.vma_start = READ_ONCE(&cur.vma.vm_start)
@@ -83,6 +84,7 @@ cdef inline int _take(cursor *cur, uint32_t seen) noexcept nogil:
 # write-locked, or with a count of 0 and before its sequence moves: so the order of the two looks. [PT-007] pairs with:
 # vma_mark_attached. [PT-062]
 cdef inline bint _was_attached(cursor *cur) noexcept nogil:
+    # [PT-007] pairs with: vma_mark_attached.
     return (smp_load_acquire32(&cur.vma.vm_refcnt) != 0 and vma_mm(cur.vma) == cur.mm
             and READ_ONCE32(&cur.vma.vm_seq) == cur.vma_seq)
 

@@ -20,7 +20,7 @@
 # Not modelled: per-cpu quiescent states by context switch, lazy callbacks, offloading.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE, WRITE_ONCE, barrier, sched_wait, smp_load_acquire, smp_mb, smp_store_release, xchg)
+    READ_ONCE, WRITE_ONCE, barrier, peek, sched_wait, smp_load_acquire, smp_mb, smp_store_release, xchg)
 from cy.base.build cimport PT_RCU_XCHG, likely
 from cy.base.clock cimport now_ns, sched_yield
 from cy.base.coordination cimport pt_acq
@@ -85,7 +85,7 @@ cdef inline void rcu_read_lock(cpu *c, rcu_domain *d) noexcept nogil:
     cdef rcu_cpu *r = &c.rcu[d.which]
     cdef uint64_t seq
     # The slot says whether this is the outermost section; the common case stores nothing else.
-    if likely(r.slot == 0):
+    if likely(peek(&r.slot) == 0):
         # [PT-011] pairs with: the release of gp_seq in _rcu_gp_start. A reader that saw number s
         # also sees every unlink made before s began.
         seq = smp_load_acquire(&d.gp_seq)

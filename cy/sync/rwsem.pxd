@@ -40,6 +40,7 @@ cdef inline void down_read(cpu *c, rw_semaphore *sem, uint32_t lock_class) noexc
 
 cdef inline bint down_read_trylock(cpu *c, rw_semaphore *sem, uint32_t lock_class) noexcept nogil:
     cdef uint32_t v = READ_ONCE32(&sem.count)
+    # [PT-002] pairs with: up_read, up_write and downgrade_write.
     if (v & ~<uint32_t>RWSEM_READERS) != 0 or cmpxchg32(&sem.count, v, v + 1) != v:
         count(c, C_TRYLOCK_FAILED)
         return False
@@ -79,12 +80,12 @@ cdef inline void rwsem_acquire(cpu *c, rw_semaphore *sem, uint32_t lock_class, u
 
 cdef inline void up_read(cpu *c, rw_semaphore *sem) noexcept nogil:
     lock_held_pop(c, sem)
-    atomic_add_return32(&sem.count, <uint32_t>-1)
+    atomic_add_return32(&sem.count, <uint32_t>-1)           # [PT-002] pairs with: down_write.
 
 cdef inline void up_write(cpu *c, rw_semaphore *sem) noexcept nogil:
     lock_held_pop(c, sem)
-    atomic_add_return32(&sem.count, RWSEM_WRITER)      # the bit overflows away
+    atomic_add_return32(&sem.count, RWSEM_WRITER)           # the bit overflows away. [PT-002] pairs with: rwsem_acquire.
 
 # The writer becomes a reader; no other writer gets in between.
 cdef inline void downgrade_write(cpu *c, rw_semaphore *sem) noexcept nogil:
-    atomic_add_return32(&sem.count, RWSEM_WRITER + 1)
+    atomic_add_return32(&sem.count, RWSEM_WRITER + 1)       # [PT-002] pairs with: rwsem_acquire.

@@ -54,7 +54,7 @@ cdef inline void spin_lock(cpu *c, spinlock_t *lock, uint32_t lock_class) noexce
 # Returns True with the lock held, or False at once. Who cares counts the near miss.
 cdef inline bint spin_trylock(cpu *c, spinlock_t *lock, uint32_t lock_class) noexcept nogil:
     cdef uint32_t found = READ_ONCE32(&lock.val)
-    if found != 0 or xchg_acquire32(&lock.val, c.id + 1) != 0:
+    if found != 0 or xchg_acquire32(&lock.val, c.id + 1) != 0:      # [PT-001] pairs with: spin_unlock.
         _check_alive(c, found, lock_class)
         return False
     lock_held_push(c, lock, lock_class)
@@ -64,7 +64,7 @@ cdef inline bint spin_trylock(cpu *c, spinlock_t *lock, uint32_t lock_class) noe
 cdef inline void spin_unlock(cpu *c, spinlock_t *lock) noexcept nogil:
     lock_held_pop(c, lock)
     _check_alive(c, peek32(&lock.val) if PT_CHECKS else 0, 0)
-    smp_store_release32(&lock.val, 0)
+    smp_store_release32(&lock.val, 0)       # [PT-001] pairs with: spin_lock.
 
 # `found`: what the lock held; whoever meets a destroyed lock gets it, so that what follows stays memory-safe.
 cdef inline void _spin_lock_slow(cpu *c, spinlock_t *lock, uint32_t lock_class, uint32_t found) noexcept nogil:
@@ -74,5 +74,5 @@ cdef inline void _spin_lock_slow(cpu *c, spinlock_t *lock, uint32_t lock_class, 
     while found != 0 and _check_alive(c, found, lock_class):
         while not _wait_is_over(READ_ONCE32(&lock.val)):
             wait_turn(c, &turns, spin_is_free, lock)
-        found = xchg_acquire32(&lock.val, c.id + 1)
+        found = xchg_acquire32(&lock.val, c.id + 1)     # [PT-001] pairs with: spin_unlock.
     wait_end(c)
