@@ -13,25 +13,23 @@
 #   plain_load, plain_store, plain_zero, plain_fill
 #   bare in fast, stress and tsan, so that a race detector sees them. In sched they are schedule
 #   points. In tsan_sched both: points, and bare.
-# In sched, stores without a barrier (plain and WRITE_ONCE) wait in the cpu's buffer, in order, until
-# its next release or full barrier at the latest (the scheduler may drain earlier), so that a missing
-# barrier, an unordered initialisation or a non-atomic counter can really go wrong there. A fill of more
-# than PT_SB_MAX words is not buffered.
+# In sched, stores wait in the cpu's buffer, loads may return what a word held a moment ago, and only the
+# orderings that are written here keep them in order (cy/base/weak.pxd), so that a missing barrier, an
+# unordered initialisation or a non-atomic counter can really go wrong there. A fill of more than PT_SB_MAX
+# words is not buffered.
 #
 # They are macros, so that a schedule point knows its own source line.
 # Suffix 32: 32-bit. Suffix _ptr: pointers. No suffix: 64-bit.
 #
 # Source: Documentation/memory-barriers.txt, tools/memory-model/Documentation/access-marking.txt.
-# Not modelled: buffered stores that overtake each other; early (speculative) loads; they are not
-# reordered in any build but by the machine.
 # A read-modify-write is a full barrier on x86; elsewhere gcc's is not, and a fence follows.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.build cimport PT_SCHED
 from cy.base.hook cimport pt_hook, pt_ready_t
+from cy.base.weak cimport pt_load, pt_sb_drain, pt_store, pt_view_now
 
 cdef extern from *:
     """
-    #include <string.h>
     #if defined(__x86_64__)
     #define pt_cpu_relax() __builtin_ia32_pause()
     #elif defined(__aarch64__)
@@ -46,7 +44,11 @@ cdef extern from *:
     #define pt_after_rmw() __atomic_thread_fence(__ATOMIC_SEQ_CST)
     #endif
     #define pt_barrier() __asm__ __volatile__("" ::: "memory")
-    #if defined(__x86_64__) || defined(__SANITIZE_THREAD__)
+    #define PT_SITE(k) static const struct pt_site pt_site_ __attribute__((unused)) = { __FILE__, __func__, __LINE__, (k) }
+    #if PT_STORE_BUFFER
+    #define pt_smp_rmb() do { PT_SITE(PT_KIND_LOAD); pt_read_barrier(pt_current, &pt_site_); } while (0)
+    #define pt_smp_wmb() do { PT_SITE(PT_KIND_STORE); pt_write_barrier(pt_current, &pt_site_); } while (0)
+    #elif defined(__x86_64__) || defined(__SANITIZE_THREAD__)
     #define pt_smp_rmb() pt_barrier()
     #define pt_smp_wmb() pt_barrier()
     #else
@@ -54,59 +56,42 @@ cdef extern from *:
     #define pt_smp_wmb() __atomic_thread_fence(__ATOMIC_RELEASE)
     #endif
 
-    #if PT_STORE_BUFFER
-    static inline void pt_sb_drain(void) {
-        struct pt_hook *h = pt_current;
-        if (!h) return;
-        for (uint32_t i = 0; i < h->sb_n; i++)
-            memcpy(h->sb[i].p, &h->sb[i].v, h->sb[i].size);
-        h->sb_n = 0;
-    }
-    static inline uint64_t pt_sb_load(const void *p, uint32_t size) {
-        struct pt_hook *h = pt_current;
-        uint64_t v = 0;
-        if (h)
-            for (uint32_t i = h->sb_n; i-- > 0; )
-                if (h->sb[i].p == p && h->sb[i].size == size) return h->sb[i].v;
-        if (size == 4) v = __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED);
-        else v = __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED);
-        return v;
-    }
-    static inline void pt_sb_store(void *p, uint64_t v, uint32_t size) {
-        struct pt_hook *h = pt_current;
-        if (!h || !h->point) { memcpy(p, &v, size); return; }
-        if (h->sb_n == PT_SB_MAX) pt_sb_drain();
-        h->sb[h->sb_n].p = p; h->sb[h->sb_n].v = v; h->sb[h->sb_n].size = size; h->sb_n++;
-    }
-    /* A store that is not buffered may not be overtaken by an older buffered one to the same place. */
-    static inline void pt_sb_order(const void *p) {
-        struct pt_hook *h = pt_current;
-        if (!h) return;
-        for (uint32_t i = 0; i < h->sb_n; i++)
-            if (h->sb[i].p == p) { pt_sb_drain(); return; }
-    }
-    #define PT_DRAIN() pt_sb_drain()
-    #define PT_ORDER(p) pt_sb_order(p)
-    #define PT_LOAD_RELAXED(p) ((__typeof__(*(p)))pt_sb_load((p), sizeof(*(p))))
-    #define PT_PLAIN_LOAD(p) PT_LOAD_RELAXED(p)
-    #define PT_PLAIN_STORE(p, v) pt_sb_store((void *)(p), (uint64_t)(v), sizeof(*(p)))
-    #define PT_STORE_RELAXED(p, v) PT_PLAIN_STORE(p, v)
+    #if PT_SCHED
+    /* Declares where the access stands (pt_site_) and the running cpu's hook (pt_h_). */
+    #define PT_POINT(k, p) \\
+        PT_SITE(k); struct pt_hook *pt_h_ __attribute__((unused)) = pt_current; \\
+        if (pt_h_ && pt_h_->point) pt_h_->point(pt_h_->ctx, &pt_site_, (const void *)(p))
     #else
-    #define PT_DRAIN() ((void)0)
-    #define PT_ORDER(p) ((void)0)
+    #define PT_POINT(k, p) ((void)0)
+    #endif
+
+    #if PT_STORE_BUFFER
+    #define PT_AS(p, v) ((__typeof__(*(p)))(v))
+    #define PT_LOAD_RELAXED(p) PT_AS(p, pt_load(pt_h_, (p), sizeof(*(p))))
+    #define PT_LOAD_ORDERED(p) PT_AS(p, pt_load_acquire(pt_h_, &pt_site_, (p), sizeof(*(p))))
+    #define PT_PLAIN_LOAD(p) PT_LOAD_RELAXED(p)
+    #define PT_PLAIN_STORE(p, v) pt_store(pt_h_, (void *)(p), (uint64_t)(v), sizeof(*(p)))
+    #define PT_STORE_RELAXED(p, v) PT_PLAIN_STORE(p, v)
+    #define PT_STORE_ORDERED(p, v) pt_store_release(pt_h_, &pt_site_, (void *)(p), (uint64_t)(v), sizeof(*(p)))
+    #define PT_RMW(p, order) pt_rmw(pt_h_, &pt_site_, (p), (order))
+    #define PT_RMW_DONE(p, found, order) pt_rmw_done(pt_h_, &pt_site_, (p), (uint64_t)(found), sizeof(*(p)), (order))
+    #define PT_PEEK(p) PT_AS(p, pt_peek(pt_current, (p), sizeof(*(p))))
+    #define PT_FULL_BARRIER() pt_full_barrier(pt_h_, &pt_site_)
+    #define PT_BEFORE_WAIT() pt_sb_drain(pt_h_)
+    #define PT_AFTER_WAIT() pt_view_now(pt_h_)
+    #else
     #define PT_LOAD_RELAXED(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+    #define PT_LOAD_ORDERED(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     #define PT_PLAIN_LOAD(p) (*(p))
     #define PT_PLAIN_STORE(p, v) (*(p) = (v))
     #define PT_STORE_RELAXED(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
-    #endif
-
-    #if PT_SCHED
-    #define PT_POINT(k, p) do { \\
-        static const struct pt_site pt_site_ = { __FILE__, __func__, __LINE__, (k) }; \\
-        struct pt_hook *pt_h_ = pt_current; \\
-        if (pt_h_ && pt_h_->point) pt_h_->point(pt_h_->ctx, &pt_site_, (const void *)(p)); } while (0)
-    #else
-    #define PT_POINT(k, p) ((void)0)
+    #define PT_STORE_ORDERED(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+    #define PT_RMW(p, order) ((void)0)
+    #define PT_RMW_DONE(p, found, order) ((void)0)
+    #define PT_PEEK(p) PT_LOAD_RELAXED(p)
+    #define PT_FULL_BARRIER() ((void)0)
+    #define PT_BEFORE_WAIT() ((void)0)
+    #define PT_AFTER_WAIT() ((void)0)
     #endif
 
     /* Arguments are evaluated before the schedule point: in plain_store(p, plain_load(p) + 1) others
@@ -114,34 +99,41 @@ cdef extern from *:
     #define PT_READ_ONCE(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_LOAD, p_); PT_LOAD_RELAXED(p_); })
     #define PT_WRITE_ONCE(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
         PT_POINT(PT_KIND_STORE, p_); PT_STORE_RELAXED(p_, v_); } while (0)
-    #define PT_LOAD_ACQUIRE(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_LOAD, p_); PT_ORDER(p_); \\
-        __atomic_load_n(p_, __ATOMIC_ACQUIRE); })
+    #define PT_LOAD_ACQUIRE(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_LOAD, p_); PT_LOAD_ORDERED(p_); })
     #define PT_STORE_RELEASE(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
-        PT_POINT(PT_KIND_STORE, p_); PT_DRAIN(); __atomic_store_n(p_, v_, __ATOMIC_RELEASE); } while (0)
+        PT_POINT(PT_KIND_STORE, p_); PT_STORE_ORDERED(p_, v_); } while (0)
     #define PT_XCHG(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
-        PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
-        v_ = __atomic_exchange_n(p_, v_, __ATOMIC_SEQ_CST); pt_after_rmw(); v_; })
+        PT_POINT(PT_KIND_RMW, p_); PT_RMW(p_, PT_FULL); \\
+        v_ = __atomic_exchange_n(p_, v_, __ATOMIC_SEQ_CST); pt_after_rmw(); PT_RMW_DONE(p_, v_, PT_FULL); v_; })
     #define PT_XCHG_ACQUIRE(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
-        PT_POINT(PT_KIND_RMW, p_); PT_ORDER(p_); __atomic_exchange_n(p_, v_, __ATOMIC_ACQUIRE); })
+        PT_POINT(PT_KIND_RMW, p_); PT_RMW(p_, PT_ACQUIRES); \\
+        v_ = __atomic_exchange_n(p_, v_, __ATOMIC_ACQUIRE); PT_RMW_DONE(p_, v_, PT_ACQUIRES); v_; })
     #define PT_CMPXCHG(p, o, n) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) o_ = (o), n_ = (n); \\
-        PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
-        __atomic_compare_exchange_n(p_, &o_, n_, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); pt_after_rmw(); o_; })
-    #define PT_ADD_RETURN(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
-        PT_POINT(PT_KIND_RMW, p_); PT_DRAIN(); \\
-        v_ = __atomic_add_fetch(p_, v_, __ATOMIC_SEQ_CST); pt_after_rmw(); v_; })
-    #define PT_ADD(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
-        PT_POINT(PT_KIND_RMW, p_); PT_ORDER(p_); __atomic_add_fetch(p_, v_, __ATOMIC_RELAXED); })
+        PT_POINT(PT_KIND_RMW, p_); PT_RMW(p_, PT_FULL); \\
+        __atomic_compare_exchange_n(p_, &o_, n_, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); pt_after_rmw(); \\
+        PT_RMW_DONE(p_, o_, PT_FULL); o_; })
+    #define PT_ADD_RETURN(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v), n_; \\
+        PT_POINT(PT_KIND_RMW, p_); PT_RMW(p_, PT_FULL); \\
+        n_ = __atomic_add_fetch(p_, v_, __ATOMIC_SEQ_CST); pt_after_rmw(); \\
+        PT_RMW_DONE(p_, (__typeof__(n_))(n_ - v_), PT_FULL); n_; })
+    #define PT_ADD(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v), n_; \\
+        PT_POINT(PT_KIND_RMW, p_); PT_RMW(p_, PT_ORDERS_NOTHING); n_ = __atomic_add_fetch(p_, v_, __ATOMIC_RELAXED); \\
+        PT_RMW_DONE(p_, (__typeof__(n_))(n_ - v_), PT_ORDERS_NOTHING); n_; })
     #define PT_PLAIN_LOAD_AT(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_PLAIN_LOAD, p_); PT_PLAIN_LOAD(p_); })
     #define PT_PLAIN_STORE_AT(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
         PT_POINT(PT_KIND_PLAIN_STORE, p_); PT_PLAIN_STORE(p_, v_); } while (0)
-    #define PT_PEEK(p) PT_LOAD_RELAXED(p)
-    #define PT_OP_POINT(p) PT_POINT(PT_KIND_OP, (p))
-    #define PT_YIELD_POINT() PT_POINT(PT_KIND_YIELD, NULL)
+    #define PT_OP_POINT(p) do { PT_POINT(PT_KIND_OP, (p)); } while (0)
+
+    #if PT_SCHED
+    #define PT_YIELD_POINT() do { PT_POINT(PT_KIND_YIELD, NULL); if (pt_h_) PT_AFTER_WAIT(); } while (0)
+    #else
+    #define PT_YIELD_POINT() ((void)0)
+    #endif
 
     /* A fence as `lock or (%rsp)` stalls on a live spill: exchange a word of the own stack instead. Nothing
      * plain is ordered by it alone, so ThreadSanitizer, which does not model fences, need not see it. */
     #if PT_SCHED
-    #define PT_SMP_MB() do { PT_POINT(PT_KIND_RMW, NULL); PT_DRAIN(); } while (0)
+    #define PT_SMP_MB() do { PT_POINT(PT_KIND_RMW, NULL); PT_FULL_BARRIER(); } while (0)
     #elif defined(__x86_64__)
     static inline void pt_smp_mb(void) {
         uint32_t w = 0;
@@ -170,8 +162,13 @@ cdef extern from *:
     #if PT_STORE_BUFFER
         struct pt_hook *h = pt_current;
         if (h && h->point && n <= PT_SB_MAX) {
-            if (h->sb_n + n > PT_SB_MAX) pt_sb_drain();
-            for (uint32_t i = 0; i < n; i++) pt_sb_store(p + i, v, 8);
+            if (h->sb_n + n > PT_SB_MAX) pt_sb_drain(h);
+            for (uint32_t i = 0; i < n; i++) pt_store(h, p + i, v, 8);
+            return;
+        }
+        if (h) {
+            pt_sb_drain(h);
+            for (uint32_t i = 0; i < n; i++) pt_write(h, p + i, v, 8);
             return;
         }
     #endif
@@ -181,9 +178,9 @@ cdef extern from *:
 
     #if PT_SCHED
     #define PT_WAIT(ready, arg) ({ \\
-        static const struct pt_site pt_site_ = { __FILE__, __func__, __LINE__, PT_KIND_WAIT }; \\
-        struct pt_hook *pt_h_ = pt_current; int w_ = 0; \\
-        if (pt_h_ && pt_h_->wait) { PT_DRAIN(); pt_h_->wait(pt_h_->ctx, &pt_site_, (ready), (arg)); w_ = 1; } w_; })
+        PT_SITE(PT_KIND_WAIT); struct pt_hook *pt_h_ = pt_current; int w_ = 0; \\
+        if (pt_h_ && pt_h_->wait) { \\
+            PT_BEFORE_WAIT(); pt_h_->wait(pt_h_->ctx, &pt_site_, (ready), (arg)); PT_AFTER_WAIT(); w_ = 1; } w_; })
     #else
     #define PT_WAIT(ready, arg) (0)
     #endif
@@ -210,7 +207,7 @@ cdef extern from *:
     void smp_mb__after_spinlock "PT_SMP_MB_AFTER_SPINLOCK"() noexcept nogil
     # Earlier loads stay before later loads.
     void smp_rmb "pt_smp_rmb"() noexcept nogil
-    # Earlier stores stay before later stores. In sched they do so by themselves: the buffer keeps their order.
+    # Earlier stores stay before later stores.
     void smp_wmb "pt_smp_wmb"() noexcept nogil
     uint64_t plain_load "PT_PLAIN_LOAD_AT"(uint64_t *p) noexcept nogil
     uint32_t plain_load32 "PT_PLAIN_LOAD_AT"(uint32_t *p) noexcept nogil

@@ -8,6 +8,7 @@
 from libc.stdint cimport uint64_t
 from cy.base.build cimport PT_SCHED
 from cy.base.hook cimport pt_hook
+from cy.base.weak cimport pt_operation_edge
 
 cdef extern from *:
     """
@@ -82,10 +83,12 @@ cdef inline uint64_t figure_ns(const pt_hook *h) noexcept nogil:
 
 cdef inline uint64_t stamp_begin(pt_hook *h) noexcept nogil:
     if PT_SCHED and h.clock != NULL:
+        pt_operation_edge(h)
         return pt_logical_next(h.clock)
     return pt_clock_begin()
 
 cdef inline uint64_t stamp_end(pt_hook *h) noexcept nogil:
     if PT_SCHED and h.clock != NULL:
+        pt_operation_edge(h)
         return pt_logical_next(h.clock)
     return pt_clock_end()

@@ -4,7 +4,7 @@
 # held-lock stack and recorder. The functions that use a part live on the floor of that part.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport strncpy
-from cy.base.atomics cimport atomic_add_return, cpu_relax
+from cy.base.atomics cimport atomic_add_return, cpu_relax, peek
 from cy.base.build cimport PT_DELAY
 from cy.base.clock cimport sched_yield, stamp_end
 from cy.base.hook cimport pt_hook
@@ -106,7 +106,7 @@ cdef struct cpu:
 
 # Read sections of one domain that this cpu is in, nested ones counted. Context: own cpu, or nobody runs.
 cdef inline uint64_t rcu_sections(cpu *c, uint32_t which) noexcept nogil:
-    return c.rcu[which].nested + 1 if c.rcu[which].slot != 0 else 0
+    return c.rcu[which].nested + 1 if peek(&c.rcu[which].slot) != 0 else 0
 
 cdef inline void count(cpu *c, int counter) noexcept nogil:
     c.shared.counter[counter] += 1

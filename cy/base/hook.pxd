@@ -25,9 +25,10 @@ cdef extern from *:
         PT_KIND_FILL
     };
 
-    /* Plain stores wait here until the next release or full barrier of their cpu. */
+    /* Stores wait here until the next full barrier of their cpu; see cy/base/weak.pxd. */
     #define PT_SB_MAX 64
-    struct pt_buffered { void *p; uint64_t v; uint32_t size; };
+    struct pt_buffered { void *p; uint64_t v; uint32_t size; uint32_t order; };
+    struct pt_weak;
 
     typedef int (*pt_ready_t)(const void *);
 
@@ -36,8 +37,10 @@ cdef extern from *:
         void (*wait)(void *ctx, const struct pt_site *site, pt_ready_t ready, const void *arg);
         void *ctx;
         uint64_t *clock;        /* logical time; NULL: the time stamp counter */
+        struct pt_weak *weak;   /* NULL: the buffer drains in order, and loads are not early */
+        uint64_t view;          /* no load returns what was overwritten by then */
+        uint32_t number;        /* of the cpu */
         uint32_t sb_n;
-        uint32_t pad;
         struct pt_buffered sb[PT_SB_MAX];
     };
 
@@ -73,17 +76,16 @@ cdef extern from *:
         int line
         int kind
     ctypedef int (*pt_ready_t)(const void *) noexcept nogil
-    struct pt_buffered:
-        void *p
-        uint64_t v
-        uint32_t size
+    struct pt_weak              # cy/base/weak.pxd
     struct pt_hook:
         void (*point)(void *ctx, const pt_site *site, const void *addr) noexcept nogil
         void (*wait)(void *ctx, const pt_site *site, pt_ready_t ready, const void *arg) noexcept nogil
         void *ctx
         uint64_t *clock
+        pt_weak *weak
+        uint64_t view
+        uint32_t number
         uint32_t sb_n
-        pt_buffered sb[64]
     void pt_set_current(pt_hook *h) noexcept nogil
     # Where the calling thread's pt_current is.
     pt_hook **pt_current_slot() noexcept nogil

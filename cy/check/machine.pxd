@@ -5,8 +5,10 @@
 # objects, RCU domains and cpus, so that what one gives back the next one gets.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
+from cy.base.build cimport PT_SCHED
 from cy.base.coordination cimport pt_acq
 from cy.base.cpu cimport NR_RCU, cpu
+from cy.base.entry cimport PT_POISON
 from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT, geo_task_size
 from cy.base.rng cimport rng_seed
 from cy.base.shm cimport event, shm_header, shm_worker
@@ -17,6 +19,7 @@ from cy.mm.table cimport table_entries
 from cy.mm.mmu_notifier cimport secondary_mmu_init
 from cy.mm.types cimport (
     ARENA_TABLES, ARENA_VMAS, arena, arena_item, mm, mm_list, page, protect_ops, ptdesc, reclaim_ops, sleep_ops, vma)
+from cy.sync.spinlock cimport LOCK_DESTROYED
 from cy.sync.srcu cimport srcu_struct, srcu_struct_init
 from cy.sync.rcu cimport rcu_cpu_init, rcu_domain, rcu_domain_init
 
@@ -136,18 +139,27 @@ cdef inline void machine_wire(machine *x, const machine_layout *l, uint32_t fram
 # Empty address spaces, idle cpus. Context: no worker runs. Makes no schedule points.
 cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
     cdef mm *first = &x.mms[0]
-    cdef uint32_t i
+    cdef uint32_t i, touched
     x.seed = seed
     x.clock = 0
+    # In explored runs an early load (cy/base/weak.pxd) sees what was there before the first store of the run. So that runs do
+    # not differ in that, and that it shows, everything is as it is after a life and its end.
     for i in range(arena_reset(&x.frames, 1, 0)):
-        first.pages[i].incarnation = 0
-        first.pages[i].pins = 0
+        memset(&first.pages[i], 0, sizeof(page))
+        if PT_SCHED:
+            first.pages[i].stamp = PT_POISON
     for i in range(arena_reset(&x.tables, 1, x.first_pgd + x.nr_mms - 1)):
         first.ptdescs[i].mm = NULL
-    for i in range(arena_reset(&x.vmas, 0, 0)):
+        if PT_SCHED:
+            _bury_table(first, &first.ptdescs[i])
+    touched = arena_reset(&x.vmas, 0, 0)
+    for i in range(touched):
+        memset(&first.vma_objects[i], 0, sizeof(vma))
         first.vma_objects[i].vm_seq = <uint32_t>-3
     for i in range(x.nr_mms):
         mm_first_init(&x.mms[i], &first.ptdescs[x.first_pgd + i])
+        if PT_SCHED:
+            _fill_slots(&x.mms[i], touched)
         secondary_mmu_init(&x.mms[i].secondary)
     for i in range(NR_RCU):
         rcu_domain_init(&x.rcu[i], i, x.cpus, x.nr_workers)
@@ -158,6 +170,23 @@ cdef inline void machine_reset(machine *x, uint64_t seed) noexcept nogil:
     x.header.tables_unlinked = 0
     for i in range(x.nr_workers):
         _cpu_reset(x, &x.cpus[i], i)
+
+# Who meets a slot of the set that does not count yet, because an ordering was left out on purpose, meets some VMA.
+# `vmas`: as many may have stood in the set, and one of them twice.
+cdef inline void _fill_slots(mm *m, uint32_t vmas) noexcept nogil:
+    cdef uint32_t i
+    for i in range(vmas + 1 if vmas < m.set.capacity else m.set.capacity):
+        m.set.slots[i] = <uint64_t>m.vma_objects
+
+cdef inline void _bury_table(mm *m, ptdesc *t) noexcept nogil:
+    cdef uint32_t i
+    for i in range(<uint32_t>1 << m.geo.max_bits):
+        t.entries[i] = PT_POISON
+    t.level = 0
+    t.detached = 1
+    t.refs = 0
+    t.addr = 0
+    t.lock.val = LOCK_DESTROYED
 
 # The mm of a global page number. A page of an mm that does not exist lies behind the end of the first one.
 cdef inline mm *machine_mm(machine *x, uint64_t page) noexcept nogil:

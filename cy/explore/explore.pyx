@@ -9,12 +9,14 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsul
 from cy.base.clock cimport now_ns
 from cy.base.explorable cimport explorable
 from cy.base.hook cimport pt_site
+from cy.base.weak cimport pt_weak, pt_weakened
 from cy.explore.campaign cimport (
     STOP_EXHAUSTED, STOP_FAILURE, STOP_NONE, campaign, campaign_resume, campaign_slice)
 from cy.explore.distinct cimport distinct_fini, distinct_init
 from cy.explore.dpor cimport MAX_CLOCKS
 from cy.explore.fibre cimport FIBRE_KIND
 from cy.explore.follow cimport follow as follow_state, follow_ops
+from cy.explore.memory cimport draw_stores
 from cy.explore.litmus cimport litmus as litmus_system, litmus_init
 from cy.explore.on_fibres cimport (
     fibre_crew, fibre_crew_enter, fibre_crew_free, fibre_crew_grow, fibre_crew_leave, run_on_fibres)
@@ -25,7 +27,7 @@ from cy.explore.policy cimport MAX_FIBRES, access, policy_knobs
 from cy.explore.race_watch cimport file_end, race_watch
 from cy.explore.replay cimport replay as replay_state, replay_left, replay_ops
 from cy.explore.scheduler cimport (
-    NR_OUTCOMES, OUTCOME_DIVERGED, OUTCOME_PASS, draw_stores, execution_seed, sched_max_choices, sched_unbind, scheduler,
+    NR_OUTCOMES, OUTCOME_DIVERGED, OUTCOME_PASS, execution_seed, sched_max_choices, sched_unbind, scheduler,
     trace_step)
 from cy.explore.site_pairs cimport site_pairs, site_pairs_enter, site_pairs_fini, site_pairs_init
 
@@ -36,7 +38,7 @@ import re
 OUTCOMES = ("pass", "violation", "deadlock", "livelock", "diverged", "cut", "race")
 STOP_REASONS = (None, "executions", "seconds", "failure", "exhausted", "stopped")
 POLICIES = tuple(policy_names().decode().split())
-STORES = ("late", "eager", "mixed")
+STORES = ("late", "eager", "weak")
 KINDS = ("load", "store", "rmw", "plain_load", "plain_store", "lock", "unlock", "wait", "yield", "op", "end", "fill")
 LITMUS = (
     "fetch_add_2x3", "fetch_add_3x2", "fetch_add_2x10", "split_increment", "deadlock", "livelock",
@@ -54,6 +56,7 @@ cdef class Explorer:
     cdef object capsule         # keeps the system alive
     cdef explorable *system
     cdef scheduler *sched
+    cdef readonly Memory memory
     cdef fibre_crew *crew
     cdef bint busy
     # What ThreadSanitizer reported in the last call: "" if nothing, or if it is not loaded.
@@ -65,6 +68,7 @@ cdef class Explorer:
         self.capsule = capsule
         self.system = <explorable *>PyCapsule_GetPointer(capsule, b"ptstress.explorable")
         self.sched = <scheduler *>calloc(1, sizeof(scheduler))
+        self.memory = Memory()
         self.crew = <fibre_crew *>calloc(1, sizeof(fibre_crew))
         if self.sched == NULL or self.crew == NULL:
             raise MemoryError("no memory for an Explorer")
@@ -169,9 +173,9 @@ cdef class Explorer:
         ``kind``, ``file``, ``line``, ``func`` and ``offset``; and ``trace``: a list of steps, each with ``fibre``, ``kind``,
         ``file``, ``line``, ``func``, ``offset`` (from the system's memory; None outside), ``before`` (the
         8-byte word there just before the access, 4 bytes where the address is no multiple of 8), ``after`` (the same
-        word when the step was over, as its fibre saw it: others may see what it stored later), ``time`` (logical, the
-        clock of the engine's events; no two are equal) and ``choices`` (how many had been made: the last of them led to
-        this step).
+        word when the step was over, as its fibre saw it: others may see what it stored later), ``early`` (what a load
+        returned that was early: an older value; None: it was not), ``time`` (logical, the clock of the engine's events;
+        no two are equal) and ``choices`` (how many had been made: the last of them led to this step).
         """
         cdef trace_step *steps = NULL
         cdef uint64_t first_hash
@@ -230,9 +234,10 @@ cdef class Explorer:
             raise RuntimeError("this Explorer is in use by another thread")
         if not 1 <= self.system.nr_fibres <= MAX_FIBRES:
             raise ValueError(f"the system has {self.system.nr_fibres} fibres: expected 1 to {MAX_FIBRES}")
-        self.busy = True
+        self.busy = self.memory.busy = True
         memset(s, 0, sizeof(scheduler))
         s.system = self.system
+        s.memory.weak = self.memory.weak
         s.max_steps = bound
         s.choices = <unsigned char *>malloc(sched_max_choices(bound))
         if s.choices == NULL or fibre_crew_grow(self.crew, self.system.nr_fibres) != 0:
@@ -254,7 +259,7 @@ cdef class Explorer:
         s.policy_state = NULL
         free(s.choices)
         s.choices = NULL
-        self.busy = False
+        self.busy = self.memory.busy = False
 
     cdef _campaign(self, campaign *c, policy, seconds, progress, wanted):
         cdef uint64_t begun_ns, spent_ns = 0
@@ -336,6 +341,7 @@ cdef str _reports(const race_watch *watch):
     return os.pread(watch.file, file_end(watch.file), 0).decode(errors="replace") if watch.on else ""
 
 
+include "weakened.pxi"
 include "places.pxi"
 
 

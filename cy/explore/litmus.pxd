@@ -22,6 +22,7 @@ from cy.base.explorable cimport explorable
 from cy.base.hook cimport (
     PT_KIND_LOAD, PT_KIND_PLAIN_STORE, PT_KIND_RMW, PT_KIND_STORE, PT_KIND_YIELD, pt_current_slot,
     pt_hook)
+from cy.base.weak cimport pt_store
 from cy.explore.scheduler cimport ready_t
 
 cdef extern from *:
@@ -214,12 +215,8 @@ cdef inline void handover(litmus *l, uint32_t i) noexcept nogil:
 # -- accesses ----------------------------------------------------------------------------------
 
 cdef inline void __store_late(litmus *l, uint32_t i, uint64_t *p) noexcept nogil:
-    cdef pt_hook *h = &l.hook[i]
     LITMUS_AT(&l.hook[i], PT_KIND_PLAIN_STORE, p, l.violations)
-    h.sb[h.sb_n].p = p
-    h.sb[h.sb_n].v = 1
-    h.sb[h.sb_n].size = sizeof(uint64_t)
-    h.sb_n += 1
+    pt_store(&l.hook[i], p, 1, sizeof(uint64_t))
 
 cdef inline void __lock(litmus *l, uint32_t i, uint64_t *lock) noexcept nogil:
     while True:

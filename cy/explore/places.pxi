@@ -71,5 +71,5 @@ cdef _step(trace_step *step, explorable *system):
         "fibre": step.fibre, **_source(step.site),
         "offset": step.offset if step.before_bytes else None,
         "before": step.before if step.before_bytes else None, "after": step.after if step.before_bytes else None,
-        "time": step.time, "choices": step.choices,
+        "early": step.early if step.is_early else None, "time": step.time, "choices": step.choices,
     }

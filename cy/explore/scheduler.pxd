@@ -21,20 +21,17 @@
 #   cut        the policy knows all that could follow
 #   race       ThreadSanitizer reported a data race (race_watch.pxd); told at the end of the execution
 #
-# Store buffers (hook.sb): a plain store reaches memory at the latest at its cpu's next release or full
-# barrier. How much earlier is drawn from the execution's seed, so a replay needs no record of it: late
-# (never before), eager (at the cpu's next point; plain sequential consistency), or mixed (the oldest
-# few at each point). Late alone would hide every half-done update that a reader without the lock sees.
-# Not modelled: buffered stores overtaking each other; a fibre that loops without a schedule point; a
-# fibre that spins on loads, with neither wait() nor yield points, while its own stores are late.
+# Not modelled: a fibre that loops without a schedule point; a fibre that spins on loads, with neither wait()
+# nor yield points, while its own stores are late.
 #
 # Who carries a fibre is not known here: on_fibres.pxd and on_threads.pxd set `transfer`.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy, memmove
 from cy.base.build cimport unlikely
 from cy.base.explorable cimport explorable
-from cy.base.hook cimport PT_KIND_YIELD, pt_buffered, pt_hook, pt_site
-from cy.base.rng cimport rng_below, rng_seed
+from cy.base.hook cimport PT_KIND_YIELD, pt_hook, pt_site
+from cy.base.rng cimport rng_seed
+from cy.base.weak cimport pt_peek, pt_sb_drain
+from cy.explore.memory cimport memory, memory_begin, memory_bind, memory_drain_some, memory_unbind
 from cy.explore.policy cimport CUT, MAX_FIBRES, NOBODY, access, is_in, lowest_bit, moment, policy_ops
 from cy.explore.site_pairs cimport site_pairs, site_pairs_begin, site_pairs_note
 
@@ -56,20 +53,17 @@ cdef enum:
     OUTCOME_RACE = 6
     NR_OUTCOMES = 7
 
-cdef enum:
-    STORES_LATE = 0
-    STORES_EAGER = 1
-    STORES_MIXED = 2
-
 # One step of a traced execution.
 cdef struct trace_step:
     const pt_site *site
     uint64_t offset             # from explorable.base; 0 if outside
     uint64_t before             # the word there just before the access
     uint64_t after              # the same word as its fibre saw it when the step was over
+    uint64_t early              # what a load that was early returned
     uint64_t time               # logical; no stamp of the engine has the same
     uint32_t choices            # made in the execution so far: the last of them led here
     uint8_t fibre
+    uint8_t is_early
     uint8_t before_bytes        # 0: no value, before or after
 
 cdef struct scheduler:
@@ -95,8 +89,7 @@ cdef struct scheduler:
     uint32_t nr_choices
     uint32_t max_steps
     uint32_t outcome
-    uint32_t stores             # STORES_...
-    uint64_t stores_rng
+    memory memory
     trace_step *trace           # NULL: not traced
     uint32_t max_trace
     trace_step *traced[64]      # the last step of each fibre
@@ -120,11 +113,6 @@ cdef inline uint64_t execution_seed(uint64_t seed, uint64_t index) noexcept nogi
     rng_seed(&state, seed ^ (index * <uint64_t>0xD1342543DE82EF95ULL), 0xE8EC)
     return state
 
-# How stores wait in an execution with this seed, STORES_...; `rng` draws the rest.
-cdef inline uint32_t draw_stores(uint64_t *rng, uint64_t seed) noexcept nogil:
-    rng_seed(rng, seed, 0x5B)
-    return rng_below(rng, 3)
-
 # Bring the system to its initial state and bind the hooks.
 # Context: no fibre exists; `*current_slot()` is NULL.
 # Returns: who starts, or NOBODY if the policy has no right choice.
@@ -138,7 +126,9 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
     s.bytes = system.bytes
     s.clock = 0
     for i in range(system.nr_fibres):
-        system.hook(system.self, i).clock = &s.clock
+        hook = system.hook(system.self, i)
+        hook.clock = &s.clock
+        memory_unbind(hook)
     system.reset(system.self, seed)
     s.current = NOBODY
     s.steps = 0
@@ -148,9 +138,8 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
     s.waiting = 0
     s.runnable = ~<uint64_t>0 >> (MAX_FIBRES - system.nr_fibres)
     s.fresh = s.runnable
-    s.stores = draw_stores(&s.stores_rng, seed)
-    if s.policy.steps_only:
-        s.stores = STORES_EAGER
+    memory_begin(&s.memory, system, seed, s.policy.steps_only)
+    s.memory.weak.told = __told_early
     s.now.pending = s.pending
     s.now.made.site = NULL
     for i in range(system.nr_fibres):
@@ -160,7 +149,7 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
         hook.wait = sched_wait
         hook.ctx = s
         hook.clock = &s.clock
-        hook.sb_n = 0
+        memory_bind(&s.memory, hook, i)
         s.hook[i] = hook
         s.pending[i].site = NULL
         s.pending[i].addr = NULL
@@ -188,7 +177,7 @@ cdef inline void sched_unbind(scheduler *s) noexcept nogil:
         hook.wait = NULL
         hook.ctx = NULL
         hook.clock = NULL
-        hook.sb_n = 0
+        memory_unbind(hook)
 
 # The body of the running fibre returned. Returns: who runs next, or NOBODY.
 cdef inline uint32_t sched_done(scheduler *s) noexcept nogil:
@@ -198,7 +187,7 @@ cdef inline uint32_t sched_done(scheduler *s) noexcept nogil:
         __record_after(s, me)
     if s.hook[me].sb_n != 0:
         sched_point(s, &END_SITE, NULL)
-        __drain(s.hook[me], s.hook[me].sb_n)
+        pt_sb_drain(s.hook[me])
     s.runnable &= ~bit
     __start(s, bit)
     s.current = __next_fibre(s, 0)
@@ -219,7 +208,7 @@ cdef inline void sched_point(void *ctx, const pt_site *site, const void *addr) n
         __account(s, me, site, addr)
         return
     if s.hook[me].sb_n != 0:
-        __drain_some(s, s.hook[me], site)
+        memory_drain_some(&s.memory, s.hook[me], site)
     next = __next_fibre(s, <uint64_t>1 << me if unlikely(site.kind == PT_KIND_YIELD) and not s.policy.steps_only else 0)
     if next != me:
         __transfer(s, me, next)
@@ -241,7 +230,7 @@ cdef inline void sched_wait(void *ctx, const pt_site *site, ready_t ready, const
     s.runnable &= ~bit
     s.waiting |= bit
     # As at a yield point: what a waiter has buffered would stay unseen for as long as it waits.
-    __drain(s.hook[me], s.hook[me].sb_n)
+    pt_sb_drain(s.hook[me])
     next = __next_fibre(s, 0)
     if next != me:
         __transfer(s, me, next)
@@ -335,38 +324,23 @@ cdef inline void __record(scheduler *s, uint32_t me, uint64_t offset) noexcept n
     step.fibre = <uint8_t>me
     step.before = 0
     step.after = 0
+    step.is_early = False
     step.before_bytes = 0
     s.traced[me] = step
     if at < s.system.bytes and s.system.bytes - at >= word and addr & 3 == 0:
         step.before_bytes = <uint8_t>word
-        memcpy(&step.before, <const void *>addr, word)
+        step.before = pt_peek(NULL, <const void *>addr, word)
+
+# pt_weak.told: the load that is just being made was early.
+cdef inline void __told_early(void *ctx, uint64_t value) noexcept nogil:
+    cdef trace_step *step = (<scheduler *>ctx).traced[(<scheduler *>ctx).current]
+    if step != NULL:
+        step.is_early = True
+        step.early = value
 
 # What the last traced step of fibre `me` left in its word. Context: `me` has stopped at its next point: it ran alone since.
 cdef inline void __record_after(scheduler *s, uint32_t me) noexcept nogil:
     cdef trace_step *step = s.traced[me]
-    cdef pt_hook *hook = s.hook[me]
-    cdef uintptr_t addr
-    cdef uint32_t i
     if step == NULL or step.before_bytes == 0:
         return
-    addr = <uintptr_t>s.system.base + step.offset
-    memcpy(&step.after, <const void *>addr, step.before_bytes)
-    for i in range(hook.sb_n):
-        if <uintptr_t>hook.sb[i].p == addr:
-            memcpy(&step.after, &hook.sb[i].v, hook.sb[i].size)
-
-cdef inline void __drain_some(scheduler *s, pt_hook *hook, const pt_site *site) noexcept nogil:
-    if s.stores == STORES_EAGER or site.kind == PT_KIND_YIELD:
-        __drain(hook, hook.sb_n)
-    elif s.stores == STORES_MIXED:
-        __drain(hook, rng_below(&s.stores_rng, hook.sb_n + 1))
-
-# Write the `n` oldest buffered stores to memory, in order.
-cdef inline void __drain(pt_hook *hook, uint32_t n) noexcept nogil:
-    cdef uint32_t i
-    if n == 0:
-        return
-    for i in range(n):
-        memcpy(hook.sb[i].p, &hook.sb[i].v, hook.sb[i].size)
-    hook.sb_n -= n
-    memmove(&hook.sb[0], &hook.sb[n], hook.sb_n * sizeof(pt_buffered))
+    step.after = pt_peek(s.hook[me], <const char *>s.system.base + step.offset, step.before_bytes)

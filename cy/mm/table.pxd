@@ -54,7 +54,7 @@ cdef inline ptdesc *pagetable_take(cpu *c, mm *m, uint32_t level, uint64_t addr)
         return NULL
     t = &m.ptdescs[i]
     if PT_CHECKS and t.mm != NULL:
-        for word in range(geo_fanout(&m.geo, t.level)):
+        for word in range(geo_fanout(&m.geo, peek32(&t.level))):
             if peek(&t.entries[word]) != PT_POISON:
                 pt_report(c, ORACLE_UAF, 10, b"table a was written after it was freed; entry b", addr, i, word)
                 break
@@ -270,7 +270,7 @@ cdef inline void _table_release(cpu *c, mm *m, ptdesc *t) noexcept nogil:
     count(c, C_TABLES_FREED + level)
     _table_note(c, m, t, FLIGHT_FREE)
     if PT_CHECKS:
-        if t.detached:
+        if peek32(&t.detached):
             _check_empty(c, m, t, 4)     # nobody stored into it since
             if level == PTE_LEVEL:
                 check_no_pwc(c, m, t)

@@ -13,7 +13,8 @@ from libc.string cimport memset
 
 from cy.base.atomics cimport (
     READ_ONCE, READ_ONCE32, WRITE_ONCE, WRITE_ONCE32, atomic_add, atomic_add_return, atomic_add_return32, cmpxchg32,
-    peek, plain_load, plain_store, sched_wait, smp_store_release, xchg, xchg_acquire32)
+    peek, plain_load, plain_store, sched_wait, smp_load_acquire, smp_mb, smp_rmb, smp_store_release, smp_wmb, xchg,
+    xchg_acquire32)
 from cy.base.bugs cimport BUG_M07_TABLE, BUG_M10_FRAME
 from cy.base.clock cimport sched_yield
 from cy.base.coordination cimport pt_rel
@@ -66,6 +67,7 @@ include "arena.pxi"
 include "vma.pxi"
 include "map.pxi"
 include "tlb.pxi"
+include "litmus.pxi"
 include "scenes.pxi"
 include "bench_sync.pxi"
 include "bench_srcu.pxi"

@@ -182,7 +182,7 @@ cdef void stream_body(rig *r, cpu *c) noexcept nogil:
             atomic_add_return(&r.board.cell[WRITES], 1)
             up_write(c, sem)
         else:
-            writes = READ_ONCE(&r.board.cell[WRITES])
+            writes = smp_load_acquire(&r.board.cell[WRITES])        # before the look at who waits
             waiting = (READ_ONCE32(&sem.count) & ~RWSEM_WRITER) >= RWSEM_WAITER
             if r.busted == RUDE_READER:
                 down_read_rudely(c, sem)

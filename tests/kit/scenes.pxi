@@ -28,6 +28,19 @@ BUSTED = {
     "fill_full_flush": {"no_gen_recheck": NO_GEN_RECHECK, "late_gen": LATE_GEN},
     "reuse": {"freed_before_flush": FREED_BEFORE_FLUSH, "no_flush": NO_FLUSH, "no_hw_period": NO_HW_PERIOD},
     "two_gathers": {"no_pending_look": NO_PENDING_LOOK},
+    "MP": {"unordered_stores": UNORDERED_STORES, "unordered_loads": UNORDERED_LOADS},
+    "MP+fences": {"unordered_stores": UNORDERED_STORES, "unordered_loads": UNORDERED_LOADS},
+    "MP+acquire-behind": {"unordered": UNORDERED},
+    "MP+address": {"unordered": UNORDERED},
+    "MP+lock": {},
+    "SB": {"unordered": UNORDERED},
+    "SB+release+acquire": {"unordered": UNORDERED},
+    "2+2W": {"unordered": UNORDERED},
+    "R": {"unordered_stores": UNORDERED_STORES, "unordered_loads": UNORDERED_LOADS},
+    "S": {"unordered": UNORDERED},
+    "LB": {},
+    "CoRR": {},
+    "IRIW": {"unordered": UNORDERED},
 }
 
 
@@ -38,6 +51,7 @@ cdef int choose_scene(rig *r, str name, str busted) except -1:
         raise ValueError(f"wrong variant {busted!r} of {name!r}: expected one of {', '.join(BUSTED[name])}")
     r.busted = BUSTED[name][busted] if busted else 0
     if not (rcu_scene(&r.scene, name) or srcu_scene(&r.scene, name) or lock_scene(&r.scene, name) or arena_scene(&r.scene, name)
-            or vma_scene(&r.scene, name) or map_scene(r, &r.scene, name) or tlb_scene(r, &r.scene, name)):
+            or vma_scene(&r.scene, name) or map_scene(r, &r.scene, name) or tlb_scene(r, &r.scene, name)
+            or litmus_scene(&r.scene, name)):
         raise ValueError(f"scene {name!r} has no body")
     return 0
