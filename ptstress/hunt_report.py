@@ -4,9 +4,7 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 
 from ptstress.compare_statistics import Estimate
-from ptstress.exploring import ExploreFailure
 from ptstress.hunt_summary import CLEAN_TIMES, HuntSummary, PolicyTotal, Row, Silent
-from ptstress.hunt_wire import Scenario
 from ptstress.texttable import flush_left
 from ptstress.units import format_count, format_finding, format_seconds
 
@@ -46,17 +44,6 @@ def hunt_lines(s: HuntSummary) -> list[str]:
 def long_table(s: HuntSummary) -> list[str]:
     """A line for each bug, mode and policy, with all intervals."""
     return flush_left([["bug", "mode", "policy", "scheme", "found", *_FIGURES], *(_words(row, s) for row in s.rows)])
-
-
-def describe_clean_failure(scenario: Scenario, failure: ExploreFailure) -> dict[str, bytes]:
-    """The files of a failure folder."""
-    again = f"ptstress replay '{failure.replay}'"
-    description = [
-        f"oracle: {failure.oracle}", f"found: {failure.what}", f"scheme: {scenario.scheme}", f"policy: {scenario.policy}",
-        f"program: {failure.program}", "", failure.headline, "", *failure.story, "", *failure.expected, "", f"again: {again}",
-    ]
-    files = {"description.txt": "\n".join(description), "program.txt": failure.program, "replay.txt": again}
-    return {name: f"{text}\n".encode() for name, text in files.items()}
 
 
 def _table(mode: str, s: HuntSummary) -> list[list[str]]:

@@ -24,8 +24,10 @@ from ptstress.bug import Bug
 from ptstress.driver import Stopper, child_environment
 from ptstress.engine import load_engine
 from ptstress.errors import ExitCode, PtstressError, ResourceError, UnsupportedError, UsageError
+from ptstress.exploring import ExploreFailure
+from ptstress.failure_folder import failure_files
 from ptstress.fuzz_wire import Closed, Reader, send
-from ptstress.hunt_report import describe_clean_failure, hunt_lines, hunt_status, long_table
+from ptstress.hunt_report import hunt_lines, hunt_status, long_table
 from ptstress.hunt_summary import HuntSummary, Row, Silent, asked_for, reasons_of, total, verdict_of
 from ptstress.hunt_wire import DIRECTED, Answer, Attempt, Clean, Hunt, Job, Over, Repeated, Scenario, Silence
 from ptstress.results import ResultsFolder
@@ -75,11 +77,18 @@ def hunt(request: HuntRequest, tell: Callable[[str], None]) -> HuntSummary:
         campaign.run(stopper)
     summary = campaign.summary(str(folder.path))
     folder.write_text("bugs.txt", "\n".join([*hunt_lines(summary), "", *long_table(summary)]) + "\n")
+    folder.write_summary(summary)
     for silent in summary.clean:
         if silent.failure:
-            folder.write_failure(silent.failure.oracle, describe_clean_failure(silent.scenario, silent.failure))
-    folder.write_summary(summary)
+            keep_clean_failure(folder, silent.scenario, silent.failure)
     return summary
+
+
+def keep_clean_failure(folder: ResultsFolder, scenario: Scenario, failure: ExploreFailure) -> None:
+    """A folder for what the engine without bugs did. It runs once more here, so all else should be written by now."""
+    about = f"found {scenario.mode} by bugs, policy {scenario.policy}, without a bug, at execution {failure.executions_to_first}"
+    told, files = failure_files(failure.replay, [about])
+    folder.write_failure(told.oracle, files)
 
 
 @dataclass

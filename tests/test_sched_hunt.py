@@ -18,6 +18,7 @@ from ptstress.hunt_summary import HuntSummary
 from ptstress.hunt_wire import DIRECTED, UNDIRECTED, Clean, Repeated, Scenario
 from ptstress.hunting import HuntRequest, hunt
 from ptstress.replaying import replay
+from ptstress.results import ResultsFolder
 from ptstress.units import parse_geometry
 
 #: A worker that does something else at seed 2, where a bug is planted.
@@ -81,7 +82,7 @@ def test_a_bug_that_is_not_found_is_no_pass(tmp_path, capsys):
     assert summary["totals"][0]["every"] == 1 and summary["rows"][0]["executions"] is None
 
 
-def test_a_clean_engine_that_is_not_silent_is_the_finding(monkeypatch):
+def test_a_clean_engine_that_is_not_silent_is_the_finding(tmp_path, monkeypatch):
     real = hunt_worker._request
     monkeypatch.setattr(hunt_worker, "_request", lambda scenario, bugs, *limits: real(scenario, ("M10-frame",), *limits))
     said = []
@@ -89,6 +90,10 @@ def test_a_clean_engine_that_is_not_silent_is_the_finding(monkeypatch):
     hunt_worker.Hunter(said.append).do(Clean(scenario, [1, 2], 1000, 10.0))
     (silence,) = said
     assert silence.failure.oracle == "stale-tlb" and silence.failure.story
+    folder = ResultsFolder(tmp_path)
+    hunting.keep_clean_failure(folder, scenario, silence.failure)
+    description = (folder.path / "failure-stale-tlb" / "description.txt").read_text()
+    assert "found directed by bugs, policy random, without a bug, at execution 1" in description.splitlines()
 
 
 def test_a_worker_that_dies_costs_the_seed_that_it_was_at(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 from ptstress.errors import ExitCode
 from ptstress.exploring import ExploreFailure
-from ptstress.hunt_report import describe_clean_failure, hunt_lines, hunt_status, long_table
+from ptstress.hunt_report import hunt_lines, hunt_status, long_table
 from ptstress.hunt_summary import HuntSummary, Row, Silent, asked_for, reasons_of, total, verdict_of
 from ptstress.hunt_wire import DIRECTED, UNDIRECTED, Attempt, Repeated, Scenario
 
@@ -96,8 +96,6 @@ def test_a_clean_engine_that_is_not_silent_is_worse_than_all_else():
     lines = hunt_lines(s)
     assert lines[0].endswith("the clean engine: data I38: a value was lost (directed, random, linux-6.18)")
     assert lines[1] == "again: ptstress replay 'pts1_y'"
-    files = describe_clean_failure(DIRECT, failure)
-    assert files["replay.txt"] == b"ptstress replay 'pts1_y'\n" and b"BUG: data\n\nCPU0" in files["description.txt"]
     crashed = summary([row(DIRECT, [4])], [silent(DIRECT, 7, crash="crash by SIGSEGV")])
     assert crashed.exit_code == ExitCode.VIOLATION and "crash by SIGSEGV (directed" in hunt_lines(crashed)[0]
 
