@@ -89,8 +89,12 @@ class Silent(Struct):
 
     @property
     def enough(self) -> bool:
-        """For long enough."""
+        """For as long as was asked for."""
         return self.run and (self.exhausted or self.executions >= self.asked)
+
+    def covers(self, row: Row) -> bool:
+        """For long enough for one of its bugs."""
+        return self.run and (self.exhausted or self.executions >= asked_for([row]))
 
 
 class PolicyTotal(Struct):
@@ -152,8 +156,8 @@ def reasons_of(rows: Sequence[Row], clean: Sequence[Silent], stop_reason: str) -
     again = [f"{row.bug} {row.mode} {row.scenario.policy}" for row in rows
              if row.found and not (row.repeated and row.repeated.always)]
     wrong = list(dict.fromkeys(f"{row.bug} {' '.join(row.wrong)}" for row in rows if row.wrong))
-    whole = {silent.scenario for silent in clean if silent.enough}
-    short = [f"{row.bug} {row.mode} {row.scenario.policy}" for row in rows if row.scenario not in whole]
+    silence = {silent.scenario: silent for silent in clean}
+    short = [f"{row.bug} {row.mode} {row.scenario.policy}" for row in rows if not silence[row.scenario].covers(row)]
     reasons = [
         ("stopped before the end", [""] if stop_reason else []),
         (f"not found from every seed, directed under {first}", missed),

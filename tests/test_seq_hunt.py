@@ -77,6 +77,8 @@ def test_what_makes_a_hunt_doubtful_is_named():
         s = summary(rows, clean)
         assert (s.verdict, s.exit_code, s.reasons) == ("unknown", ExitCode.UNTRUSTWORTHY, [reason])
         assert hunt_lines(s)[-2] == f"not trusted: {reason}"
+    slow = summary([row(GENERAL, [4]), row(GENERAL, [70], bug="P17")], [silent(GENERAL, 6000)])
+    assert slow.reasons == ["the clean engine ran too few executions for: P17 undirected random"]
     stray = row(GENERAL, [4])
     stray.attempts.append(Attempt(2, False, 3, 0.1, "census", 2))
     assert summary([stray], [silent(GENERAL, 1000)]).reasons == ["a report that is no right one: P01 census"]
