@@ -16,7 +16,7 @@ _MASK = (1 << 32) - 1
 
 
 class Noted(Struct):
-    """One entry. ``stamp``: of the history's clock. ``seq``: the worker's operation.
+    """One entry. ``stamp``: of the history's clock, of a recheck that of the note before it. ``seq``: the worker's operation.
 
     ``kind``: lock, trylock, recheck, unlink, free. ``what``: the lock's address, for a table that of its own lock, or that of the
     entry that was looked at. ``nth``: of a lock: its how many-eth acquisition among those that are in the rings.

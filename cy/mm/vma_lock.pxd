@@ -20,11 +20,11 @@ from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.geometry cimport MM_SHIFT, PAGE_SHIFT
 from cy.base.hook cimport pt_ready_t
-from cy.base.shm cimport C_VMA_RECYCLED, FLIGHT_TRYLOCK, ORACLE_LOCK_ORDER, ORACLE_UAF
+from cy.base.shm cimport C_VMA_RECYCLED, ORACLE_LOCK_ORDER, ORACLE_UAF
 from cy.mm.types cimport mm, vma
 from cy.mm.vma cimport vm_start, vma_lookup_lockless, vma_mm
 from cy.sync.lockclass cimport (
-    LOCK_MMAP, LOCK_PGL, LOCK_VMA, lock_check_order, lock_held_pop, lock_held_push, lock_is_held, lock_note, might_sleep)
+    LOCK_MMAP, LOCK_PGL, LOCK_VMA, lock_check_order, lock_held_pop, lock_held_push, lock_is_held, might_sleep)
 from cy.sync.rcu cimport rcu_read_lock, rcu_read_unlock
 from cy.sync.rwsem cimport down_read, down_read_trylock, down_write, downgrade_write, up_read, up_write
 from cy.sync.seqcount cimport seq_write_begin, seq_write_end
@@ -96,7 +96,6 @@ cdef inline bint vma_start_read(cpu *c, mm *m, vma *v) noexcept nogil:
             atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)
         return False
     lock_held_push(c, v, LOCK_VMA)
-    lock_note(c, FLIGHT_TRYLOCK, v, LOCK_VMA)
     return True
 
 cdef inline void vma_end_read(cpu *c, vma *v) noexcept nogil:
