@@ -28,7 +28,7 @@ from ptstress.schedule import Replay, encode
 from ptstress.shrinking import shrink
 from ptstress.window import Recorded, windows
 
-MOST_PROGRAMS = 64
+MOST_PROGRAMS = 128
 #: Schedules of each program in the first round; in each later one twice as many.
 FIRST_EXECUTIONS = 100
 #: In turns: the order that was recorded, then what a record of another moment could have been. Each finds what the others miss.

@@ -1,11 +1,11 @@
 """What was in flight around a violation that threads showed: a few operations of a few workers, and what was there before.
 
-A report says when, by whom and where something was found; the history says who was there. Several windows come of it, the
-smallest first, because nobody knows which of the operations it takes.
+A report says when, by whom and where something was found; the history says who was there. Many windows come of it, because nobody
+knows which of the operations it takes.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from ptstress.history import History, complete, operation_starts
 from ptstress.layout import is_write
 from ptstress.vocabulary import ACCESSES, MM_SHIFT, PAGE_SHIFT, WHOLE_MM, Oracle, Verb
 
-#: Workers and operations of each of them, the smallest windows first.
+#: Workers and operations of each of them.
 SIZES = ((2, 1), (2, 2), (3, 1), (3, 2), (2, 4), (3, 4), (4, 2), (4, 4), (4, 8))
 #: What makes an operation part of a window: a page of the focus, its table, nothing.
 PAGES, TABLES, ANYTHING = range(3)
@@ -111,17 +111,34 @@ class PageBefore:
 
 
 def windows(recorded: Recorded, report: Mapping[str, int | str], seed: int) -> Iterator[Window]:
-    """Windows that may hold what a violation takes, each once; the smallest and likeliest first."""
+    """Windows that may hold what a violation takes, each once; the likeliest first, of all sizes in turns."""
     seen = set()
     focuses = list(_focuses(recorded, report, seed))
     for reaches in ((PAGES, TABLES), (ANYTHING,)):
-        for threads, each in SIZES:
-            for focus in focuses:
-                for reach in reaches:
-                    for window in _around(recorded, focus, threads, each, reach):
-                        if window.branches not in seen and len(window.branches) > 1:
-                            seen.add(window.branches)
-                            yield window
+        for window in _in_turns([_of_size(recorded, focuses, reaches, *size) for size in SIZES]):
+            if window.branches not in seen and len(window.branches) > 1:
+                seen.add(window.branches)
+                yield window
+
+
+def _of_size(
+    recorded: Recorded, focuses: Sequence[Focus], reaches: Sequence[int], threads: int, each: int
+) -> Iterator[Window]:
+    for focus in focuses:
+        for reach in reaches:
+            yield from _around(recorded, focus, threads, each, reach)
+
+
+def _in_turns(sources: Sequence[Iterator[Window]]) -> Iterator[Window]:
+    """The first of each, then the second of each, and so on: nobody knows how many operations it takes."""
+    left = list(sources)
+    while left:
+        for source in list(left):
+            window = next(source, None)
+            if window is None:
+                left.remove(source)
+            else:
+                yield window
 
 
 def page_before(recorded: Recorded, page: int, until: int, without: np.ndarray) -> PageBefore:
@@ -264,7 +281,8 @@ def _around(recorded: Recorded, focus: Focus, threads: int, each: int, reach: in
     times: Counter[tuple[int, ...]] = Counter()
     for k in np.argsort(distance, kind="stable")[:NEAREST]:
         worker, op = int(recorded.worker[chosen[k]]), ops[chosen[k]]
-        kind = (worker, int(op["verb"]), int(op["start"]), int(op["end"]), int(op["aux"]))
+        # About one page all operations are alike but for what they do.
+        kind = (worker, int(op["verb"])) if reach == PAGES else (worker, int(op["verb"]), int(op["start"]), int(op["end"]))
         times[kind] += 1
         if times[kind] <= MOST_ALIKE:
             ranked.setdefault(worker, []).append(int(chosen[k]))
