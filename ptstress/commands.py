@@ -76,6 +76,10 @@ def run(
 @click.option(
     "--preemptions", type=click.IntRange(0, 64), default=2, metavar="N", help="dfs: in one execution at most (default: 2)."
 )
+@click.option(
+    "--weaken", is_flag=False, flag_value="all", metavar="LABELS",
+    help="Leave out one ordering of these labels (PT-004,... or all) after the other, and show what catches it.",
+)
 @build_option("sched")
 @trace_option()
 @click.option("--shrink", metavar="TIME", help="Make a failure simpler for at most so long (default: 10s, at most 60s).")
@@ -83,7 +87,7 @@ def run(
 @shared("json", "quiet", "verbose")
 def explore(
     program: str | None, bugs: tuple[str, ...], scheme: str | None, geometry: str | None, executions: int | None,
-    seed: int, duration: str | None, seconds: float | None, results: str, policy: str, preemptions: int,
+    seed: int, duration: str | None, seconds: float | None, results: str, policy: str, preemptions: int, weaken: str | None,
     build: str, shrink: str | None, no_shrink: bool, trace_to: str | None, json_to: str | None, quiet: bool, verbose: bool,
 ) -> int:
     """Explore schedules of PROGRAM (a file, or text such as 'prefix: mmap(p0..p4); t0: write(p0) | t1: dontneed(p0..p4)').
@@ -102,6 +106,12 @@ def explore(
         raise UsageError("--no-shrink with --shrink: expected one of them")
     shrink_s = examining.shrink_seconds(shrink or examining.SHRINK)
     find_bugs(bugs)
+    if weaken is not None:
+        if build != "sched":
+            raise UsageError(f"--weaken: build {build!r} takes memory as it is: expected sched")
+        if bugs or duration is not None or seconds is not None:
+            raise UsageError("--weaken: expected no --bug, and --executions for each ordering in place of a time")
+        return _weaken(weaken, program, scheme, geometry, executions, seed, json_to, quiet)
     if duration is not None:
         seconds = min(parse_duration(duration), seconds or math.inf)
     if executions is None and seconds is None:
@@ -121,6 +131,25 @@ def explore(
     elif trace_to:
         lines.append(f"note: nothing failed, so there is no execution to write to {trace_to}")
     for line in lines:
+        print(line, file=screen(json_to))
+    write_json(json_to, summary)
+    return summary.exit_code
+
+
+def _weaken(
+    labels: str, program: str | None, scheme: str | None, geometry: str | None, executions: int | None, seed: int,
+    json_to: str | None, quiet: bool,
+) -> int:
+    from ptstress import exploring, weakening
+
+    request = weakening.WeakenRequest(
+        tuple(label.strip() for label in labels.split(",")) if labels != "all" else (),
+        exploring.read_program(program) if program is not None else None, scheme,
+        parse_geometry(geometry or exploring.DEFAULT_GEOMETRY), executions or DEFAULT_EXECUTIONS, seed,
+    )
+    tell = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    summary = weakening.weaken(request, tell)
+    for line in weakening.weaken_lines(summary):
         print(line, file=screen(json_to))
     write_json(json_to, summary)
     return summary.exit_code

@@ -57,6 +57,7 @@ class Lab:
         """The machine of a recorded execution, with its program. Raises ``UsageError``."""
         lab = cls(replay.scheme, replay.geometry, replay.bugs, dict(replay.knobs), replay.seed, replay.build)
         lab.load(parse(replay.program, "<replay string>"))
+        lab.explorer.memory.weaken(replay.weakened)
         return lab
 
     def load(self, program: Program) -> None:

@@ -53,6 +53,8 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_
     steps_only: bool = False
     #: Of the engine, one of ``ptstress.vocabulary.EXPLORED``: what buffers no stores has fewer schedule points.
     build: str = "sched"
+    #: Accesses that ordered nothing: module and line of each.
+    weakened: tuple[tuple[str, int], ...] = ()
 
 
 def encode(replay: Replay) -> str:

@@ -3,10 +3,21 @@
 A litmus test asks one question; what is allowed must come, what is forbidden must not.
 """
 
+import re
+from pathlib import Path
+
 import pytest
 
 from kit.build_kit import load_kit
 from kit.playing import explored, outcome
+from ptstress.bugs import find_bug
+from ptstress.errors import ExitCode, UsageError
+from ptstress.lab import KNOBS, Lab
+from ptstress.orderings import REASONS, find_places
+from ptstress.program import parse
+from ptstress.replaying import replay
+from ptstress.units import parse_geometry
+from ptstress.weakening import WeakenRequest, weaken
 
 EXECUTIONS = 20_000
 CPUS = {"IRIW": 4}
@@ -57,3 +68,66 @@ def test_a_load_is_never_later_than_a_store_behind_it(kit):
 def test_every_litmus_test_is_tried(kit):
     here = {scene: {busted for name, busted in ALLOWED if name == scene} for scene in [*FORBIDDEN, "LB"]}
     assert here == {scene: set(kit.BUSTED[scene]) for scene in here}
+
+
+# -- orderings of the engine ---------------------------------------------------------------------
+
+
+GEOMETRY = parse_geometry("2x2x2x4")
+LOCKING = Path(__file__).parent.parent / "cy" / "LOCKING.md"
+#: What goes wrong without them is found in every run of the long test.
+CAUGHT = {"PT-001", "PT-004", "PT-005", "PT-007", "PT-020", "PT-041", "PT-062", "PT-150"}
+
+
+def without(labels, program=None, scheme=None, executions=5000):
+    """What ``explore --weaken`` says."""
+    request = WeakenRequest(tuple(labels), program and parse(program), scheme, GEOMETRY, executions, 1)
+    return weaken(request, lambda line: None)
+
+
+def test_a_table_that_is_published_unordered_is_found_and_comes_again():
+    """Result: Sometimes. P16 with its stores in program order: only the release is left out."""
+    bug = find_bug("P16")
+    (row,) = without(["PT-004"], bug.program, "linux-6.18").orderings
+    assert row.caught and row.oracle in bug.oracles
+    again = replay(row.replay, "both", 3)
+    assert again.reproduced == {"fibres": 3, "threads": 3} and again.same_trace
+
+
+def test_a_vma_that_is_unlocked_before_its_flags_is_found():
+    """Result: Sometimes. P17 with its stores in program order, by mmap: only the release of the sequence is left out."""
+    lab = Lab("rcu", GEOMETRY, (), dict(KNOBS), 1)
+    lab.load(parse("prefix: mmap(p0..p4); t0: mmap(p0..p4) | t1: write(p0)"))
+    lab.explorer.memory.weaken([(p.module, p.line) for p in find_places(["PT-003"]) if p.function == "seq_write_end"])
+    failure = lab.explorer.explore(seed=2, executions=20_000)["failure"]
+    assert failure is not None
+    assert lab.signature(failure["outcome"])[0] in (*find_bug("P17").oracles, "progress")
+
+
+def test_a_program_that_does_not_make_an_access_says_so():
+    (row,) = without(["PT-004"], "prefix: mmap(p0..p4); t0: age(p0) | t1: age(p1)", "linux-6.18").orderings
+    assert (row.caught, row.programs, row.executions) == (False, 0, 0)
+
+
+def test_every_label_of_the_table_stands_at_an_access():
+    """PT-120 orders the threads of a replay, not the engine."""
+    listed = set(re.findall(r"^\|\s*\[(PT-\d{3})\]", LOCKING.read_text(), re.M))
+    assert {place.label for place in find_places()} == listed - {"PT-120"}
+
+
+def test_reasons_are_of_accesses_that_there_are():
+    assert set(REASONS) <= {(place.label, place.function) for place in find_places()}
+
+
+def test_an_unknown_label_is_refused_in_one_line():
+    with pytest.raises(UsageError, match="ordering 'PT-999': expected one of PT-001, "):
+        find_places(["PT-999"])
+
+
+@pytest.mark.long
+def test_what_each_ordering_is_for():
+    """Minutes. No reason is wrong; what nothing catches is said."""
+    s = without([], executions=10_000)
+    assert s.exit_code in (ExitCode.PASS, ExitCode.UNTRUSTWORTHY)
+    assert {row.label for row in s.orderings if row.caught} >= CAUGHT
+    assert [row.where for row in s.orderings if row.caught and row.reason] == []
