@@ -114,9 +114,11 @@ def windows(recorded: Recorded, report: Mapping[str, int | str], seed: int) -> I
     """Windows that may hold what a violation takes, each once; the likeliest first, of all sizes in turns."""
     seen = set()
     focuses = list(_focuses(recorded, report, seed))
+    # It may take nobody else.
+    least = min(2, len(np.unique(recorded.worker)))
     for reaches in ((PAGES, TABLES), (ANYTHING,)):
         for window in _in_turns([_of_size(recorded, focuses, reaches, *size) for size in SIZES]):
-            if window.branches not in seen and len(window.branches) > 1:
+            if window.branches not in seen and len(window.branches) >= least:
                 seen.add(window.branches)
                 yield window
 

@@ -150,5 +150,11 @@ def test_a_burst_that_went_wrong_somewhere_is_looked_at_where_two_met():
     assert found and all(len(window.branches) == 2 for window in found)
 
 
+def test_a_worker_that_was_alone_is_a_window():
+    r = recorded([(Verb.WRITE, 3, 4, 10, 90)], [])
+    (small,) = {small_program(r, window, BITS) for window in windows(r, report(verb="write"), 1)}
+    assert small.program.text() == "prefix: mmap(p0..p4); t0: write(p1)"
+
+
 def test_nothing_comes_of_a_history_in_which_nothing_is():
     assert list(windows(recorded([], []), report(), 1)) == []
