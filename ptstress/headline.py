@@ -44,7 +44,8 @@ def headline(
     """
     kind = kind_of(oracle, report) if report else outcome
     thing = "" if kind in _WHOLE or report is None else object_of(report, tables or {})
-    met = " / ".join(dict.fromkeys(name for name in where if name and name != "none"))
+    names = [name for name in where if name and name != "none"]
+    met = " / ".join(names if kind.startswith("deadlock") else dict.fromkeys(names))
     return f"BUG: {kind}{f' of {thing}' if thing else ''}{f' in {met}' if met else ''}"
 
 

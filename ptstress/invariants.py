@@ -159,7 +159,7 @@ INVARIANTS = (
     Invariant(
         27, "tables allocated less tables freed are those that are reachable; nothing is freed twice or handed out in use",
         ("census",), "at each allocation and free, and at rest",
-        ("MX-install-leak", "MX-ref-leak"),
+        ("MX-install-leak", "MX-ref-leak", "MX-freed-twice"),
     ),
     Invariant(
         28, "rss is the number of entries that map a frame; the zero page does not count",
@@ -260,7 +260,7 @@ INVARIANTS = (
     Invariant(
         48, "locks are waited for in their order: no deadlock",
         ("lock-order", "progress"), "at each wait; as a deadlock under the explorer; where rcu has no readers of mmap_lock",
-        ("M05-mmap-read",),
+        ("M05-mmap-read", "M15-trylock"),
     ),
     # -- what reclaim must not break ---------------------------------------------------------------------------------
     Invariant(
@@ -301,7 +301,7 @@ INVARIANTS = (
     Invariant(
         56, "each frame that was unmapped is freed, and none that is mapped",
         ("census",), "at rest",
-        ("P08",),
+        ("P08", "MX-frame-leak"),
     ),
 )
 

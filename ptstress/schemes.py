@@ -165,7 +165,7 @@ _SHOWN = (
         lambda s: True,
         ("M07-table", "P23", "M10-frame", "M10-mprotect", "M09-free", "M07-exit"),
         ("P13", "P13-local", "M10-discard", "M11-age", "M11-mprotect", "M15-dirty", "P05", "P16", "P24", "M01-gup-pte",
-         "M01-guard", "MX-drop-markers", "M15-sleep", "MX-backpressure"),
+         "M01-guard", "MX-drop-markers", "M15-sleep", "MX-backpressure", "MX-freed-twice", "MX-frame-leak"),
     ),
     _Shown(lambda s: "async" in s.policies, (), ("M07-scan",)),
     _Shown(lambda s: "async" in s.policies and s.locking in ("mmap_lock", "vma_lock"), ("M01-scan",)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
 
-from ptstress.story_slice import Kept, speaks
+from ptstress.story_slice import Kept
 from ptstress.story_steps import Step, locking
 
 #: So often at least a cycle was run through.
@@ -15,14 +15,15 @@ MAX_PERIOD = 2000
 _DOMAINS = MappingProxyType({
     "rcu_domain tables": "a grace period", "rcu_domain hardware": "a hardware grace period", "srcu": "a grace period of SRCU",
 })
+#: What keeps a grace period going.
+_SECTIONS = MappingProxyType({"a grace period": "rcu tables"})
 
 
 @dataclass(frozen=True)
 class Waiter:
-    """A cpu that waits. ``func``: where; ``lock``: for what; ``holders``: the cpus that have it; ``holds``: what it has."""
+    """A cpu that waits. ``lock``: for what; ``holders``: the cpus that have it, or keep it going; ``holds``: what it has."""
 
     cpu: int
-    func: str
     lock: str
     holders: tuple[int, ...]
     holds: tuple[str, ...]
@@ -30,7 +31,8 @@ class Waiter:
     def __str__(self) -> str:
         """``CPU0 holds ptl of pte_table 3, waits for pml of pmd_table 2, which CPU1 holds``."""
         holds = f"holds {' and '.join(self.holds)}, " if self.holds else ""
-        by = f", which {' and '.join(f'CPU{cpu}' for cpu in self.holders)} {'holds' if len(self.holders) == 1 else 'hold'}"
+        verb = "keep" if self.lock.endswith("period") else "hold"
+        by = f", which {' and '.join(f'CPU{cpu}' for cpu in self.holders)} {verb}{'s' if len(self.holders) == 1 else ''}"
         return f"CPU{self.cpu} {holds}waits for {self.lock}{by if self.holders else ''}"
 
 
@@ -50,10 +52,10 @@ def waiters_of(steps: Sequence[Step], pending: Sequence[dict], describe: Callabl
     for one in pending:
         name = describe(one["offset"]) if one["offset"] is not None else ""
         lock = _DOMAINS.get(name) or (name.partition(".")[0] if name.startswith("vma ") else name) or one["func"]
-        mine = [s for s in steps if s.fibre == one["fibre"]]
-        func = next((s.func for s in reversed(mine) if speaks(s)), one["func"])
-        holders = tuple(cpu for cpu, locks in held.items() if cpu != one["fibre"] and lock in locks)
-        waiters.append(Waiter(one["fibre"], func, lock, holders, tuple(held.get(one["fibre"], ()))))
+        what = _SECTIONS.get(lock, lock)
+        holders = tuple(cpu for cpu, locks in held.items() if cpu != one["fibre"] and what in locks)
+        holds = tuple(name for name in held.get(one["fibre"], ()) if not name.startswith("rcu "))
+        waiters.append(Waiter(one["fibre"], lock, holders, holds))
     return waiters
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ptstress.story_steps import Locking, Step, locking, mentions, page_of
+from ptstress.story_steps import POISON, Locking, Step, locking, mentions, page_of
 
 PAGE_SHIFT = 12
 #: Steps that a story has at the least, if there are so many.
@@ -51,10 +51,10 @@ class Focus:
 
     def about(self, step: Step) -> bool:
         """Whether the step's word, or what it held, is one of the things."""
-        if self.values & {step.before, step.after}:
-            return step.is_entry
         if step.kind == "fill":
-            return False                # a fresh table: what it held before says nothing
+            return POISON in self.values & {step.before, step.after}    # else a fresh table: what it held before says nothing
+        if step.is_entry and self.values & {step.before, step.after}:
+            return True
         if mentions(step) & self.things or any(step.name.startswith(word) for word in self.words):
             return True
         if self.page is None:

@@ -18,6 +18,8 @@ UNREPORTED = MappingProxyType({
     "diverged": ("the program did not follow the recorded choices", 0),
 })
 _RACED_WORD = re.compile(r"data race on ([^:]+):")
+#: What does not say what kind of lock it is.
+_LOCK_KIND = re.compile(r" of \w+_table \d+| \d+$| of m\d+$")
 _RACED_FUNCTION = re.compile(r" in (\w+) \(")
 
 
@@ -93,13 +95,14 @@ def _unended(
     text, invariant = UNREPORTED.get(outcome, (outcome, 0))
     waiters = waiters_of(steps, pending, describe) if outcome == "deadlock" else []
     cycles = cycles_of(steps) if outcome == "livelock" else []
-    where = [w.func for w in waiters] or [_function(c, operations) for c in cycles]
+    where = [_verb(operations, w.cpu) for w in waiters] or [_function(c, operations) for c in cycles]
     repeats = [f"CPU{c.cpu} repeats {len(c.steps)} steps in {name}" for c, name in zip(cycles, where, strict=False)]
+    locks = " and ".join(sorted({_LOCK_KIND.sub("", w.lock) for w in waiters}))
     what = f"{outcome}: {'; '.join([*map(str, waiters), *repeats]) or text}"
     kept = slice_of(_through(steps, cycles, 0), focus)
     story = tell(kept, operations, [Ending(what)] if not cycles else [], cycles=[(told_of(c), _again(c)) for c in cycles])
     return Told(
-        "progress", invariant, what, headline("progress", None, outcome, where),
+        "progress", invariant, what, headline("progress", None, f"{outcome} on {locks}" if locks else outcome, where),
         tuple(expected("progress", invariant, what)), tuple(story), tuple(_through(steps, cycles, TIMES)),
     )
 
@@ -113,8 +116,13 @@ def _function(cycle: Cycle, operations: Sequence[Sequence[Operation]]) -> str:
     names = [s.func for s in cycle.steps if speaks(s)]
     if names:
         return max(dict.fromkeys(names), key=names.count)
-    going = [o.text.partition("(")[0] for o in operations[cycle.cpu] if o.end is None] if cycle.cpu < len(operations) else []
-    return going[-1] if going else cycle.steps[-1].func
+    return _verb(operations, cycle.cpu) or cycle.steps[-1].func
+
+
+def _verb(operations: Sequence[Sequence[Operation]], cpu: int) -> str:
+    """What a cpu is at when the execution ends; empty if it is at nothing."""
+    going = [o.text.partition("(")[0] for o in operations[cpu] if o.end is None] if cpu < len(operations) else []
+    return going[-1] if going else ""
 
 
 def _through(steps: Sequence[Step], cycles: Sequence[Cycle], times: int) -> list[Step]:

@@ -31,7 +31,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory):
     """The results folder of an exploration that failed, and the trace that it wrote."""
     folder = tmp_path_factory.mktemp("story")
     trace = folder / "execution.json"
-    code, screen = run("explore", PROGRAM, "--bug", "P01", "--results", folder, "--trace", trace, "-q")
+    code, screen = run("explore", PROGRAM, "--bug", "P01", "--results", folder, "--trace", trace, "--no-shrink")
     assert code == 2, screen
     (failure,) = folder.glob("2*/failure-*")
     return failure, trace

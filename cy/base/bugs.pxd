@@ -63,6 +63,9 @@ cdef enum:
     BUG_M02_RETRY = 41   # who finds the table that it has locked detached looks for the next one without unlocking it
     BUG_MX_QUEUED_TWICE = 42 # a zap queues a page again when the batch is full
     BUG_MX_TWO_PARENTS = 51 # who installs a table enters it for the neighbouring range, too
+    BUG_M15_TRYLOCK = 52 # fast detach tries the pml until it gets it, with the ptl held: a deadlock
+    BUG_MX_FRAME_LEAK = 53 # who lost the race to fill an entry does not free its frame
+    BUG_MX_FREED_TWICE = 61 # who lost the race to fill an entry frees its frame twice
     BUG_MX_VMA_PUT = 45  # who finds a VMA write-locked keeps the count that it has raised
 
 cdef inline bint BUG(uint64_t mask, int bug) noexcept nogil:

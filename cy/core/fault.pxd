@@ -8,7 +8,8 @@ from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
     READ_ONCE32, WRITE_ONCE32, cmpxchg, smp_store_release, xchg)
-from cy.base.bugs cimport BUG, BUG_M01_GUARD, BUG_M05_MMAP_READ, BUG_M10_WP, BUG_MX_ZERO_WRITABLE
+from cy.base.bugs cimport (
+    BUG, BUG_M01_GUARD, BUG_M05_MMAP_READ, BUG_M10_WP, BUG_MX_FRAME_LEAK, BUG_MX_FREED_TWICE, BUG_MX_ZERO_WRITABLE)
 from cy.base.build cimport PT_CHECKS, likely
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
@@ -129,7 +130,9 @@ cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
             return FAULT_RETRY
         count(cur.cpu, C_RECHECK_LOST)
         cursor_unlock(cur)
-    if write:
+    if write and not BUG(cur.mm.bugs, BUG_MX_FRAME_LEAK):
+        frame_free(cur.cpu, cur.mm, pfn)
+    if write and BUG(cur.mm.bugs, BUG_MX_FREED_TWICE):
         frame_free(cur.cpu, cur.mm, pfn)
     return FAULT_RETRY
 

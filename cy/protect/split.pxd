@@ -6,7 +6,7 @@
 # Source: mm/pgtable-generic.c, mm/pt_reclaim.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport smp_load_acquire, yield_point
-from cy.base.bugs cimport BUG, BUG_M01_SCAN, BUG_M15_LOCK_ORDER, BUG_MX_WALK_HOLE, BUG_P04, BUG_P07, BUG_P20
+from cy.base.bugs cimport BUG, BUG_M01_SCAN, BUG_M15_LOCK_ORDER, BUG_M15_TRYLOCK, BUG_MX_WALK_HOLE, BUG_P04, BUG_P07, BUG_P20
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
 from cy.base.entry cimport pmd_none
 from cy.base.geometry cimport PMD_LEVEL, PTE_LEVEL, geo_addr_end
@@ -21,7 +21,8 @@ from cy.mm.map cimport (
 from cy.mm.types cimport DETACH_TRY, HELD_RCU, HELD_TABLE, INTENT_SCAN, INTENT_SLEEP, INTENT_WALK, cursor, mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PML, LOCK_PTL, might_sleep
 from cy.sync.rcu cimport rcu_read_lock
-from cy.sync.spinlock cimport spin_lock, spin_trylock, spin_unlock
+from cy.sync.spinlock cimport spin_is_free, spin_lock, spin_trylock, spin_unlock
+from cy.sync.wait cimport wait_turn
 
 from libc.errno cimport ENOMEM
 
@@ -126,11 +127,15 @@ cdef inline int split_detach(cursor *cur, uint32_t mode) noexcept nogil:
 # without it, so no scan is needed.
 cdef inline int split_detach_try(cursor *cur) noexcept nogil:
     cdef cpu *c = cur.cpu
+    cdef uint32_t turns = 0
     if rng_one_in(&c.rng, cur.mm.knobs.trylock_fail):
         count(c, C_TRYLOCK_FAILED)
         return 0
     if BUG(cur.mm.bugs, BUG_M15_LOCK_ORDER):
         spin_lock(c, &cur.pmd_table.lock, LOCK_PML)
+    elif BUG(cur.mm.bugs, BUG_M15_TRYLOCK):
+        while not spin_trylock(c, &cur.pmd_table.lock, LOCK_PML):
+            wait_turn(c, &turns, spin_is_free, &cur.pmd_table.lock)
     elif not spin_trylock(c, &cur.pmd_table.lock, LOCK_PML):
         count(c, C_TRYLOCK_FAILED)
         return 0
