@@ -118,6 +118,8 @@ def _word(step: dict, describe: Callable[[int], str]) -> tuple[str, int, int]:
     if step["offset"] is None:
         return "", 0, 0
     name, before, after = describe(step["offset"]), step["before"], step["after"]
+    if step.get("early") is not None:
+        before = after = step["early"]
     if name.startswith("state of "):
         return name, before & 0xFFFFFFFF, after & 0xFFFFFFFF        # who unlinked it stands beside it
     return name, before, after

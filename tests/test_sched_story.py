@@ -4,6 +4,8 @@ import pytest
 
 from ptstress.bugs import find_bug
 from ptstress.exploring import DEFAULT_GEOMETRY, ExploreRequest, explore
+from ptstress.lab import KNOBS, Lab
+from ptstress.program import parse
 from ptstress.units import parse_geometry
 
 #: Bug, how its headline begins, what its line of what was found has in it.
@@ -35,6 +37,18 @@ def test_a_planted_bug_is_called_by_its_name(name: str, line: str, what: str):
     assert failure.expected[0].startswith("expected (I")
     # Two cpus fit on a screen, and a story on a page; a livelock adds one round of what repeats.
     assert len(failure.story) <= 45 and max(map(len, failure.story)) <= 112
+
+
+def test_a_lock_that_is_dropped_by_a_store_that_waits_is_dropped():
+    # Half of a word, in the store buffer of its cpu.
+    bug = find_bug("P01")
+    lab = Lab(bug.scheme, parse_geometry(DEFAULT_GEOMETRY), (bug.id,), dict(KNOBS), 1)
+    lab.load(parse(bug.program))
+    for seed in range(12):
+        found = lab.explorer.explore(seed=seed)["failure"]
+        trace = lab.explorer.replay(found["choices"], found["seed"])["trace"]
+        unlocks = [s for s in trace if s["func"] == "spin_unlock" and s["before"] & 0xFFFFFFFF]
+        assert unlocks and all(s["after"] & 0xFFFFFFFF == 0 for s in unlocks)
 
 
 def test_a_deadlock_names_holders_and_waiters():

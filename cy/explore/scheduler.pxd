@@ -341,6 +341,14 @@ cdef inline void __told_early(void *ctx, uint64_t value) noexcept nogil:
 # What the last traced step of fibre `me` left in its word. Context: `me` has stopped at its next point: it ran alone since.
 cdef inline void __record_after(scheduler *s, uint32_t me) noexcept nogil:
     cdef trace_step *step = s.traced[me]
+    cdef const char *addr = <const char *>s.system.base
+    cdef uint64_t half
     if step == NULL or step.before_bytes == 0:
         return
-    step.after = pt_peek(s.hook[me], <const char *>s.system.base + step.offset, step.before_bytes)
+    addr += step.offset
+    step.after = pt_peek(s.hook[me], addr, step.before_bytes)
+    if step.before_bytes == 8:
+        # What was stored may be the lower half of the word only, and still in the buffer.
+        half = pt_peek(s.hook[me], addr, 4)
+        if half != pt_peek(NULL, addr, 4):
+            step.after = (step.after & ~<uint64_t>0xFFFFFFFF) | half
