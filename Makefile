@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py ptstress/builds.py $(shell find cy -name '*.pxd' -o -name '*.pyx' -o -name '*.pxi')
 INSTALLED := $(VENV)/.installed
+# A name for them, because commas part the arguments of `call`.
+SANITIZED := tsan,tsan_sched,explore
 export CC
 
 .PHONY: run test test-long tsan coverage build wheel clean
@@ -49,7 +51,7 @@ build/.built: $(INSTALLED) $(SOURCES)
 	@touch $@
 
 build/.built-tsan: $(INSTALLED) $(SOURCES)
-	@$(call quietly,build/build-tsan.log,PTSTRESS_BUILDS=tsan,tsan_sched,explore $(BIN)/python setup.py build_ext --inplace)
+	@$(call quietly,build/build-tsan.log,PTSTRESS_BUILDS=$(SANITIZED) $(BIN)/python setup.py build_ext --inplace)
 	@touch $@
 
 # The build requirements stand in pyproject.toml only. The install makes no extension: `build` does.
