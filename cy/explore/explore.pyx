@@ -24,12 +24,13 @@ from cy.explore.on_threads cimport run_on_threads
 from cy.explore.pct cimport MAX_DEPTH as PCT_MAX_DEPTH
 from cy.explore.policies cimport find_policy, policy_names
 from cy.explore.policy cimport MAX_FIBRES, access, policy_knobs
-from cy.explore.race_watch cimport file_end, race_watch
+from cy.explore.race_watch cimport race_watch
 from cy.explore.replay cimport replay as replay_state, replay_left, replay_ops
 from cy.explore.scheduler cimport (
     NR_OUTCOMES, OUTCOME_DIVERGED, OUTCOME_PASS, execution_seed, sched_max_choices, sched_unbind, scheduler,
     trace_step)
 from cy.explore.site_pairs cimport site_pairs, site_pairs_enter, site_pairs_fini, site_pairs_init
+from cy.explore.tsan cimport file_end
 
 import operator
 import os

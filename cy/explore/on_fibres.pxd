@@ -9,7 +9,7 @@ from cy.base.hook cimport pt_hook
 from cy.explore.fibre cimport fibre, fibre_init, fibre_switch, stack_top, stacks_alloc, stacks_free
 from cy.explore.policy cimport NOBODY
 from cy.explore.race_watch cimport (
-    race_watch, race_watch_begin, race_watch_done, race_watch_end, race_watch_enter, race_watch_leave, race_watch_raced,
+    race_watch, race_watch_begin, race_watch_end, race_watch_enter, race_watch_leave, race_watch_raced,
     race_watch_switch)
 from cy.explore.scheduler cimport OUTCOME_RACE, sched_begin, sched_done, sched_end, scheduler
 
@@ -64,7 +64,7 @@ cdef inline uint32_t run_on_fibres(scheduler *s, uint64_t seed) noexcept nogil:
     crew.slot[0] = NULL
     first = sched_begin(s, seed)
     if crew.watch.on:
-        race_watch_begin(&crew.watch, s)
+        race_watch_begin(&crew.watch)
     if first != NOBODY:
         for i in range(s.system.nr_fibres):
             fibre_init(&crew.context[i], stack_top(crew.stacks, i), fibre_entry, &crew.seats[i])
@@ -81,7 +81,7 @@ cdef inline void fibre_entry(void *arg) noexcept nogil:
     cdef seat *me = <seat *>arg
     cdef scheduler *s = me.sched
     s.system.body(s.system.self, me.number)
-    fibre_transfer(s, me.number, race_watch_done(s) if (<fibre_crew *>s.carrier).watch.on else sched_done(s))
+    fibre_transfer(s, me.number, sched_done(s))
 
 cdef inline void fibre_transfer(scheduler *s, uint32_t frm, uint32_t to) noexcept nogil:
     cdef fibre_crew *crew = <fibre_crew *>s.carrier

@@ -34,6 +34,7 @@ from cy.base.weak cimport pt_peek, pt_sb_drain
 from cy.explore.memory cimport memory, memory_begin, memory_bind, memory_drain_some, memory_unbind
 from cy.explore.policy cimport CUT, MAX_FIBRES, NOBODY, access, is_in, lowest_bit, moment, policy_ops
 from cy.explore.site_pairs cimport site_pairs, site_pairs_begin, site_pairs_note
+from cy.explore.tsan cimport tsan_ignore_begin, tsan_ignore_end
 
 ctypedef int (*ready_t)(const void *) noexcept nogil
 
@@ -252,17 +253,13 @@ cdef inline void __transfer(scheduler *s, uint32_t me, uint32_t next) noexcept n
 # `giving_way`: the bit of a fibre at a yield point, or 0.
 cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept nogil:
     cdef uint64_t enabled = s.runnable
-    cdef uint64_t waiting = s.waiting
     cdef bint alone
     cdef uint32_t i
     if unlikely(s.violations[0] != 0):
         s.outcome = OUTCOME_VIOLATION
         return NOBODY
-    while unlikely(waiting != 0):
-        i = lowest_bit(waiting)
-        waiting &= waiting - 1
-        if s.ready[i](s.ready_arg[i]):
-            enabled |= <uint64_t>1 << i
+    if unlikely(s.waiting != 0):
+        enabled |= __ready(s, s.waiting)
     if enabled & ~giving_way:
         enabled &= ~giving_way
     if unlikely(enabled == 0):
@@ -289,6 +286,21 @@ cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept no
         s.choices[s.nr_choices] = <uint8_t>i
         s.nr_choices += 1
     return i
+
+# Those of the `waiting` that can go on. What is looked at for them is no access of the fibre that runs.
+cdef inline uint64_t __ready(scheduler *s, uint64_t waiting) noexcept nogil:
+    cdef uint64_t ready = 0
+    cdef uint32_t i
+    if s.system.instrumented:
+        tsan_ignore_begin()
+    while waiting:
+        i = lowest_bit(waiting)
+        waiting &= waiting - 1
+        if s.ready[i](s.ready_arg[i]):
+            ready |= <uint64_t>1 << i
+    if s.system.instrumented:
+        tsan_ignore_end()
+    return ready
 
 # Fibre `me` makes its pending access now. The caller still has it at hand: what was just written to `pending` piece by piece
 # would be read as a whole, and late.

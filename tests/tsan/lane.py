@@ -61,9 +61,11 @@ def on_schedules() -> int:
     """On explored schedules; the exit status."""
     script = str(Path(__file__).with_name("schedules.py"))
     for part in schedules.PARTS:
-        status = subprocess.run(command([script, part]), env=environment(EXPLORING), check=False).returncode
-        if status:
-            return 2 if status == 2 else 1
+        child = subprocess.run(
+            command([script, part]), env=environment(EXPLORING), stderr=subprocess.PIPE, text=True, check=False)
+        if child.returncode:
+            print(f"tsan: {part}: exit status {child.returncode}\n{child.stderr}", file=sys.stderr)
+            return 2 if child.returncode == 2 else 1
     return 0
 
 
