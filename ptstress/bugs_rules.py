@@ -60,6 +60,14 @@ RULE_BUGS = (
         "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4); write(p1) | t1: write(p0)",
     ),
     Bug(
+        "M02-anon-vma",
+        "two faults give one VMA two anon_vmas, and the frame of the one is where the reverse map no longer looks",
+        "the page_table_lock in Linux __anon_vma_prepare",
+        "lock left out",
+        ("census",),
+        "prefix: mmap(p0..p4); t0: write(p0) | t1: write(p1)",
+    ),
+    Bug(
         "M15-pin",
         "memory pressure looks whether a page is pinned before it clears the entry: a pin that comes in between is not seen",
         "the order that Linux try_to_unmap_one keeps, commit 6c8e2a256915",

@@ -303,6 +303,11 @@ INVARIANTS = (
         ("census",), "at rest",
         ("P08", "MX-frame-leak"),
     ),
+    Invariant(
+        57, "a frame belongs to the anon_vma of the VMA that maps it: an anon_vma that was set stays",
+        ("census",), "at rest",
+        ("M02-anon-vma",),
+    ),
 )
 
 

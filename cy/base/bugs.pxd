@@ -66,6 +66,7 @@ cdef enum:
     BUG_M15_TRYLOCK = 52 # fast detach tries the pml until it gets it, with the ptl held: a deadlock
     BUG_MX_FRAME_LEAK = 53 # who lost the race to fill an entry does not free its frame
     BUG_MX_FREED_TWICE = 61 # who lost the race to fill an entry frees its frame twice
+    BUG_M02_ANON_VMA = 63 # the first anon_vma of a VMA is set without page_table_lock
     BUG_MX_VMA_PUT = 45  # who finds a VMA write-locked keeps the count that it has raised
 
 cdef inline bint BUG(uint64_t mask, int bug) noexcept nogil:

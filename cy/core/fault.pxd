@@ -7,9 +7,10 @@
 from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE32, WRITE_ONCE32, cmpxchg, smp_store_release, xchg)
+    READ_ONCE32, WRITE_ONCE32, cmpxchg, peek32, smp_store_release, xchg)
 from cy.base.bugs cimport (
-    BUG, BUG_M01_GUARD, BUG_M05_MMAP_READ, BUG_M10_WP, BUG_MX_FRAME_LEAK, BUG_MX_FREED_TWICE, BUG_MX_ZERO_WRITABLE)
+    BUG, BUG_M01_GUARD, BUG_M02_ANON_VMA, BUG_M05_MMAP_READ, BUG_M10_WP, BUG_MX_FRAME_LEAK, BUG_MX_FREED_TWICE,
+    BUG_MX_ZERO_WRITABLE)
 from cy.base.build cimport PT_CHECKS, likely
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
@@ -122,6 +123,7 @@ cdef inline int do_anonymous_page(cursor *cur, bint write) noexcept nogil:
         if pte_none(now) or (BUG(cur.mm.bugs, BUG_M01_GUARD) and not pte_present(now)):
             if write:
                 mm_add_rss(cur.cpu, cur.mm, 1)
+                _set_anon(cur, pfn)
             # [PT-009] pairs with: the hardware walk. The frame's contents come before the entry.
             smp_store_release(cur.ptep, pte)
             cursor_unlock(cur)
@@ -160,11 +162,18 @@ cdef inline int do_wp_page(cursor *cur, uint64_t orig) noexcept nogil:
     if PT_CHECKS:
         check_no_zero_page(cur.cpu, cur.mm, cur.addr, cur.addr + page_bytes, 42)
     mm_add_rss(cur.cpu, cur.mm, 1)
+    _set_anon(cur, pfn)
     smp_store_release(cur.ptep, mk_pte(pfn, PT_ANON_PTE))       # [PT-009] pairs with: the hardware walk.
     if BUG(cur.mm.bugs, BUG_M10_WP):
         flush_tlb_range(cur.cpu, cur.mm, cur.addr, cur.addr + page_bytes, False)
     cursor_unlock(cur)
     return FAULT_RETRY
+
+# Note what the frame of a new entry belongs to, for an oracle: the reverse map finds it by that (I57).
+# Context: its ptl. Source: mm/rmap.c folio_add_new_anon_rmap.
+cdef inline void _set_anon(cursor *cur, uint32_t pfn) noexcept nogil:
+    if PT_CHECKS:
+        cur.mm.pages[pfn].anon_vma = peek32(&cur.vma.anon_vma)
 
 # The entry stays: someone else was faster, hardware needs A or D set for it, or mprotect took the write bit from a
 # frame that belongs to this mm alone, which is then written where it is (wp_page_reuse). Nothing is flushed: a
@@ -199,9 +208,11 @@ cdef inline int _anon_vma_missing(cursor *cur) noexcept nogil:
 # Context: mmap_lock for reading. The page_table_lock decides between two faults.
 cdef inline void _anon_vma_prepare(cpu *c, mm *m, vma *v) noexcept nogil:
     cdef uint32_t id = find_mergeable_anon_vma(m, v)
-    spin_lock(c, &m.page_table_lock, LOCK_PGL)
+    if not BUG(m.bugs, BUG_M02_ANON_VMA):
+        spin_lock(c, &m.page_table_lock, LOCK_PGL)
     anon_vma_assign(m, v, id)
-    spin_unlock(c, &m.page_table_lock)
+    if not BUG(m.bugs, BUG_M02_ANON_VMA):
+        spin_unlock(c, &m.page_table_lock)
 
 # Give `v` the anon_vma `id`, 0: a new one, if it has none yet. Context: page_table_lock; `v` is what it was taken for.
 cdef inline void anon_vma_assign(mm *m, vma *v, uint32_t id) noexcept nogil:

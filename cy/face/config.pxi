@@ -19,6 +19,7 @@ BUG_BITS = {
     "M08-srcu-scan": BUG_M08_SRCU_SCAN,
     "MX-backpressure": BUG_MX_BACKPRESSURE,
     "M01-guard": BUG_M01_GUARD,
+    "M02-anon-vma": BUG_M02_ANON_VMA,
     "M01-gup-pte": BUG_M01_GUP_PTE,
     "P01": BUG_P01,
     "P02": BUG_P02,

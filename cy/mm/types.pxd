@@ -71,6 +71,8 @@ cdef struct page:
     # Written since FREE, as far as entries that are gone told. Written and read: marked.
     uint32_t dirty
     uint64_t pins           # atomic: see cy/mm/pin.pxd
+    # Of the VMA that it was mapped in first, for an oracle. Written: ptl of the entry that maps it. Read: when all rest.
+    uint32_t anon_vma
 
 # ---- table.pxd ------------------------------------------------------------------------------
 
