@@ -22,6 +22,10 @@ MAX_SEEDS = 10_000
 @click.option("--directed", "modes", flag_value="directed", help="Only in the bug's own program.")
 @click.option("--undirected", "modes", flag_value="undirected", help="Only in generated programs, which know of no bug.")
 @click.option(
+    "--mutants", "modes", flag_value="mutants",
+    help="Of mutants of the engine instead: BUGs are operators, M01 to M15, or mutants such as M11.04. Takes -n and --seed.",
+)
+@click.option(
     "--policies", default=DEFAULT_POLICIES, metavar="A,B,...",
     help=f"The first one must find every directed bug from every seed (default: {DEFAULT_POLICIES}).",
 )
@@ -40,7 +44,12 @@ def bugs(
     ids: tuple[str, ...], modes: str | None, policies: str, seeds: int, duration: str, executions: int | None, workers: int,
     results: str, seed: int, json_to: str | None, quiet: bool,
 ) -> int:
-    """Say how fast each BUG (default: all) is found, and whether the engine without it is silent in the same scenarios."""
+    """Say how fast each BUG (default: all) is found, and whether the engine without it is silent in the same scenarios.
+
+    With --mutants: how many of the engine's mutants the oracles kill.
+    """
+    if modes == "mutants":
+        return _mutants(ids, workers, seed, json_to, quiet)
     from ptstress.bugs import BUGS, find_bugs
     from ptstress.exploring import POLICIES
     from ptstress.hunt_report import hunt_lines
@@ -57,6 +66,17 @@ def bugs(
     )
     summary = hunt(request, (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True))
     for line in hunt_lines(summary):
+        print(line, file=screen(json_to))
+    write_json(json_to, summary)
+    return summary.exit_code
+
+
+def _mutants(ids: tuple[str, ...], workers: int, seed: int, json_to: str | None, quiet: bool) -> int:
+    from ptstress.mutants import MutantsRequest, measure_mutants, mutant_lines
+
+    tell = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    summary = measure_mutants(MutantsRequest(tuple(dict.fromkeys(ids)), workers, seed), tell)
+    for line in mutant_lines(summary):
         print(line, file=screen(json_to))
     write_json(json_to, summary)
     return summary.exit_code

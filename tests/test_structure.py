@@ -46,6 +46,8 @@ PY_FLOORS = (
     ("canary", "lab", "failure_folder", "evidence", "shrink_program", "spelling", "shrink_schedule", "shrinking", "causality",
      "weakening",     "exploring", "replaying", "machines", "trial", "explore_report", "scopes", "rules", "window", "renumber",
      "recorded_order", "reconstruct"),
+    ("mutant_source", "mutant", "mutant_places", "mutant_operators", "mutant_text", "mutant_build", "mutant_programs",
+     "mutant_jobs", "mutant_hunt", "mutants"),
     ("report", "failures", "reconstructing", "statusline"),
     ("fuzz_example", "fuzz_wire", "fuzz_executor", "fuzz_containment", "fuzz_property", "fuzz_mutation", "fuzz_campaign",
      "fuzz_store", "fuzz_profiles", "fuzz_worker", "fuzz_summary", "fuzz_report", "fuzzing", "examining"),

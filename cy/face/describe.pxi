@@ -104,6 +104,7 @@ cdef str _frame_field(uint64_t offset):
         (<uint64_t><uintptr_t>&p.stamp, "stamp"), (<uint64_t><uintptr_t>&p.incarnation, "incarnation"),
         (<uint64_t><uintptr_t>&p.vpn, "place"), (<uint64_t><uintptr_t>&p.lazyfree, "lazyfree"),
         (<uint64_t><uintptr_t>&p.dirty, "dirty"), (<uint64_t><uintptr_t>&p.pins, "pins"),
+        (<uint64_t><uintptr_t>&p.anon_vma, "anon_vma"),
     ]))
 
 

@@ -1,0 +1,259 @@
+"""Hunts mutants: each in a child process of its own, so that one that crashes or hangs ends itself only.
+
+The children are forked from a process that has the engine loaded, so each begins in the same state, and what it finds depends on
+nothing but the mutant, the jobs and the seed. Budgets are executions. Seconds end nothing but what hangs.
+"""
+
+import os
+import selectors
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from types import ModuleType
+
+import msgspec
+from msgspec import Struct
+
+from ptstress.errors import ResourceError
+from ptstress.lab import MAX_STEPS, invariants_of, judge
+from ptstress.mutant_jobs import Job, Labs
+from ptstress.mutant import Mutant
+from ptstress.schedule import Replay, encode
+
+#: Executions of each job while it is measured which places it reaches; on the engine without a mutant they must be silent.
+PROFILE = 12
+#: A child says every so often that it gets on; one that has not for so long hangs.
+HANG_S = 20.0
+_POLL_S = 0.2
+CRASH, HANG = "crash", "hang"
+
+
+@dataclass(frozen=True)
+class Round:
+    """So many ``jobs`` with so many executions of a policy each. ``kind``: only such jobs."""
+
+    policy: str
+    executions: int
+    jobs: int
+    kind: str = ""
+
+
+#: One after the other until one kills. Many programs come before many schedules of each: most mutants show in any of some.
+#: The programs of bugs are few and have one race each, which may want many schedules.
+ROUNDS = (
+    Round("random", 12, 160), Round("random", 250, 60, "bug"), Round("pct", 24, 320), Round("pct", 250, 60, "bug"),
+    Round("pos", 250, 60, "bug"), Round("random", 60, 240), Round("random", 100, 60, "scope"), Round("pos", 100, 120),
+)
+#: Jobs of one scheme among the first: a place that all schemes share is looked at under all of them.
+OF_SCHEME = 12
+
+
+class Verdict(Struct):
+    """What became of one mutant. ``by``: the oracle, "crash" or "hang"; empty: it lived.
+
+    ``executions``: until then. ``reached``: by how many jobs, without it. ``again``: its execution
+    came again, the same in every step.
+    """
+
+    number: int
+    by: str = ""
+    invariant: int = 0
+    what: str = ""
+    executions: int = 0
+    reached: int = 0
+    label: str = ""
+    scheme: str = ""
+    policy: str = ""
+    program: str = ""
+    replay: str = ""
+    again: bool = False
+    story: list[str] = []
+
+
+class Profile(Struct):
+    """The engine without a mutant. ``seen``: of each job, which part of its steps reached which place; ``failures``: there must
+    be none.
+    """
+
+    seen: list[dict[int, float]]
+    executions: int
+    failures: list[str]
+
+
+def profile(engine: ModuleType, jobs: Sequence[Job], seed: int, stopped: Callable[[], bool]) -> Profile:
+    """Run every job without a mutant: what it reaches, and that nothing is reported."""
+    labs = Labs(engine, seed)
+    found = Profile([], 0, [])
+    engine.mutant_switch(0)
+    engine.mutant_seen()
+    for job in jobs:
+        if stopped():
+            break
+        result = labs.load(job).explorer.explore(
+            policy="random", seed=seed, max_steps=MAX_STEPS, executions=PROFILE, progress=lambda _: stopped())
+        found.executions += result["executions"]
+        found.seen.append({number: seen / result["points"] for number, seen in enumerate(engine.mutant_seen()) if seen})
+        if result["failure"]:
+            found.failures.append(f"{job.label} under {job.scheme}: {result['failure']['outcome']}")
+    return found
+
+
+def hunt(
+    engine: ModuleType, mutants: Sequence[Mutant], jobs: Sequence[Job], seen: Sequence[dict[int, float]], seed: int, workers: int,
+    stopped: Callable[[], bool], rounds: Sequence[Round] = ROUNDS, story: bool = False,
+) -> Iterator[Verdict]:
+    """One verdict for each mutant, in the order in which they come; those that are under way when it is stopped get none."""
+    waiting = deque(mutants)
+    running: dict[int, _Child] = {}
+    with selectors.DefaultSelector() as selector:
+        try:
+            while (waiting or running) and not stopped():
+                while waiting and len(running) < workers:
+                    child = _start(engine, waiting.popleft(), jobs, seen, seed, rounds, story)
+                    running[child.pipe] = child
+                    selector.register(child.pipe, selectors.EVENT_READ)
+                for key, _ in selector.select(_POLL_S):
+                    running[key.fd].read()
+                for child in [c for c in running.values() if c.over or c.hangs]:
+                    selector.unregister(child.pipe)
+                    del running[child.pipe]
+                    yield child.verdict()
+        finally:
+            for child in running.values():
+                child.end()
+
+
+class _Child:
+    """A child process, and what it has said."""
+
+    def __init__(self, mutant: Mutant, reached: int, process: int, pipe: int) -> None:
+        self.mutant, self.reached, self.process, self.pipe = mutant, reached, process, pipe
+        self.said = b""
+        self.over = False
+        self.last = time.monotonic()
+
+    @property
+    def hangs(self) -> bool:
+        return time.monotonic() - self.last > HANG_S
+
+    def read(self) -> None:
+        """Take what there is: a dot for each job that is done, then the verdict."""
+        more = os.read(self.pipe, 1 << 16)
+        self.over = not more
+        self.said += more
+        self.last = time.monotonic()
+
+    def end(self) -> int:
+        """End it if it has not; its wait status."""
+        if not self.over:
+            os.kill(self.process, signal.SIGKILL)
+        os.close(self.pipe)
+        return os.waitpid(self.process, 0)[1]
+
+    def verdict(self) -> Verdict:
+        """What it said, or what became of it."""
+        hung, status = not self.over, self.end()
+        text = self.said.lstrip(b".")
+        if not hung and os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
+            verdict = msgspec.json.decode(text, type=Verdict)
+        elif hung:
+            verdict = Verdict(self.mutant.number, HANG, what=f"no job was done in {HANG_S:g} s")
+        else:
+            name = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit status {os.WEXITSTATUS(status)}"
+            verdict = Verdict(self.mutant.number, CRASH, what=f"the process was ended by {name}")
+        verdict.reached = self.reached
+        return verdict
+
+
+def rank(mutant: Mutant, jobs: Sequence[Job], seen: Sequence[dict[int, float]]) -> list[Job]:
+    """The jobs that reach the place of a mutant while they race, those first that come there most often for what they cost.
+
+    Programs that somebody wrote and generated ones take turns, and no scheme has all of the first.
+    """
+    dense = sorted(((of_job[mutant.number], -i) for i, of_job in enumerate(seen) if mutant.number in of_job), reverse=True)
+    dense = dense or [(0.0, -i) for i in range(len(jobs))]      # what nobody reached in so short a time somebody may reach
+    written: list[Job] = []
+    first: list[Job] = []
+    rest: list[Job] = []
+    of_scheme: Counter[str] = Counter()
+    for _, i in dense:
+        job = jobs[-i]
+        of_scheme[job.scheme] += not job.written
+        (written if job.written else first if of_scheme[job.scheme] <= OF_SCHEME else rest).append(job)
+    turns = zip_longest(written, first + rest)
+    return [job for turn in turns for job in turn if job is not None]
+
+
+def _start(
+    engine: ModuleType, mutant: Mutant, jobs: Sequence[Job], seen: Sequence[dict[int, float]], seed: int, rounds: Sequence[Round],
+    story: bool,
+) -> _Child:
+    """A child that hunts one mutant."""
+    ranked = rank(mutant, jobs, seen)
+    reader, writer = os.pipe()
+    parent = os.getpid()
+    try:
+        process = os.fork()
+    except OSError as error:
+        raise ResourceError(f"a process for a mutant is needed: {error.strerror}") from None
+    if process:
+        os.close(writer)
+        return _Child(mutant, sum(mutant.number in of_job for of_job in seen), process, reader)
+    code = 1
+    try:
+        os.close(reader)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        verdict = _hunt_one(engine, mutant, ranked, seed, rounds, story, lambda: _alive(writer, parent))
+        os.write(writer, msgspec.json.encode(verdict))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _alive(writer: int, parent: int) -> None:
+    os.write(writer, b".")
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _hunt_one(
+    engine: ModuleType, mutant: Mutant, ranked: Sequence[Job], seed: int, rounds: Sequence[Round], story: bool,
+    alive: Callable[[], None],
+) -> Verdict:
+    verdict = Verdict(mutant.number)
+    labs = Labs(engine, seed)
+    engine.mutant_switch(mutant.number)
+    for number, turn in enumerate(rounds):
+        for job in [job for job in ranked if turn.kind in ("", job.kind)][: turn.jobs]:
+            alive()
+            lab = labs.load(job)
+            result = lab.explorer.explore(
+                policy=turn.policy, seed=seed + 1 + number, max_steps=MAX_STEPS, executions=turn.executions,
+                progress=lambda _: alive())
+            verdict.executions += result["executions"]
+            if found := result["failure"]:
+                return _killed(verdict, lab, job, turn, found, story)
+    return verdict
+
+
+def _killed(verdict: Verdict, lab, job: Job, turn: Round, found: dict, story: bool) -> Verdict:
+    again = lab.explorer.replay(
+        found["choices"], found["seed"], trace=False, max_steps=found["max_steps"], steps_only=found["steps_only"])
+    reports = lab.view.reports()
+    record = Replay(
+        fingerprint="mutant", program=job.program.text(), scheme=job.scheme, geometry=job.geometry, knobs=dict(job.knobs),
+        seed=found["seed"], choices=found["choices"], max_steps=found["max_steps"], outcome=found["outcome"],
+        trace_hash=found["hash"], steps_only=found["steps_only"],
+    )
+    verdict.by, verdict.what = judge(found["outcome"], reports)
+    verdict.invariant = next(iter(invariants_of(found["outcome"], reports)), 0)
+    verdict.again = again["outcome"] == found["outcome"] and again["hash"] == found["hash"]
+    verdict.label, verdict.scheme, verdict.policy = job.label, job.scheme, turn.policy
+    verdict.program, verdict.replay = job.program.text(), encode(record)
+    if story:
+        verdict.story = lab.explain(record)[2]
+    return verdict
