@@ -8,8 +8,9 @@ from rich.console import Console
 
 from ptstress.bench import Row, choose, markdown_lines, report_on, terminal_table
 from ptstress.bench_engine import operation_rows, record_rows, thread_rows
+from ptstress.bench_explore import explore_rows
 from ptstress.bench_fuzz import fuzz_rows
-from ptstress.bench_runs import explore_rows, run_rows
+from ptstress.bench_runs import run_rows
 from ptstress.bench_schemes import scheme_rows
 from ptstress.errors import UsageError
 from ptstress.history_bench import history_rows

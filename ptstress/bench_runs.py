@@ -4,23 +4,16 @@ import resource
 import time
 from collections.abc import Iterator
 
-from ptstress.bench import Row, absent, measured
+from ptstress.bench import Row, measured
 from ptstress.driver import Stopper, overlap_matrix, run_job
 from ptstress.errors import PtstressError
-from ptstress.lab import KNOBS, MAX_STEPS, Lab
 from ptstress.plan import Overrides, plan_run
-from ptstress.program import parse
-from ptstress.units import parse_geometry
 from ptstress.workload import load_workload
 
 SECONDS, QUICK_SECONDS = "4s", "1s"
 REPEATS, QUICK_REPEATS = 5, 3
 MIX = "bench/mix"
 CROWD, FEW = 8, 2
-
-PROGRAM = "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p0)"
-GEOMETRY = "2x2x2x4"
-EXECUTIONS, QUICK_EXECUTIONS = 60_000, 10_000
 
 
 def run_rows(quick: bool) -> Iterator[Row]:
@@ -69,23 +62,3 @@ def _run(
 def _children_cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def explore_rows(quick: bool) -> Iterator[Row]:
-    """Executions a second of the explorer, and what one schedule point costs."""
-    try:
-        lab = Lab("linux-6.18", parse_geometry(GEOMETRY), (), dict(KNOBS), 1)
-    except PtstressError as error:
-        yield absent("explore, executions", "k/s", str(error))
-        return
-    lab.load(parse(PROGRAM))
-    executions = QUICK_EXECUTIONS if quick else EXECUTIONS
-    rates, points = [], []
-    for turn in range(QUICK_REPEATS if quick else REPEATS):
-        begin = time.thread_time_ns()
-        result = lab.explorer.explore(policy="random", seed=turn + 1, max_steps=MAX_STEPS, executions=executions)
-        spent_ns = time.thread_time_ns() - begin
-        rates.append(result["executions"] / spent_ns * 1e6)
-        points.append(spent_ns / result["points"])
-    yield measured("explore, executions", rates, "k/s", note="in a second of CPU time of one thread; two threads, two operations")
-    yield measured("explore, schedule point", points, "ns", note="everything included: reset, operations, checks")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 POISON = 0x6B6B6B6B6B6B6B10
-_CHANGES = frozenset({"rmw", "store", "plain_store", "fill"})
+_CHANGES = frozenset({"rmw", "add", "store", "plain_store", "fill"})
 _LOADS = frozenset({"load", "plain_load"})
 _ENTRY = re.compile(r"(\w+_table \d+|pgd(?: \d+)?)\[\d+\]$")
 _TABLE = re.compile(r"\w+_table (\d+)")

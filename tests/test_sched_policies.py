@@ -32,16 +32,18 @@ def all_traces(name):
 @pytest.mark.parametrize("name, traces", [
     ("fetch_add_2x3", comb(6, 3)), ("fetch_add_3x2", 90), ("fetch_add_2x10", comb(20, 10)), ("fetch_add_apart_2x3", 1),
     ("fetch_add_apart_3x2", 1), ("readers", 4), ("half_update", 2), ("split_increment", 4),
+    ("blind_add_2x3", 1), ("test_same", 1), ("test_other", 3),
 ])
 def test_dpor_makes_every_trace_exactly_once(name, traces):
     found = all_traces(name)
     assert (found["distinct"], found["outcomes"]["cut"]) == (traces, 0)
 
 
-# The deadlock is one trace; so is each of the ten ways in which both get through.
+# The deadlock is one trace; so is each of the eight ways in which both get through: who has both locks first, and whether the
+# other one had to wait for its first lock, and for its second one. Where among other steps a wait ends is no difference.
 def test_dpor_sees_what_waits_end():
     assert all_traces("deadlock")["outcomes"] == {
-        "pass": 10, "violation": 0, "deadlock": 1, "livelock": 0, "diverged": 0, "cut": 0, "race": 0}
+        "pass": 8, "violation": 0, "deadlock": 1, "livelock": 0, "diverged": 0, "cut": 0, "race": 0}
 
 
 @pytest.mark.parametrize("name", ["split_increment", "deadlock", "abandon"])

@@ -6,6 +6,7 @@
 #   smp_load_acquire               later accesses of this cpu stay behind it
 #   smp_store_release              earlier accesses of this cpu stay before it
 #   xchg, cmpxchg, atomic_add_return   full barriers, as in the kernel
+#   atomic_add_mb                  as atomic_add_return, without its result
 #   xchg_acquire                   acquire only: later accesses stay behind it
 #   atomic_add                     no ordering: a counter
 #   smp_mb                         full barrier
@@ -61,7 +62,9 @@ cdef extern from *:
     #define PT_POINT(k, p) \\
         PT_SITE(k); struct pt_hook *pt_h_ __attribute__((unused)) = pt_current; \\
         if (pt_h_ && pt_h_->point) pt_h_->point(pt_h_->ctx, &pt_site_, (const void *)(p))
+    #define PT_TEST_POINT(p, v) if (pt_current) pt_current->tested = (v); PT_POINT(PT_KIND_TEST, (p))
     #else
+    #define PT_TEST_POINT(p, v) ((void)0)
     #define PT_POINT(k, p) ((void)0)
     #endif
 
@@ -100,6 +103,8 @@ cdef extern from *:
     #define PT_WRITE_ONCE(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
         PT_POINT(PT_KIND_STORE, p_); PT_STORE_RELAXED(p_, v_); } while (0)
     #define PT_LOAD_ACQUIRE(p) ({ __typeof__(p) p_ = (p); PT_POINT(PT_KIND_LOAD, p_); PT_LOAD_ORDERED(p_); })
+    #define PT_TEST_ACQUIRE(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v), w_; \\
+        PT_TEST_POINT(p_, v_); w_ = PT_LOAD_ORDERED(p_); w_ == 0 || w_ == v_; })
     #define PT_STORE_RELEASE(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
         PT_POINT(PT_KIND_STORE, p_); PT_STORE_ORDERED(p_, v_); } while (0)
     #define PT_XCHG(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
@@ -116,6 +121,10 @@ cdef extern from *:
         PT_POINT(PT_KIND_RMW, p_); PT_RMW(p_, PT_FULL); \\
         n_ = __atomic_add_fetch(p_, v_, __ATOMIC_SEQ_CST); pt_after_rmw(); \\
         PT_RMW_DONE(p_, (__typeof__(n_))(n_ - v_), PT_FULL); n_; })
+    #define PT_ADD_MB(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v), n_ __attribute__((unused)); \\
+        PT_POINT(PT_KIND_ADD, p_); PT_RMW(p_, PT_FULL); \\
+        n_ = __atomic_add_fetch(p_, v_, __ATOMIC_SEQ_CST); pt_after_rmw(); \\
+        PT_RMW_DONE(p_, (__typeof__(n_))(n_ - v_), PT_FULL); } while (0)
     #define PT_ADD(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v), n_; \\
         PT_POINT(PT_KIND_RMW, p_); PT_RMW(p_, PT_ORDERS_NOTHING); n_ = __atomic_add_fetch(p_, v_, __ATOMIC_RELAXED); \\
         PT_RMW_DONE(p_, (__typeof__(n_))(n_ - v_), PT_ORDERS_NOTHING); n_; })
@@ -191,6 +200,8 @@ cdef extern from *:
     void WRITE_ONCE32 "PT_WRITE_ONCE"(uint32_t *p, uint32_t v) noexcept nogil
     uint64_t smp_load_acquire "PT_LOAD_ACQUIRE"(uint64_t *p) noexcept nogil
     uint32_t smp_load_acquire32 "PT_LOAD_ACQUIRE"(uint32_t *p) noexcept nogil
+    # As smp_load_acquire, for who wants to know no more than whether it is 0 or `v`.
+    bint smp_test_acquire "PT_TEST_ACQUIRE"(uint64_t *p, uint64_t v) noexcept nogil
     void smp_store_release "PT_STORE_RELEASE"(uint64_t *p, uint64_t v) noexcept nogil
     void smp_store_release32 "PT_STORE_RELEASE"(uint32_t *p, uint32_t v) noexcept nogil
     uint64_t xchg "PT_XCHG"(uint64_t *p, uint64_t v) noexcept nogil
@@ -201,6 +212,9 @@ cdef extern from *:
     uint32_t cmpxchg32 "PT_CMPXCHG"(uint32_t *p, uint32_t old, uint32_t new) noexcept nogil
     uint64_t atomic_add_return "PT_ADD_RETURN"(uint64_t *p, uint64_t v) noexcept nogil
     uint32_t atomic_add_return32 "PT_ADD_RETURN"(uint32_t *p, uint32_t v) noexcept nogil
+    # As atomic_add_return, for who does not look at the result: the order of two of them on one word does not matter.
+    void atomic_add_mb "PT_ADD_MB"(uint64_t *p, uint64_t v) noexcept nogil
+    void atomic_add_mb32 "PT_ADD_MB"(uint32_t *p, uint32_t v) noexcept nogil
     uint64_t atomic_add "PT_ADD"(uint64_t *p, uint64_t v) noexcept nogil
     void smp_mb "PT_SMP_MB"() noexcept nogil
     # As smp_mb, directly behind a spin_lock.

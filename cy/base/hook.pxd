@@ -22,7 +22,7 @@ cdef extern from *:
     enum pt_kind {
         PT_KIND_LOAD, PT_KIND_STORE, PT_KIND_RMW, PT_KIND_PLAIN_LOAD, PT_KIND_PLAIN_STORE,
         PT_KIND_LOCK, PT_KIND_UNLOCK, PT_KIND_WAIT, PT_KIND_YIELD, PT_KIND_OP, PT_KIND_END,
-        PT_KIND_FILL
+        PT_KIND_FILL, PT_KIND_ADD, PT_KIND_TEST
     };
 
     /* Stores wait here until the next full barrier of their cpu; see cy/base/weak.pxd. */
@@ -37,6 +37,7 @@ cdef extern from *:
         void (*wait)(void *ctx, const struct pt_site *site, pt_ready_t ready, const void *arg);
         void *ctx;
         uint64_t *clock;        /* logical time; NULL: the time stamp counter */
+        uint64_t tested;        /* of the last point of kind test */
         struct pt_weak *weak;   /* NULL: the buffer drains in order, and loads are not early */
         uint64_t view;          /* no load returns what was overwritten by then */
         uint32_t number;        /* of the cpu */
@@ -69,6 +70,8 @@ cdef extern from *:
         PT_KIND_OP
         PT_KIND_END
         PT_KIND_FILL            # a plain store of many words
+        PT_KIND_TEST            # a load that tells only whether it found 0 or hook.tested
+        PT_KIND_ADD             # a read-modify-write that adds, and nobody looks at what it found
         PT_SB_MAX
     struct pt_site:
         const char *file
@@ -82,6 +85,7 @@ cdef extern from *:
         void (*wait)(void *ctx, const pt_site *site, pt_ready_t ready, const void *arg) noexcept nogil
         void *ctx
         uint64_t *clock
+        uint64_t tested
         pt_weak *weak
         uint64_t view
         uint32_t number

@@ -40,11 +40,12 @@ OUTCOMES = ("pass", "violation", "deadlock", "livelock", "diverged", "cut", "rac
 STOP_REASONS = (None, "executions", "seconds", "failure", "exhausted", "stopped")
 POLICIES = tuple(policy_names().decode().split())
 STORES = ("late", "eager", "weak")
-KINDS = ("load", "store", "rmw", "plain_load", "plain_store", "lock", "unlock", "wait", "yield", "op", "end", "fill")
+KINDS = ("load", "store", "rmw", "plain_load", "plain_store", "lock", "unlock", "wait", "yield", "op", "end", "fill", "add",
+         "test")
 LITMUS = (
-    "fetch_add_2x3", "fetch_add_3x2", "fetch_add_2x10", "split_increment", "deadlock", "livelock",
-    "store_buffer", "half_update", "abandon", "handover", "unsteady", "fetch_add_apart_2x3", "fetch_add_apart_3x2", "readers",
-)
+    "fetch_add_2x3", "fetch_add_3x2", "fetch_add_2x10", "split_increment", "deadlock", "livelock", "store_buffer", "half_update",
+    "abandon", "handover", "unsteady", "fetch_add_apart_2x3", "fetch_add_apart_3x2", "readers", "blind_add_2x3", "test_same",
+    "test_other")
 MAX_STEPS = 10_000_000
 
 

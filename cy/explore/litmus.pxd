@@ -4,6 +4,9 @@
 #   fetch_add_3x2    3 fibres x 2 atomic adds                      90 schedules, all pass
 #   fetch_add_2x10   2 fibres x 10 atomic adds                     C(20,10) = 184756 schedules
 #   fetch_add_apart_2x3, _3x2   the same, each fibre on a counter of its own: 1 trace
+#   blind_add_2x3    the same with additions whose results nobody looks at, one counter: 1 trace
+#   test_same        one stores 5, then 0; the other tests the word for 0 or 5, twice: 1 trace
+#   test_other       the same, but it tests for 0 or 7, once: 3 traces
 #   readers          3 fibres: one stores, two load: 2 loads that are before or behind: 4 traces
 #   split_increment  2 fibres: load; store                         6 schedules, 4 lose an update
 #   deadlock         2 fibres take two locks in opposite order     deadlock if both hold one
@@ -20,8 +23,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset, strcmp
 from cy.base.explorable cimport explorable
 from cy.base.hook cimport (
-    PT_KIND_LOAD, PT_KIND_PLAIN_STORE, PT_KIND_RMW, PT_KIND_STORE, PT_KIND_YIELD, pt_current_slot,
-    pt_hook)
+    PT_KIND_ADD, PT_KIND_LOAD, PT_KIND_PLAIN_STORE, PT_KIND_RMW, PT_KIND_STORE, PT_KIND_TEST, PT_KIND_YIELD,
+    pt_current_slot, pt_hook)
 from cy.base.weak cimport pt_store
 from cy.explore.scheduler cimport ready_t
 
@@ -78,6 +81,13 @@ cdef inline bint litmus_init(litmus *l, const char *name) noexcept nogil:
         __fetch_add_apart(l, 2, 3)
     elif strcmp(name, "fetch_add_apart_3x2") == 0:
         __fetch_add_apart(l, 3, 2)
+    elif strcmp(name, "blind_add_2x3") == 0:
+        __fetch_add(l, 2, 3)
+        l.program = blind_add
+    elif strcmp(name, "test_same") == 0:
+        l.program = test_same
+    elif strcmp(name, "test_other") == 0:
+        l.program = test_other
     elif strcmp(name, "readers") == 0:
         l.face.nr_fibres = 3
         l.program = readers
@@ -137,6 +147,32 @@ cdef inline bint fetch_add_apart_wrong(litmus *l) noexcept nogil:
         if l.cell[i] != l.adds:
             return True
     return False
+
+cdef inline void blind_add(litmus *l, uint32_t i) noexcept nogil:
+    cdef uint32_t n
+    for n in range(l.adds):
+        LITMUS_AT(&l.hook[i], PT_KIND_ADD, &l.cell[0], l.violations)
+        l.cell[0] += 1
+
+cdef inline void test_same(litmus *l, uint32_t i) noexcept nogil:
+    __test_or_store(l, i, 5, 2)
+
+cdef inline void test_other(litmus *l, uint32_t i) noexcept nogil:
+    __test_or_store(l, i, 7, 1)
+
+cdef inline void __test_or_store(litmus *l, uint32_t i, uint64_t tested, uint32_t times) noexcept nogil:
+    cdef uint32_t n
+    if i == 0:
+        # The first access of a fibre is not known before it is made.
+        LITMUS_AT(&l.hook[i], PT_KIND_LOAD, &l.cell[1], l.violations)
+        LITMUS_AT(&l.hook[i], PT_KIND_STORE, &l.cell[0], l.violations)
+        l.cell[0] = 5
+        LITMUS_AT(&l.hook[i], PT_KIND_STORE, &l.cell[0], l.violations)
+        l.cell[0] = 0
+        return
+    l.hook[i].tested = tested
+    for n in range(times):
+        LITMUS_AT(&l.hook[i], PT_KIND_TEST, &l.cell[0], l.violations)
 
 cdef inline void readers(litmus *l, uint32_t i) noexcept nogil:
     if i == 0:

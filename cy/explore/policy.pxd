@@ -21,6 +21,7 @@ cdef enum:
 cdef struct access:
     const pt_site *site
     const void *addr
+    uint64_t tested             # of kind test: it asks whether it finds 0 or this
 
 # Where an execution stands when somebody has to be chosen.
 cdef struct moment:
@@ -28,7 +29,7 @@ cdef struct moment:
     uint64_t live               # who has not ended: can go on, or waits
     uint64_t past               # the hash over the steps so far
     uint32_t current            # who made the last step; NOBODY at the start
-    access made                 # the last step
+    access made                 # the last step; only with every_step
     const access *pending       # one for each fibre
 
 cdef struct policy_knobs:

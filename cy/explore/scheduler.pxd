@@ -28,7 +28,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from cy.base.build cimport unlikely
 from cy.base.explorable cimport explorable
-from cy.base.hook cimport PT_KIND_YIELD, pt_hook, pt_site
+from cy.base.hook cimport PT_KIND_TEST, PT_KIND_YIELD, pt_hook, pt_site
 from cy.base.rng cimport rng_seed
 from cy.base.weak cimport pt_peek, pt_sb_drain
 from cy.explore.memory cimport memory, memory_begin, memory_bind, memory_drain_some, memory_unbind
@@ -204,6 +204,8 @@ cdef inline void sched_point(void *ctx, const pt_site *site, const void *addr) n
         __record_after(s, me)
     s.pending[me].site = site
     s.pending[me].addr = addr
+    if unlikely(site.kind == PT_KIND_TEST):
+        s.pending[me].tested = s.hook[me].tested
     if unlikely((s.fresh >> me) & 1 != 0):
         s.fresh ^= <uint64_t>1 << me
         __account(s, me, site, addr)
@@ -315,8 +317,10 @@ cdef inline void __account(scheduler *s, uint32_t me, const pt_site *site, const
     h *= <uint64_t>0x9FB21C651E98DF25ULL
     s.hash = h ^ (h >> 29)
     s.clock += 1
-    s.now.made.site = site
-    s.now.made.addr = addr
+    if s.policy.every_step:
+        s.now.made.site = site
+        s.now.made.addr = addr
+        s.now.made.tested = s.pending[me].tested
     if unlikely(s.trace != NULL):
         __record(s, me, offset)
     s.steps += 1

@@ -8,7 +8,7 @@
 # Source: mm/rmap.c set_tlb_ubc_flush_pending, flush_tlb_batched_pending, try_to_unmap_flush.
 # Not modelled: flushing only what was dirty before writeback (try_to_unmap_flush_dirty).
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE32, atomic_add_return32, cmpxchg32, smp_load_acquire32
+from cy.base.atomics cimport READ_ONCE32, atomic_add_mb32, cmpxchg32, smp_load_acquire32
 from cy.base.build cimport PT_CHECKS, PT_SCHED
 from cy.base.bugs cimport BUG, BUG_M10_DISCARD, BUG_P13_LOCAL
 from cy.base.clock cimport sched_yield
@@ -57,7 +57,7 @@ cdef inline void set_tlb_ubc_flush_pending(unmap_batch *b, uint64_t addr) noexce
         if found == seen:
             return
         seen = found
-    atomic_add_return32(batched, 1)
+    atomic_add_mb32(batched, 1)
 
 # Queue the frame that `addr` mapped: it is freed after the flush. Context: its ptl.
 cdef inline void unmap_batch_add(unmap_batch *b, uint64_t addr, uint32_t pfn) noexcept nogil:

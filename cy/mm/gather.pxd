@@ -7,7 +7,7 @@
 # a full page batch then forces a flush, and a table is flushed for and freed alone.
 # Source: mm/mmu_gather.c, include/asm-generic/tlb.h. Not modelled: several page batches, lazy TLBs.
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE, atomic_add_return
+from cy.base.atomics cimport READ_ONCE, atomic_add_mb
 from cy.base.bugs cimport BUG, BUG_M08_IPI, BUG_M10_FRAME, BUG_P02, BUG_P24, BUG_P24_BATCH
 from cy.base.build cimport PT_CHECKS, PT_SCHED
 from cy.base.clock cimport sched_yield
@@ -49,7 +49,7 @@ cdef inline void tlb_gather_mmu(mmu_gather *tlb, cpu *c, mm *m) noexcept nogil:
     # [PT-022] pairs with: the read in tlb_finish_mmu of a concurrent gather. A gather that found an
     # entry none because another had cleared it sees the count that the other raised before: the
     # clearing and this increment are full barriers, and the finder held the table's lock later.
-    atomic_add_return(&m.tlb_flush_pending, 1)
+    atomic_add_mb(&m.tlb_flush_pending, 1)
 
 # The entries of [start, end) were present and are cleared. Context: their lock.
 cdef inline void tlb_flush_range_add(mmu_gather *tlb, uint64_t start, uint64_t end) noexcept nogil:
@@ -143,7 +143,7 @@ cdef inline void tlb_finish_mmu(mmu_gather *tlb) noexcept nogil:
         check_stale_secondary(tlb.cpu, tlb.mm, tlb.all_start, tlb.all_end)
         if tlb.all_tables:
             check_stale_pwc(tlb.cpu, tlb.mm)
-    atomic_add_return(&tlb.mm.tlb_flush_pending, <uint64_t>-1)
+    atomic_add_mb(&tlb.mm.tlb_flush_pending, <uint64_t>-1)
 
 cdef inline void _tlb_reset_range(mmu_gather *tlb) noexcept nogil:
     tlb.start = <uint64_t>-1

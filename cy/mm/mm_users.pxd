@@ -11,7 +11,7 @@
 # ever. mm_users does not fall to 0 while it is reached by remote operations in the kernel; here those wait outside.
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
-from cy.base.atomics cimport READ_ONCE, atomic_add_return, cmpxchg
+from cy.base.atomics cimport READ_ONCE, atomic_add_mb, atomic_add_return, cmpxchg
 from cy.base.cpu cimport cpu
 from cy.base.geometry cimport PAGE_SHIFT, geo_fanout
 from cy.mm.batch cimport BATCH_START
@@ -86,7 +86,7 @@ cdef inline bint mm_start_exit(mm *m, uint64_t *born) noexcept nogil:
 
 # Open the mm, which is empty again, with the owner's reference. Context: the cpu that tore it down.
 cdef inline void mm_reborn(mm *m) noexcept nogil:
-    atomic_add_return(&m.mm_users, MM_BORN + 1 - MM_EXITING)     # [PT-051] pairs with: mmget_not_zero, mm_was_reborn.
+    atomic_add_mb(&m.mm_users, MM_BORN + 1 - MM_EXITING)     # [PT-051] pairs with: mmget_not_zero, mm_was_reborn.
 
 cdef inline bint mm_was_reborn(mm *m, uint64_t born) noexcept nogil:
     return READ_ONCE(&m.mm_users) & ~(MM_BORN - 1) != born       # [PT-051] pairs with: mm_reborn.

@@ -11,19 +11,19 @@
 # Source: mm/gup.c try_grab_folio_fast, Documentation/core-api/pin_user_pages.rst.
 # Not modelled: references for a long time.
 from libc.stdint cimport uint64_t
-from cy.base.atomics cimport atomic_add_return, smp_load_acquire
+from cy.base.atomics cimport atomic_add_mb, smp_load_acquire
 from cy.base.cpu cimport cpu
 from cy.mm.types cimport page
 
 # Context: an entry that maps the frame is locked; or it is read again afterwards, and the pin used only if it is unchanged.
 cdef inline void page_pin(cpu *c, page *p) noexcept nogil:
     c.nr_pins += 1
-    atomic_add_return(&p.pins, 1)            # [PT-041] pairs with: page_is_pinned.
+    atomic_add_mb(&p.pins, 1)            # [PT-041] pairs with: page_is_pinned.
 
 # Context: if the frame was stored to, page.dirty is set: memory pressure looks at the pins first and at that afterwards.
 cdef inline void page_unpin(cpu *c, page *p) noexcept nogil:
     c.nr_pins -= 1
-    atomic_add_return(&p.pins, <uint64_t>-1)
+    atomic_add_mb(&p.pins, <uint64_t>-1)
 
 # Context: the frame's entry was cleared. What was done through a pin that is gone is visible afterwards.
 cdef inline bint page_is_pinned(page *p) noexcept nogil:

@@ -7,7 +7,7 @@
 # Source: mm/memory.c pmd_install, include/linux/mm.h pagetable_*_ctor and _dtor, mm/mmu_gather.c.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE32, WRITE_ONCE32, atomic_add, atomic_add_return32, cmpxchg32, peek, peek32, plain_fill, plain_load,
+    READ_ONCE32, WRITE_ONCE32, atomic_add, atomic_add_mb32, atomic_add_return32, cmpxchg32, peek, peek32, plain_fill, plain_load,
     plain_load32, plain_store, plain_store32)
 from cy.base.bugs cimport BUG, BUG_M01_REF, BUG_M07_TABLE, BUG_P05, BUG_P16, BUG_P23
 from cy.base.build cimport PT_CHECKS
@@ -191,7 +191,7 @@ cdef inline bint _check_not_revived(cpu *c, ptdesc *t, uint32_t before) noexcept
     if before != 0:
         return True
     pt_report(c, ORACLE_UAF, 54, b"a reference to table a of level b, which is being freed, was taken", t.addr, t.index, t.level)
-    atomic_add_return32(&t.refs, <uint32_t>-1)
+    atomic_add_mb32(&t.refs, <uint32_t>-1)
     return False
 
 # Give it back, or take the table out of use: the last one frees it. Context: any.

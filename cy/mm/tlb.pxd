@@ -14,7 +14,7 @@
 # every cpu of the machine is in the mm_cpumask of every mm.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE, WRITE_ONCE, atomic_add_return, cmpxchg, peek, peek32, smp_load_acquire, smp_rmb, smp_wmb, xchg)
+    READ_ONCE, WRITE_ONCE, atomic_add_mb, cmpxchg, peek, peek32, smp_load_acquire, smp_rmb, smp_wmb, xchg)
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport TLB_ENTRIES, count, cpu, delay_point, pt_report, tlb_entry
 from cy.base.entry cimport pte_pfn
@@ -74,7 +74,7 @@ cdef inline void flush_tlb_range(cpu *c, mm *m, uint64_t start, uint64_t end, bi
     count(c, C_FLUSHES)
     for i in range(m.nr_cpus):
         target = &m.cpus[i]
-        atomic_add_return(&target.flush_gen, 1)          # [PT-020] pairs with: tlb_fill.
+        atomic_add_mb(&target.flush_gen, 1)          # [PT-020] pairs with: tlb_fill.
         for vpn in range(first, last):
             e = tlb_slot(target, vpn)
             if READ_ONCE(&e.tag) == vpn + 1:
@@ -93,8 +93,8 @@ cdef inline void flush_tlb_mm(cpu *c, mm *m) noexcept nogil:
 cdef inline void flush_tlb_cpu(mm *m, cpu *target) noexcept nogil:
     # In this order: a fill that takes the new full_flushes also sees the new flush_gen. The other
     # way round it could take the new one with an old entry, and stay valid after the flush.
-    atomic_add_return(&target.flush_gen, 1)              # [PT-020] pairs with: tlb_fill.
-    atomic_add_return(&target.full_flushes[m.index], 1)  # entries filled before are invalid now
+    atomic_add_mb(&target.flush_gen, 1)              # [PT-020] pairs with: tlb_fill.
+    atomic_add_mb(&target.full_flushes[m.index], 1)  # entries filled before are invalid now
 
 # Oracle stale-tlb at operation return (I22, I32): no TLB reaches what this operation of cpu c
 # unmapped in [start, end), nor a frame that is free. Checking builds only.

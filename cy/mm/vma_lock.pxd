@@ -13,8 +13,8 @@
 # an mm is memory for ever and waiters look at the count.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE, READ_ONCE32, WRITE_ONCE32, atomic_add_return32, cmpxchg32, peek, peek32, smp_load_acquire32, smp_mb,
-    smp_store_release32)
+    READ_ONCE, READ_ONCE32, WRITE_ONCE32, atomic_add_mb32, atomic_add_return32, cmpxchg32, peek, peek32, smp_load_acquire32,
+    smp_mb, smp_store_release32)
 from cy.base.bugs cimport BUG, BUG_M01_RECYCLED, BUG_MX_VMA_PUT, BUG_P18
 from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
@@ -87,20 +87,20 @@ cdef inline bint vma_start_read(cpu *c, mm *m, vma *v) noexcept nogil:
     # The count is raised: it is the same VMA from here on, but perhaps not the one that was looked up.
     if vma_mm(v) != m and not BUG(m.bugs, BUG_M01_RECYCLED):
         count(c, C_VMA_RECYCLED)
-        atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)      # [PT-008] pairs with: vma_start_write.
+        atomic_add_mb32(&v.vm_refcnt, <uint32_t>-1)      # [PT-008] pairs with: vma_start_write.
         return False
     # A writer that comes now waits for us. One that came before shows here.
     # [PT-006] pairs with: vma_end_write_all.
     if READ_ONCE32(&v.vm_lock_seq) == smp_load_acquire32(&m.mm_lock_seq.sequence):
         if not BUG(m.bugs, BUG_MX_VMA_PUT):
-            atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)
+            atomic_add_mb32(&v.vm_refcnt, <uint32_t>-1)
         return False
     lock_held_push(c, v, LOCK_VMA)
     return True
 
 cdef inline void vma_end_read(cpu *c, vma *v) noexcept nogil:
     lock_held_pop(c, v)
-    atomic_add_return32(&v.vm_refcnt, <uint32_t>-1)      # [PT-008] pairs with: vma_start_write.
+    atomic_add_mb32(&v.vm_refcnt, <uint32_t>-1)      # [PT-008] pairs with: vma_start_write.
 
 # The VMA that covers addr, locked for reading, or NULL: fall back to mmap_lock. Context: none.
 cdef inline vma *lock_vma_under_rcu(cpu *c, mm *m, uint64_t addr) noexcept nogil:
@@ -153,10 +153,10 @@ cdef inline void vma_start_write(cpu *c, mm *m, vma *v) noexcept nogil:
     if READ_ONCE32(&v.vm_refcnt) == 0:           # detached: nobody can raise the count
         _vma_set_locked(c, m, v, seq)
         return
-    atomic_add_return32(&v.vm_refcnt, VMA_EXCLUDE_READERS)
+    atomic_add_mb32(&v.vm_refcnt, VMA_EXCLUDE_READERS)
     _wait_for_readers(c, v, VMA_EXCLUDE_READERS + 1, vma_readers_drained)
     _vma_set_locked(c, m, v, seq)
-    atomic_add_return32(&v.vm_refcnt, <uint32_t>-VMA_EXCLUDE_READERS)
+    atomic_add_mb32(&v.vm_refcnt, <uint32_t>-VMA_EXCLUDE_READERS)
 
 # Wait until the count of `v`, which nobody raises any more, is `left`; `ready` says the same.
 cdef inline void _wait_for_readers(cpu *c, vma *v, uint32_t left, pt_ready_t ready) noexcept nogil:

@@ -20,7 +20,8 @@
 # Not modelled: per-cpu quiescent states by context switch, lazy callbacks, offloading.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE, WRITE_ONCE, barrier, peek, sched_wait, smp_load_acquire, smp_mb, smp_store_release, xchg)
+    READ_ONCE, WRITE_ONCE, barrier, peek, sched_wait, smp_load_acquire, smp_mb, smp_store_release, smp_test_acquire,
+    xchg)
 from cy.base.build cimport PT_RCU_XCHG, likely
 from cy.base.clock cimport now_ns, sched_yield
 from cy.base.coordination cimport pt_acq
@@ -145,10 +146,10 @@ cdef inline void _rcu_gp_start(cpu *c, rcu_domain *d) noexcept nogil:
 
 cdef inline bint _rcu_gp_done(cpu *c, rcu_domain *d) noexcept nogil:
     cdef uint32_t i
-    cdef uint64_t slot, age
+    cdef uint64_t age
     for i in range(d.nr_cpus):
-        slot = smp_load_acquire(&d.cpus[i].rcu[d.which].slot)    # [PT-012] pairs with: rcu_read_unlock.
-        if slot != 0 and slot != d.gp_seq:
+        # [PT-012] pairs with: rcu_read_unlock.
+        if not smp_test_acquire(&d.cpus[i].rcu[d.which].slot, d.gp_seq):
             age = now_ns() - d.gp_start_ns
             if age > d.stall_ns and age > c.shared.counter[C_RCU_STALL_NS]:
                 c.shared.counter[C_RCU_STALL_NS] = age

@@ -5,7 +5,7 @@
 # [PT-002] pairs with: down_read and down_write of the next holder; up_* and downgrade_write release.
 # Source: kernel/locking/rwsem.c. Not modelled: reader optimistic spinning, lock handoff.
 from libc.stdint cimport uint32_t
-from cy.base.atomics cimport READ_ONCE32, atomic_add_return32, cmpxchg32
+from cy.base.atomics cimport READ_ONCE32, atomic_add_mb32, cmpxchg32
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.hook cimport pt_ready_t
 from cy.base.shm cimport C_LOCK_CONTENDED, C_TRYLOCK_FAILED, FLIGHT_LOCK
@@ -52,7 +52,7 @@ cdef inline void down_write(cpu *c, rw_semaphore *sem, uint32_t lock_class) noex
     might_sleep(c)
     delay_point(c)
     lock_check_order(c, lock_class)
-    atomic_add_return32(&sem.count, RWSEM_WAITER)
+    atomic_add_mb32(&sem.count, RWSEM_WAITER)
     rwsem_acquire(c, sem, lock_class, RWSEM_WRITER | RWSEM_READERS, RWSEM_WRITER - RWSEM_WAITER, rwsem_writable)
 
 # Add `delta` to the word as soon as none of the bits `busy` is set; `ready` says the same. Context: may sleep, the order of
@@ -80,12 +80,12 @@ cdef inline void rwsem_acquire(cpu *c, rw_semaphore *sem, uint32_t lock_class, u
 
 cdef inline void up_read(cpu *c, rw_semaphore *sem) noexcept nogil:
     lock_held_pop(c, sem)
-    atomic_add_return32(&sem.count, <uint32_t>-1)           # [PT-002] pairs with: down_write.
+    atomic_add_mb32(&sem.count, <uint32_t>-1)           # [PT-002] pairs with: down_write.
 
 cdef inline void up_write(cpu *c, rw_semaphore *sem) noexcept nogil:
     lock_held_pop(c, sem)
-    atomic_add_return32(&sem.count, RWSEM_WRITER)           # the bit overflows away. [PT-002] pairs with: rwsem_acquire.
+    atomic_add_mb32(&sem.count, RWSEM_WRITER)           # the bit overflows away. [PT-002] pairs with: rwsem_acquire.
 
 # The writer becomes a reader; no other writer gets in between.
 cdef inline void downgrade_write(cpu *c, rw_semaphore *sem) noexcept nogil:
-    atomic_add_return32(&sem.count, RWSEM_WRITER + 1)       # [PT-002] pairs with: rwsem_acquire.
+    atomic_add_mb32(&sem.count, RWSEM_WRITER + 1)       # [PT-002] pairs with: rwsem_acquire.

@@ -1,0 +1,110 @@
+"""Rows of the explorer: executions a second, what a schedule point costs, and how soon P01 is found."""
+
+import time
+from collections.abc import Iterator
+from statistics import quantiles
+from types import ModuleType
+
+from ptstress.bench import Row, absent, measured
+from ptstress.bugs import find_bug
+from ptstress.engine import load_explorer
+from ptstress.errors import PtstressError
+from ptstress.explore_report import explore_lines
+from ptstress.exploring import DEFAULT_GEOMETRY, ExploreRequest, explore, lab_for, search
+from ptstress.lab import KNOBS, MAX_STEPS, Lab
+from ptstress.program import parse
+from ptstress.schedule import decode
+from ptstress.shrinking import shrink
+from ptstress.units import format_count, parse_geometry
+
+PROGRAM = "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p0)"
+#: Two threads that fault three times, and discard three times.
+CROSSED = "prefix: mmap(p0..p4); t0: write(p0); dontneed(p0..p2); write(p1) | t1: dontneed(p0..p4); write(p0); dontneed(p2..p4)"
+TINY = "2x2x2"
+EXECUTIONS, QUICK_EXECUTIONS = 60_000, 10_000
+SMALL_EXECUTIONS, QUICK_SMALL_EXECUTIONS = 1_000_000, 100_000
+REPEATS, QUICK_REPEATS = 5, 3
+BUG = "P01"
+SEEDS, QUICK_SEEDS = 200, 20
+COMMANDS = 5
+SHRINK_SECONDS = 10.0
+#: How many executions there are of two threads with three atomic additions, up to equivalence.
+TRACES = (("fetch_add_2x3", "one counter", 20), ("fetch_add_apart_2x3", "a counter each", 1))
+
+
+def explore_rows(quick: bool) -> Iterator[Row]:
+    """The explorer alone, the engine under it, and the first bug that it has to find."""
+    module = load_explorer()
+    yield _small_row(module, quick)
+    for system, what, traces in TRACES:
+        found = module.Explorer(module.litmus(system)).explore("dpor", executions=None)["executions"]
+        yield measured(f"dpor, 2 x 3 atomic additions, {what}", [found], "executions", at_least=traces, at_most=traces)
+    try:
+        yield from _engine_rows(quick)
+        yield from _bug_rows(quick)
+    except PtstressError as error:
+        yield absent("explore, executions", "k/s", str(error))
+
+
+def _small_row(module: ModuleType, quick: bool) -> Row:
+    explorer = module.Explorer(module.litmus("fetch_add_2x3"))
+    executions = QUICK_SMALL_EXECUTIONS if quick else SMALL_EXECUTIONS
+    turns = range(QUICK_REPEATS if quick else REPEATS)
+    rates = [_timed(explorer, executions, turn + 1, stickiness=0.0)[0] / 1e3 for turn in turns]
+    return measured("explore, 2 x 3 atomic additions", rates, "M/s", at_least=1, note="random walk, in a second of CPU time")
+
+
+def _engine_rows(quick: bool) -> Iterator[Row]:
+    labs = []
+    for text, geometry in ((PROGRAM, DEFAULT_GEOMETRY), (CROSSED, TINY)):
+        lab = Lab("linux-6.18", parse_geometry(geometry), (), dict(KNOBS), 1)
+        lab.load(parse(text))
+        labs.append(lab)
+    executions = QUICK_EXECUTIONS if quick else EXECUTIONS
+    turns = [[_timed(lab.explorer, executions, turn + 1) for lab in labs] for turn in range(QUICK_REPEATS if quick else REPEATS)]
+    one, crossed = zip(*turns, strict=True)
+    yield measured("explore, 2 x 3 faults and discards", [rate for rate, _, _ in crossed], "k/s", at_least=50,
+                   note=f"CPU time; {crossed[0][2]:.0f} schedule points each, geometry {TINY}")
+    yield measured("explore, executions", [rate for rate, _, _ in one], "k/s",
+                   note=f"CPU time; two threads, two operations, {one[0][2]:.0f} schedule points each")
+    yield measured("explore, schedule point", [cost for _, cost, _ in one], "ns", at_most=40,
+                   note="everything included: reset, operations, checks; of the row above")
+
+
+def _timed(explorer: object, executions: int, seed: int, **knobs: float) -> tuple[float, float, float]:
+    """Thousands of executions in a second of CPU time, nanoseconds of a schedule point, points of an execution."""
+    begin = time.thread_time_ns()
+    result = explorer.explore(policy="random", seed=seed, max_steps=MAX_STEPS, executions=executions, **knobs)
+    spent_ns = time.thread_time_ns() - begin
+    return result["executions"] / spent_ns * 1e6, spent_ns / result["points"], result["points_mean"]
+
+
+def _bug_rows(quick: bool) -> Iterator[Row]:
+    bug = find_bug(BUG)
+
+    def request(seed: int) -> ExploreRequest:
+        geometry = parse_geometry(DEFAULT_GEOMETRY)
+        return ExploreRequest(bug.program, bug.scheme, geometry, (bug.id,), 100_000, None, seed, "random")
+
+    lab = lab_for(request(1))
+    firsts = []
+    for seed in range(1, (QUICK_SEEDS if quick else SEEDS) + 1):
+        total, found = search(lab, request(seed), lambda: False)
+        if found is None:
+            raise PtstressError(f"bench: {BUG} was not found from seed {seed}")
+        firsts.append(float(total.executions))
+    low, _, high = quantiles(firsts, n=4)
+    row = measured(f"explore --bug {BUG}, executions to the first failure", firsts, "executions", at_most=5,
+                   note=f"directed, knobs as shipped; {len(firsts)} seeds, the middle half from {low:g} to {high:g}, "
+                        f"worst {format_count(int(max(firsts)))}")
+    row.spread = None           # it is of the seeds, not of the measurement
+    yield row
+    seconds = []
+    for seed in range(1, COMMANDS + 1):
+        begin = time.monotonic()
+        summary = explore(request(seed), lambda line: None)
+        shrink(decode(summary.failures[0].replay), summary.policy, SHRINK_SECONDS)
+        explore_lines(summary)
+        seconds.append(time.monotonic() - begin)
+    yield measured(f"explore --bug {BUG}, the whole command", seconds, "s", at_most=1,
+                   note="shrinking and report included, without the start of the interpreter")
