@@ -44,7 +44,7 @@ PY_FLOORS = (
     ("sanitizer", "races", "engine", "hang", "flight", "memory", "meter", "driver", "child", "generator", "strategies", "verdict",
      "doctor", "history_window", "history_check"),
     ("canary", "lab", "failure_folder", "evidence", "shrink_program", "spelling", "shrink_schedule", "shrinking", "causality",
-     "weakening",     "exploring", "replaying", "machines", "trial", "explore_report", "scopes", "rules", "window", "renumber",
+     "weakening", "exploring", "replaying", "machines", "trial", "explore_report", "scopes", "rules", "window", "renumber",
      "recorded_order", "reconstruct"),
     ("mutant_source", "mutant", "mutant_places", "mutant_operators", "mutant_text", "mutant_build", "mutant_programs",
      "mutant_jobs", "mutant_hunt", "mutants"),
