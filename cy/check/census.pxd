@@ -11,6 +11,7 @@
 # Source: mm/vma.c validate_mm, kernel/fork.c check_mm. Online checks stand where the step is made.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
+from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport (
     PWC_ENTRIES, RCU_HW, RCU_IRQ, RCU_TABLES, TLB_ENTRIES, cpu, pt_report, pwc_entry, rcu_sections, tlb_entry)
 from cy.base.entry cimport (
@@ -135,7 +136,8 @@ cdef inline ptdesc *_check_upper(cpu *c, machine *x, mm *m, census *n, uint64_t 
         n.counted += 1
     return t
 
-# A leaf entry: I14, I29, I41, I43, I57. A guard marker has no frame, but lies in a VMA like any.
+# A leaf entry: I14, I29, I41, I43, I57. A guard marker has no frame, but lies in a VMA like any. Builds without checks note
+# no anon_vma in a frame.
 cdef inline void _check_leaf(cpu *c, machine *x, mm *m, census *n, uint64_t pte, uint64_t addr) noexcept nogil:
     cdef uint32_t pfn = pte_pfn(pte), i
     i = vma_index_after(&m.set, addr)
@@ -158,7 +160,8 @@ cdef inline void _check_leaf(cpu *c, machine *x, mm *m, census *n, uint64_t pte,
     x.marks[m.tables.nr + pfn] = 1
     if i < m.set.nr and vma_at(&m.set, i).vm_start <= addr and vma_at(&m.set, i).anon_vma == 0:
         pt_report(c, ORACLE_CENSUS, 14, b"frame a is mapped in a VMA that has no anon_vma", addr, pfn, 0)
-    elif i < m.set.nr and vma_at(&m.set, i).vm_start <= addr and vma_at(&m.set, i).anon_vma != m.pages[pfn].anon_vma:
+    elif (PT_CHECKS and i < m.set.nr and vma_at(&m.set, i).vm_start <= addr
+            and vma_at(&m.set, i).anon_vma != m.pages[pfn].anon_vma):
         pt_report(c, ORACLE_CENSUS, 57, b"a frame belongs to anon_vma a, and the VMA that maps it to b", addr,
                   m.pages[pfn].anon_vma, vma_at(&m.set, i).anon_vma)
     if m.frames.items[pfn].state != ITEM_LIVE:
