@@ -190,7 +190,7 @@ def _drop_flush(place: Place, s: Statement) -> Iterator[Mutant]:
         if not end.startswith(start + " + ") or "geo_table_span" in end:
             narrow = s.text.replace(end, f"({end}) - 4096", 1) if start != end else s.text
             yield place.mutant("M09", s, "a page less", removed=[s], inserted=[Insert(s.first, s.indent, narrow)])
-    if called(s, "atomic_add_return") and re.search(r"flush_gen|full_flushes", s.text):
+    if called(s, "atomic_add_mb") and re.search(r"flush_gen|full_flushes", s.text):
         yield place.mutant("M09", s, "no flush", removed=[s])
     if s.text.endswith(".freed_tables = True"):
         yield place.mutant("M09", s, "leaf entries only", removed=[s])

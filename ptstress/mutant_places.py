@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from ptstress.mutant import Insert, Mutant, Span
 from ptstress.mutant_source import Function, Source, Statement
 
-RMW = "xchg32|xchg|cmpxchg32|cmpxchg|atomic_add_return32|atomic_add_return|atomic_add|xchg_acquire32"
-FULL_BARRIERS = ("xchg32", "xchg", "cmpxchg32", "cmpxchg", "atomic_add_return32", "atomic_add_return")
+RMW = ("xchg32|xchg|cmpxchg32|cmpxchg|atomic_add_return32|atomic_add_return|atomic_add_mb32|atomic_add_mb|atomic_add"
+       "|xchg_acquire32")
+FULL_BARRIERS = (
+    "xchg32", "xchg", "cmpxchg32", "cmpxchg", "atomic_add_return32", "atomic_add_return", "atomic_add_mb32", "atomic_add_mb",
+)
 LOADS = "READ_ONCE32|READ_ONCE|smp_load_acquire32|smp_load_acquire|plain_load32|plain_load|ptep_get_lockless|ptep_get"
 PREDICATES = "pte_none|pte_present|pte_special|pte_write|pmd_none|is_guard_pte_marker|_may_go"
 RECHECKS = ("attached_by_\\w+|seq_retry|_vma_is_current|_was_attached|_vma_covers|table_empty_out|table_tryget|mmget_not_zero"

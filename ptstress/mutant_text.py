@@ -13,8 +13,8 @@ from ptstress.mutant_source import Source
 
 #: How calls are made that may be split, relaxed or made in two steps: macros of the same names in ``MUTANT_PXD``.
 _SLOTS = 3
-_BITS64 = ("xchg", "cmpxchg", "atomic_add_return", "atomic_add", "smp_store_release", "WRITE_ONCE")
-_BITS32 = ("xchg32", "cmpxchg32", "atomic_add_return32", "xchg_acquire32", "smp_store_release32")
+_BITS64 = ("xchg", "cmpxchg", "atomic_add_return", "atomic_add_mb", "atomic_add", "smp_store_release", "WRITE_ONCE")
+_BITS32 = ("xchg32", "cmpxchg32", "atomic_add_return32", "atomic_add_mb32", "xchg_acquire32", "smp_store_release32")
 
 MUTANT_PXD = """
 # Which mutant is on. Generated: this file is in no engine but that of the mutants.
@@ -48,6 +48,9 @@ cdef extern from *:
     #define MUT_ADD_RETURN(s, r, k, p, v) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
         MUT_RMW(s, r, mo_ += mv_; PT_STORE_RELEASE(mp_, mo_), __atomic_add_fetch(mp_, mv_, __ATOMIC_RELAXED), \\
                 PT_ADD_RETURN(mp_, mv_)); })
+    #define MUT_ADD_MB(s, r, k, p, v) do { __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
+        (void)MUT_RMW(s, r, mo_ += mv_; PT_STORE_RELEASE(mp_, mo_), __atomic_add_fetch(mp_, mv_, __ATOMIC_RELAXED), \\
+                      ({ PT_ADD_MB(mp_, mv_); mv_; })); } while (0)
     #define MUT_ADD(s, r, k, p, v) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
         MUT_RMW(s, r, mo_ += mv_; PT_STORE_RELEASE(mp_, mo_), __atomic_add_fetch(mp_, mv_, __ATOMIC_RELAXED), \\
                 PT_ADD(mp_, mv_)); })
@@ -85,6 +88,8 @@ cdef extern from *:
     uint32_t mut_cmpxchg32 "MUT_CMPXCHG"(uint32_t s, uint32_t r, uint32_t k, uint32_t *p, uint32_t o, uint32_t n) noexcept nogil
     uint64_t mut_atomic_add_return "MUT_ADD_RETURN"(uint32_t s, uint32_t r, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
     uint32_t mut_atomic_add_return32 "MUT_ADD_RETURN"(uint32_t s, uint32_t r, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
+    void mut_atomic_add_mb "MUT_ADD_MB"(uint32_t s, uint32_t r, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
+    void mut_atomic_add_mb32 "MUT_ADD_MB"(uint32_t s, uint32_t r, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
     uint64_t mut_atomic_add "MUT_ADD"(uint32_t s, uint32_t r, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
     void mut_smp_store_release "MUT_STORE_RELEASE"(uint32_t s, uint32_t r, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
     void mut_smp_store_release32 "MUT_STORE_RELEASE"(uint32_t s, uint32_t r, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
