@@ -5,6 +5,7 @@
 """
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -114,8 +115,17 @@ def explain(history: History, result: dict, check) -> Violation:
     marked = _marked(p, shown, window)
     ending = [f"at the end  {_entry_text(p, drawn)}"] if window.with_final else []
     return Violation(
-        first["page"], found["invariant"], report_text(found), _expected(p, drawn, window, found),
+        first["page"], found["invariant"], report_text(_with_names(found, drawn)), _expected(p, drawn, window, found),
         [_operation(history, p, i) for i in window.chosen], draw(drawn, marked) + ending)
+
+
+def _with_names(found: dict, drawn: Sequence[Drawn]) -> dict:
+    """A report whose frames have the numbers that they have in the drawing."""
+    names = frame_names(drawn)
+    return found | {
+        letter: int(names[found[letter]].removeprefix("frame "))
+        for letter in "ab" if f"frame {letter}" in found["what"] and found[letter] in names
+    }
 
 
 def _beside(p: PageHistory, window: Window) -> np.ndarray:

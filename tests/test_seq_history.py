@@ -242,7 +242,7 @@ def test_json_object(capsys, tmp_path):
 
 def test_window_is_the_smallest_and_is_drawn():
     found = check_history(history(BROKEN)).violation
-    assert found.what.startswith("a write to frame a was lost")
+    assert found.what == "a write to frame 1 was lost: frame 2 took its place, and no discard can have ended 1"
     assert "no discard can have ended it" in found.expected
     assert found.drawing == [
         "worker 0  write: frame 1, value 0x64  |===|",
