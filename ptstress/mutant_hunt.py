@@ -4,6 +4,7 @@ The children are forked from a process that has the engine loaded, so each begin
 nothing but the mutant, the jobs and the seed. Budgets are executions. Seconds end nothing but what hangs.
 """
 
+import faulthandler
 import os
 import selectors
 import signal
@@ -205,8 +206,10 @@ def _start(
     code = 1
     try:
         os.close(reader)
+        # Both go to the whole group. The parent ends its children; who lost it ends with the next dot.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        faulthandler.disable()              # a crash is a mutant's answer, and nothing for the screen
         verdict = _hunt_one(engine, mutant, ranked, seed, rounds, story, lambda: _alive(writer, parent))
         os.write(writer, msgspec.json.encode(verdict))
         code = 0

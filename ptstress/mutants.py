@@ -160,6 +160,7 @@ def measure_mutants(request: MutantsRequest, tell: Callable[[str], None]) -> Mut
     jobs = all_jobs(request.seed)
     begin = time.monotonic()
     with Stopper() as stopper:
+        tell(f"mutants  {len(chosen)}, after a control without any")
         control, seen = _control(engine, jobs, request.seed, lambda: stopper.requests > 0)
         verdicts: list[Verdict] = []
         if not control.failures and control.same_traces == control.traces and not stopper.requests:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -45,7 +44,7 @@ def test_one_mutant_by_name_tells_its_story(summary):
 def test_an_interrupt_ends_it_with_a_report(summary):
     command = [sys.executable, "-m", "ptstress", "bugs", "--mutants", "-n", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
-    time.sleep(5)
+    process.stderr.readline()               # it has begun
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=20)
     assert process.returncode == ExitCode.UNTRUSTWORTHY
