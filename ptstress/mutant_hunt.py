@@ -9,6 +9,7 @@ import os
 import selectors
 import signal
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from types import ModuleType
 import msgspec
 from msgspec import Struct
 
-from ptstress.errors import ResourceError
+from ptstress.errors import PtstressError, ResourceError
 from ptstress.lab import MAX_STEPS, invariants_of, judge
 from ptstress.mutant_jobs import Job, Labs
 from ptstress.mutant import Mutant
@@ -162,9 +163,12 @@ class _Child:
             verdict = msgspec.json.decode(text, type=Verdict)
         elif hung:
             verdict = Verdict(self.mutant.number, HANG, what=f"no job was done in {HANG_S:g} s")
-        else:
-            name = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit status {os.WEXITSTATUS(status)}"
+        elif os.WIFSIGNALED(status):
+            name = signal.Signals(os.WTERMSIG(status)).name
             verdict = Verdict(self.mutant.number, CRASH, what=f"the process was ended by {name}")
+        else:
+            # That is no answer of the engine's.
+            raise PtstressError(f"the process that hunted {self.mutant.id} failed: exit status {os.WEXITSTATUS(status)}")
         verdict.reached = self.reached
         return verdict
 
@@ -213,6 +217,8 @@ def _start(
         verdict = _hunt_one(engine, mutant, ranked, seed, rounds, story, lambda: _alive(writer, parent))
         os.write(writer, msgspec.json.encode(verdict))
         code = 0
+    except Exception:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -258,5 +264,5 @@ def _killed(verdict: Verdict, lab, job: Job, turn: Round, found: dict, story: bo
     verdict.label, verdict.scheme, verdict.policy = job.label, job.scheme, turn.policy
     verdict.program, verdict.replay = job.program.text(), encode(record)
     if story:
-        verdict.story = lab.explain(record)[2]
+        verdict.story = lab.explain(record).story
     return verdict

@@ -37,7 +37,8 @@ def test_the_same_seed_finds_the_same(summary):
 
 
 def test_one_mutant_by_name_tells_its_story(summary):
-    one = measure_mutants(MutantsRequest((summary.killed[0].id,), 1, 1), print)
+    first = next(k for k in summary.killed if k.by not in ("crash", "hang"))
+    one = measure_mutants(MutantsRequest((first.id,), 1, 1), print)
     assert one.killed[0].story[-1].startswith("=> ")
 
 
