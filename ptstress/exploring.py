@@ -138,7 +138,7 @@ class Total:
         """Of an exploration that ended with ``failure``, or without one."""
         # A planted bug that was not found, a program that was not explored to its end as it was to be: silence proves nothing.
         ends = request.program is not None and request.policy in TREES
-        doubted = request.bugs or (ends and not self.exhausted and self.stop_reason != "stopped")
+        doubted = request.bugs or (ends and not self.exhausted)
         code = ExitCode.VIOLATION if failure else ExitCode.UNTRUSTWORTHY if doubted else ExitCode.PASS
         verdict = {ExitCode.VIOLATION: "violation", ExitCode.UNTRUSTWORTHY: "unknown"}.get(code, "pass")
         return ExploreSummary(

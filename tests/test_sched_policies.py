@@ -8,6 +8,7 @@ import pytest
 from ptstress import exploring
 from ptstress._explore import POLICIES, Explorer, litmus
 from ptstress.cli import main
+from ptstress.driver import Stopper
 from ptstress.errors import ExitCode
 
 
@@ -86,6 +87,18 @@ def test_explore_says_how_many_traces_there_are(capsys):
     assert main([*arguments, "--executions", str(traces // 2)]) == ExitCode.UNTRUSTWORTHY
     about = re.search(r"verdict: UNKNOWN .*\n.*\nended by: executions, of about ([\d.,]+)( k)? ", capsys.readouterr().out)
     assert traces / 4 < float(about[1].replace(",", "")) * (1000 if about[2] else 1) < traces * 4
+
+
+@pytest.mark.parametrize(("policy", "code"), [("dpor", ExitCode.UNTRUSTWORTHY), ("dfs", ExitCode.UNTRUSTWORTHY), ("random", 0)])
+def test_who_is_stopped_has_not_seen_all(policy, code, monkeypatch, capsys):
+    class Requested(Stopper):
+        def __enter__(self):
+            self.requests = 1
+            return super().__enter__()
+
+    monkeypatch.setattr(exploring, "Stopper", Requested)
+    assert main(["explore", "prefix: mmap(p0..p2); t0: read(p0) | t1: write(p0)", "--policy", policy, "--quiet"]) == code
+    assert "ended by: stopped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("bug", ["P07", "M07-table", "M10-frame"])
