@@ -8,7 +8,7 @@ from ptstress.durable import Disk
 from ptstress.errors import ExitCode, UsageError
 from ptstress.history_check import CheckSummary, check_history
 from ptstress.history_json import load_history, to_json
-from ptstress.options import screen, shared, write_json
+from ptstress.options import shared, show
 from ptstress.pages import page_text
 from ptstress.units import format_count, format_seconds
 
@@ -28,10 +28,7 @@ def check(file: str, export_to: str | None, json_to: str | None, quiet: bool) ->
         except OSError as error:
             raise UsageError(f"{export_to}: cannot be written: {error.strerror}") from None
     summary = check_history(history, file)
-    for line in check_lines(summary)[: 1 if quiet else None]:
-        print(line, file=screen(json_to))
-    write_json(json_to, summary)
-    return summary.exit_code
+    return show(summary, check_lines(summary)[: 1 if quiet else None], json_to)
 
 
 def check_lines(s: CheckSummary) -> list[str]:

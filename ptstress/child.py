@@ -60,6 +60,14 @@ def main() -> int:
     return 0
 
 
+def begin_contained(parent: int) -> None:
+    """What a process does first that another one watches and ends: it dies with it, and leaves signals to it."""
+    faulthandler.enable()
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent ends; end at once if it did. ``parent``: its pid."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))

@@ -1,7 +1,6 @@
 """The verbs ``run``, ``explore``, ``replay`` and ``doctor``: their flags, and what they call."""
 
 import math
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from ptstress.bugs import find_bugs
 from ptstress.doctor import doctor_lines, examine
 from ptstress.errors import UsageError
 from ptstress.options import (
-    build_option, check_writable, json_option, reconstruct_option, results_option, screen, shared, threads_option, trace_option,
-    write_json)
+    build_option, check_writable, json_option, reconstruct_option, results_option, screen, shared, show,
+    status_lines, threads_option, trace_option, write_json)
 from ptstress.plan import Overrides
 from ptstress.units import parse_duration, parse_geometry
 from ptstress.vocabulary import EXPLORED
@@ -120,7 +119,7 @@ def explore(
         program, scheme or "linux-6.18", parse_geometry(geometry or exploring.DEFAULT_GEOMETRY), tuple(dict.fromkeys(bugs)),
         executions, seconds, seed, policy, preemptions, build=build,
     )
-    progress = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    progress = status_lines(quiet)
     summary = exploring.explore(request, progress)
     if not no_shrink:
         summary.failures = [examining.examine(failure, policy, shrink_s) for failure in summary.failures]
@@ -130,10 +129,7 @@ def explore(
         write_trace(trace_to, summary.failures[0].replay)
     elif trace_to:
         lines.append(f"note: nothing failed, so there is no execution to write to {trace_to}")
-    for line in lines:
-        print(line, file=screen(json_to))
-    write_json(json_to, summary)
-    return summary.exit_code
+    return show(summary, lines, json_to)
 
 
 def _weaken(
@@ -147,12 +143,9 @@ def _weaken(
         exploring.read_program(program) if program is not None else None, scheme,
         parse_geometry(geometry or exploring.DEFAULT_GEOMETRY), executions or DEFAULT_EXECUTIONS, seed,
     )
-    tell = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    tell = status_lines(quiet)
     summary = weakening.weaken(request, tell)
-    for line in weakening.weaken_lines(summary):
-        print(line, file=screen(json_to))
-    write_json(json_to, summary)
-    return summary.exit_code
+    return show(summary, weakening.weaken_lines(summary), json_to)
 
 
 @click.command()
@@ -171,10 +164,7 @@ def replay(string: str, carriers: str, times: int, trace_to: str | None, json_to
         raise UsageError(f"--on {carriers!r}: expected one of {', '.join(replaying.WHERE)}")
     summary = replaying.replay(string, carriers, times)
     write_trace(trace_to, string)
-    for line in replay_lines(summary)[: 1 if quiet else None]:
-        print(line, file=screen(json_to))
-    write_json(json_to, summary)
-    return summary.exit_code
+    return show(summary, replay_lines(summary)[: 1 if quiet else None], json_to)
 
 
 @click.command()
@@ -182,7 +172,4 @@ def replay(string: str, carriers: str, times: int, trace_to: str | None, json_to
 def doctor(json_to: str | None) -> int:
     """Check what this machine and this installation can do."""
     report = examine()
-    for line in doctor_lines(report):
-        print(line, file=screen(json_to))
-    write_json(json_to, report)
-    return report.exit_code
+    return show(report, doctor_lines(report), json_to)

@@ -2,12 +2,11 @@
 
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 
 import click
 
-from ptstress.options import results_option, screen, shared, workers_option, write_json
+from ptstress.options import results_option, shared, show, status_lines, workers_option
 from ptstress.units import parse_duration, parse_geometry
 
 
@@ -43,9 +42,6 @@ def fuzz(
         database=Path(database) if database is not None else None,
         command=shlex.join(["ptstress", *sys.argv[1:]]),
     )
-    tell = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    tell = status_lines(quiet)
     summary = fuzzing.fuzz(request, tell)
-    for line in fuzzing.fuzz_lines(summary):
-        print(line, file=screen(json_to))
-    write_json(json_to, summary)
-    return summary.exit_code
+    return show(summary, fuzzing.fuzz_lines(summary), json_to)

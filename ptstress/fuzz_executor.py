@@ -4,9 +4,7 @@ Requests come on stdin, answers go to stdout. Whoever started it watches it, and
 (``fuzz_containment``). It dies with its parent and leaves signals to it.
 """
 
-import faulthandler
 import re
-import signal
 import sys
 import time
 from collections import OrderedDict
@@ -15,7 +13,7 @@ from functools import partial
 import numpy as np
 from msgspec import structs
 
-from ptstress.child import die_with_parent
+from ptstress.child import begin_contained
 from ptstress.errors import PtstressError
 from ptstress.fuzz_example import Failure, FuzzExample, Signature, Trial, explored_signature
 from ptstress.fuzz_wire import (
@@ -184,10 +182,7 @@ class Trier:
 
 def main() -> int:
     """Answer requests until stdin ends."""
-    faulthandler.enable()
-    die_with_parent(int(sys.argv[1]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    begin_contained(int(sys.argv[1]))
     requests = Reader(sys.stdin.fileno(), Request)
     answers = take_stdout()
     trier = Trier()

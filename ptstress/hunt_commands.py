@@ -2,13 +2,12 @@
 
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 
 import click
 
 from ptstress.errors import UsageError
-from ptstress.options import results_option, screen, shared, workers_option, write_json
+from ptstress.options import results_option, shared, show, status_lines, workers_option
 from ptstress.units import parse_duration
 
 DEFAULT_POLICIES = "random,pct,pos,dfs"
@@ -64,19 +63,13 @@ def bugs(
         executions=executions, seconds=parse_duration(duration), workers=workers, results=Path(results),
         command=shlex.join(["ptstress", *sys.argv[1:]]),
     )
-    summary = hunt(request, (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True))
-    for line in hunt_lines(summary):
-        print(line, file=screen(json_to))
-    write_json(json_to, summary)
-    return summary.exit_code
+    summary = hunt(request, status_lines(quiet))
+    return show(summary, hunt_lines(summary), json_to)
 
 
 def _mutants(ids: tuple[str, ...], workers: int, seed: int, json_to: str | None, quiet: bool) -> int:
     from ptstress.mutants import MutantsRequest, measure_mutants, mutant_lines
 
-    tell = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    tell = status_lines(quiet)
     summary = measure_mutants(MutantsRequest(tuple(dict.fromkeys(ids)), workers, seed), tell)
-    for line in mutant_lines(summary):
-        print(line, file=screen(json_to))
-    write_json(json_to, summary)
-    return summary.exit_code
+    return show(summary, mutant_lines(summary), json_to)

@@ -3,15 +3,13 @@
 Jobs come on stdin, answers go to stdout. It dies with its parent, which also ends it when somebody says stop.
 """
 
-import faulthandler
-import signal
 import sys
 from collections.abc import Callable
 
 from msgspec import Struct
 
 from ptstress.bugs import find_bug
-from ptstress.child import die_with_parent
+from ptstress.child import begin_contained
 from ptstress.errors import PtstressError
 from ptstress.exploring import DEFAULT_GEOMETRY, ExploreRequest, describe, lab_for, search
 from ptstress.fuzz_wire import Closed, Reader, send, take_stdout
@@ -93,10 +91,7 @@ def _never() -> bool:
 
 def main() -> int:
     """Do jobs until stdin ends."""
-    faulthandler.enable()
-    die_with_parent(int(sys.argv[1]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    begin_contained(int(sys.argv[1]))
     jobs = Reader(sys.stdin.fileno(), Job)
     answers = take_stdout()
 

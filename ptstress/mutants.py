@@ -61,8 +61,8 @@ class Reasons(Strict):
     reason: list[Reason] = []
 
 
-class Survivor(Struct):
-    """A mutant that lived. ``because``: why nobody can kill it; empty: nobody knows. ``reached``: by how many jobs."""
+class Hunted(Struct):
+    """A mutant, and how many executions it was hunted for."""
 
     id: str
     file: str
@@ -70,25 +70,23 @@ class Survivor(Struct):
     function: str
     text: str
     change: str
-    reached: int
     executions: int
+
+
+class Survivor(Hunted):
+    """A mutant that lived. ``because``: why nobody can kill it; empty: nobody knows. ``reached``: by how many jobs."""
+
+    reached: int
     equivalent: bool = False
     because: str = ""
 
 
-class Killed(Struct):
+class Killed(Hunted):
     """A mutant that an oracle found. ``replay``: the execution, for an engine with this mutant."""
 
-    id: str
-    file: str
-    line: int
-    function: str
-    text: str
-    change: str
     by: str
     invariant: int
     what: str
-    executions: int
     label: str
     scheme: str
     policy: str
@@ -205,11 +203,12 @@ def summarize(
         row.places += 1
         row.executions += verdict.executions
         reason = next((r for r in reasons if r.fits(mutant)), None)
-        where = (mutant.id, mutant.file, mutant.line, mutant.function, mutant.text, mutant.change)
+        where = (mutant.id, mutant.file, mutant.line, mutant.function, mutant.text, mutant.change,
+                 verdict.executions)
         if verdict.by:
             row.killed += 1
             oracles[verdict.by] += 1
-            killed.append(Killed(*where, verdict.by, verdict.invariant, verdict.what, verdict.executions, verdict.label,
+            killed.append(Killed(*where, verdict.by, verdict.invariant, verdict.what, verdict.label,
                                  verdict.scheme, verdict.policy, verdict.program, verdict.replay, verdict.again, verdict.story))
             if reason and reason.equivalent:
                 wrong.append(f"{mutant.id} was killed by {verdict.by}, and is called equivalent: {reason.because}")
@@ -217,7 +216,7 @@ def summarize(
         row.equivalent += bool(reason and reason.equivalent)
         row.explained += bool(reason and not reason.equivalent)
         row.unexplained += reason is None
-        survivors.append(Survivor(*where, verdict.reached, verdict.executions, bool(reason and reason.equivalent),
+        survivors.append(Survivor(*where, verdict.reached, bool(reason and reason.equivalent),
                                   reason.because if reason else ""))
     if whole:
         wrong += [f"no mutant is called {begin!r}" for reason in reasons for begin in reason.stale(mutants)]

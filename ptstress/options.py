@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 import msgspec
@@ -55,6 +56,19 @@ def json_option() -> Callable:
     """``--json``."""
     text = "One JSON object to FILE; '-': to stdout."
     return click.option("--json", "json_to", metavar="FILE", callback=check_writable, help=text)
+
+
+def status_lines(quiet: bool) -> Callable[[str], None]:
+    """Where status lines go: to stderr, or nowhere."""
+    return (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+
+
+def show(summary: Any, lines: Iterable[str], json_to: str | None) -> int:
+    """Print the lines, write the summary where ``--json`` says, and return its exit code."""
+    for line in lines:
+        print(line, file=screen(json_to))
+    write_json(json_to, summary)
+    return summary.exit_code
 
 
 def reconstruct_option() -> Callable:

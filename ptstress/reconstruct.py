@@ -5,8 +5,6 @@ objects again. It reads a ``Request`` from stdin and writes an ``Answer``. In a 
 because a broken engine may crash or hang it; it dies with its parent and leaves signals to it.
 """
 
-import faulthandler
-import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +13,7 @@ from itertools import count
 import msgspec
 from msgspec import Struct
 
-from ptstress.child import die_with_parent
+from ptstress.child import begin_contained
 from ptstress.errors import UsageError
 from ptstress.failure_folder import DESCRIPTION, HISTORY, failure_files
 from ptstress.history import History, decode_history
@@ -182,10 +180,7 @@ def schedule_files(replay: str) -> dict[str, bytes]:
 
 def main() -> int:
     """Do what the request on stdin says."""
-    faulthandler.enable()
-    die_with_parent(int(sys.argv[1]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    begin_contained(int(sys.argv[1]))
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)
     found = reconstruct(request)
     sys.stdout.buffer.write(msgspec.msgpack.encode(Answer(found, schedule_files(found.replay) if found.replay else {})))

@@ -1,12 +1,10 @@
 """The verbs ``scopes`` and ``rules``: their flags, and what they call."""
 
-import sys
-from functools import partial
 from pathlib import Path
 
 import click
 
-from ptstress.options import Threads, results_option, screen, shared, write_json
+from ptstress.options import Threads, results_option, shared, show, status_lines
 
 MAX_PREEMPTIONS = 16
 DEFAULT_THREADS = 4
@@ -34,12 +32,9 @@ def scopes(
     from ptstress.scopes import explore_scopes, load_scopes, scope_lines
 
     chosen = [find_scheme(name) for name in scheme_names(schemes)] or list(SCHEMES)
-    tell = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    tell = status_lines(quiet)
     summary = explore_scopes(load_scopes(names), chosen, preemptions, traces, Path(results), tell)
-    for line in scope_lines(summary):
-        print(line, file=screen(json_to))
-    write_json(json_to, summary)
-    return summary.exit_code
+    return show(summary, scope_lines(summary), json_to)
 
 
 @click.command()
@@ -50,9 +45,6 @@ def rules(bugs: tuple[str, ...], threads: int, seed: int, json_to: str | None, q
     """Break each rule of the policies with the BUG (default: all) that is named for it, and show what catches it."""
     from ptstress.rules import find_rules, rule_lines, show_rules
 
-    tell = (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    tell = status_lines(quiet)
     summary = show_rules(find_rules(bugs), threads, seed, tell)
-    for line in rule_lines(summary):
-        print(line, file=screen(json_to))
-    write_json(json_to, summary)
-    return summary.exit_code
+    return show(summary, rule_lines(summary), json_to)

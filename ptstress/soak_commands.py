@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ptstress.errors import UsageError
-from ptstress.options import Threads, build_option, results_option, screen, shared, write_json
+from ptstress.options import Threads, build_option, results_option, screen, shared, show, write_json
 from ptstress.soak_evidence import UNTIL_FORM, parse_until
 from ptstress.soak_rotation import SoakRequest
 from ptstress.units import format_geometry, parse_duration, parse_geometry
@@ -105,10 +105,7 @@ def again(
             home = folder.resolve().parent
             repeating.refuse_other_version(home, repeating.read_testid(home))
         summary = repeating.repeat_failure(folder, times, _tell(quiet))
-        for line in repeating.again_lines(summary):
-            print(line, file=screen(json_to))
-        write_json(json_to, summary)
-        return summary.exit_code
+        return show(summary, repeating.again_lines(summary), json_to)
     testid = repeating.read_testid(folder)
     if not force:
         repeating.refuse_other_version(folder, testid)
