@@ -73,3 +73,20 @@ def test_the_engine_refuses_a_mix_that_is_none(weights):
     machine = load_engine("stress").Machine({"tables": 64, "frames": 64})
     with pytest.raises(ValueError, match="a mix needs 1 to 24 chains of 1 to 12 verbs with a weight"):
         machine.start([("mix", {"weights": weights, "start": 0, "end": 4})])
+
+
+def test_who_does_nothing_in_a_burst_has_recorded_nothing():
+    """A worker need not get a cpu before the others end a burst: its ring is not that of the burst before."""
+    memory = bytearray(shared_bytes(2, RING))
+    machine = load_engine("stress").Machine({
+        **find_scheme("linux-6.12").config(), "geometry": (9, 2, 1), "workers": 2, "tables": 64, "frames": 8192,
+        "ring_events": RING}, memory)
+    view = SharedView(memory, 2, RING)
+    machine.start([("ops", op_array([mmap(0, 8)])), ("ops", op_array([mmap(8, 16), mmap(16, 24)]))])
+    counts = []
+    for _ in range(2):
+        assert not machine.burst(1000)["stuck"]
+        counts.append([len(ring) for ring in view.history().values()])
+    machine.stop()
+    assert counts == [[1, 2], [0, 0]]
+    assert view.last_operations(0, 8) == view.last_operations(1, 8) == []

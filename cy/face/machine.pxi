@@ -105,10 +105,14 @@ cdef class Machine(Space):
         workers raced and last when they had parked}. After a stuck burst the machine cannot be used any more.
         """
         cdef uint64_t t0 = now_ns(), t1, t2
+        cdef uint32_t i
         cdef bint parked
         if not self.started or self.broken:
             raise RuntimeError("not started" if not self.broken else "a worker is stuck")
         self.x.header.burst += 1
+        for i in range(self.x.nr_workers):
+            # A worker that gets no cpu in this burst records nothing, and what it did before is no part of it.
+            self.x.cpus[i].events[0].verb = 0
         pt_rel(&self.x.header.phase, 1)
         with nogil:
             crew_post(&self.crew, JOB_RACE)
