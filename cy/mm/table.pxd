@@ -65,8 +65,8 @@ cdef inline ptdesc *pagetable_take(cpu *c, mm *m, uint32_t level, uint64_t addr)
     plain_store32(&t.lock.val, 0)
     if m.table_refs:
         plain_store32(&t.refs, 1)
-    # [PT-004] pairs with: pmd_install and its kind. The zeroes and the lock come before the entry.
-    plain_fill(t.entries, PT_POISON if BUG(m.bugs, BUG_P16) else 0, geo_fanout(&m.geo, level))
+    # [PT-004] pairs with: pmd_install and its kind. The zeroes and the lock come before the entry. (No entry leads to a pgd.)
+    plain_fill(t.entries, PT_POISON if BUG(m.bugs, BUG_P16) and level != m.geo.levels - 1 else 0, geo_fanout(&m.geo, level))
     count(c, C_TABLES_ALLOCATED + level)
     return t
 
