@@ -43,7 +43,7 @@ def explore_rows(quick: bool) -> Iterator[Row]:
         yield from _engine_rows(quick)
         yield from _bug_rows(quick)
     except PtstressError as error:
-        yield absent("explore, executions", "k/s", str(error))
+        yield absent("explore, 2 x 3 faults and discards", "k/s", str(error))
 
 
 def _small_row(module: ModuleType, quick: bool) -> Row:
@@ -63,12 +63,15 @@ def _engine_rows(quick: bool) -> Iterator[Row]:
     executions = QUICK_EXECUTIONS if quick else EXECUTIONS
     turns = [[_timed(lab.explorer, executions, turn + 1) for lab in labs] for turn in range(QUICK_REPEATS if quick else REPEATS)]
     one, crossed = zip(*turns, strict=True)
+    points = f"{crossed[0][2]:.0f} schedule points each, geometry {TINY}"
     yield measured("explore, 2 x 3 faults and discards", [rate for rate, _, _ in crossed], "k/s", at_least=50,
-                   note=f"CPU time; {crossed[0][2]:.0f} schedule points each, geometry {TINY}")
-    yield measured("explore, executions", [rate for rate, _, _ in one], "k/s",
-                   note=f"CPU time; two threads, two operations, {one[0][2]:.0f} schedule points each")
-    yield measured("explore, schedule point", [cost for _, cost, _ in one], "ns", at_most=40,
-                   note="everything included: reset, operations, checks; of the row above")
+                   note=f"CPU time; {points}")
+    yield measured("explore, 2 x 3 faults and discards, schedule point", [cost for _, cost, _ in crossed], "ns", at_most=40,
+                   note="everything included: reset, operations, checks")
+    yield measured("explore, a fault and a discard", [rate for rate, _, _ in one], "k/s",
+                   note=f"CPU time; {one[0][2]:.0f} schedule points each, geometry {DEFAULT_GEOMETRY}")
+    yield measured("explore, a fault and a discard, schedule point", [cost for _, cost, _ in one], "ns",
+                   note="reset and checks are a greater part of these shorter executions")
 
 
 def _timed(explorer: object, executions: int, seed: int, **knobs: float) -> tuple[float, float, float]:
