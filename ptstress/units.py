@@ -101,7 +101,9 @@ def parse_extent(value: int | str, table_pages: int) -> int:
 
 
 def format_count(n: float) -> str:
-    """``950``, ``1.9 M``, ``41 G``: at most three digits that matter."""
+    """``950``, ``1.9 M``, ``41 G``, ``5.3e+39``: at most three digits that matter."""
+    if n >= 1e15:
+        return f"{n:.1e}"
     for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e4, " k")):
         if n >= factor:
             scaled = n / (1e3 if factor == 1e4 else factor)

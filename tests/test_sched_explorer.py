@@ -75,6 +75,17 @@ def test_what_is_done_of_a_tree_estimates_its_size():
     found = explorer("fetch_add_2x10").explore("dfs", executions=20_000, preemption_bound=None)
     assert comb(20, 10) / 4 < found["executions"] / found["done"] < comb(20, 10) * 4
     assert all_schedules("fetch_add_2x3")["done"] == 1
+
+
+def test_what_is_done_of_a_tree_knows_how_many_preemptions_are_left():
+    """Result: Never. A branch that has used them up has little below it."""
+    whole = explorer("fetch_add_2x10").explore("dfs", executions=None, preemption_bound=3)["executions"]
+    for part in (10, 100, whole // 2):
+        found = explorer("fetch_add_2x10").explore("dfs", executions=part, preemption_bound=3)
+        assert whole / 4 < found["executions"] / found["done"] < whole * 4
+
+
+def test_nothing_is_known_to_be_done_of_a_walk():
     assert explorer("fetch_add_2x3").explore("random", executions=10)["done"] == 0
 
 

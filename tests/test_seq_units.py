@@ -76,7 +76,11 @@ def test_extent_of_another_form_is_refused(value):
 
 
 @pytest.mark.parametrize(
-    ("n", "text"), [(0, "0"), (9999, "9,999"), (10000, "10.0 k"), (1_900_000, "1.9 M"), (123_456_789, "123 M"), (4.1e11, "410 G")]
+    ("n", "text"),
+    [
+        (0, "0"), (9999, "9,999"), (10000, "10.0 k"), (1_900_000, "1.9 M"), (123_456_789, "123 M"), (4.1e11, "410 G"),
+        (5.3e39, "5.3e+39"),
+    ],
 )
 def test_count_keeps_the_digits_that_matter(n, text):
     assert format_count(n) == text

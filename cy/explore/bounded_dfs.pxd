@@ -76,26 +76,46 @@ cdef inline bint bounded_dfs_more(void *state, const moment *now) noexcept nogil
         dfs.nr_nodes -= 1
     return False
 
-# The tree as if what lies below an untried branch were as large as what lies below its tried neighbours.
-# Source: Knuth, "Estimating the efficiency of backtrack programs", Mathematics of Computation 1975.
+# The tree as if below a node there were as many choices as in the last execution, and what lies below an untried branch were
+# as large as what lies below its tried neighbours, but for the preemptions that are left to it.
+# Source: Knuth, "Estimating the efficiency of backtrack programs", Mathematics of Computation 1975; the weights are our own.
 cdef inline double bounded_dfs_done(void *state) noexcept nogil:
     cdef bounded_dfs *dfs = <bounded_dfs *>state
     cdef dfs_node *node
-    cdef double part = 1, done = 0
-    cdef uint32_t at, left, branches
+    cdef double part = 1, done = 0, whole
+    cdef uint64_t chosen
+    cdef uint32_t at
     for at in range(dfs.nr_nodes):
         node = &dfs.nodes[at]
-        left = _affordable(dfs, node, node.untried)
-        branches = _affordable(dfs, node, node.enabled)
-        part /= branches
-        done += part * (branches - left - 1)
+        chosen = <uint64_t>1 << node.chosen
+        whole = _weight(dfs, at, node.enabled)
+        done += part * _weight(dfs, at, node.enabled & ~(node.untried | chosen)) / whole
+        part *= _weight(dfs, at, chosen) / whole
     return done + part
 
-# How many of these branches the bound allows.
-cdef inline uint32_t _affordable(bounded_dfs *dfs, const dfs_node *node, uint64_t branches) noexcept nogil:
-    if node.preemptions == dfs.bound and is_in(node.enabled, node.current):
-        branches &= <uint64_t>1 << node.current
-    return count_bits(branches)
+# How much lies below these branches of a node, next to the others of it.
+cdef inline double _weight(bounded_dfs *dfs, uint32_t at, uint64_t branches) noexcept nogil:
+    cdef const dfs_node *node = &dfs.nodes[at]
+    cdef uint32_t below = dfs.depth - at - 1 if dfs.depth > at else 0
+    cdef uint32_t left = dfs.bound - node.preemptions, others = count_bits(node.enabled) - 1
+    cdef uint64_t stay = branches & (<uint64_t>1 << node.current)
+    if left > below or not is_in(node.enabled, node.current):
+        return count_bits(branches)             # they have the same below them
+    if left == 0:
+        return count_bits(stay)
+    return (count_bits(stay) * _executions(below, left, others)
+            + count_bits(branches & ~stay) * _executions(below, left - 1, others))
+
+# Of so many choices, each for the fibre that runs or one of `others`, who preempt it, with at most so many preemptions.
+cdef inline double _executions(uint32_t choices, uint32_t preemptions, uint32_t others) noexcept nogil:
+    cdef double term = 1, total = 1
+    cdef uint32_t i
+    for i in range(min(choices, preemptions)):
+        term *= <double>others * (choices - i) / (i + 1)
+        total += term
+        if total > 1e300:
+            break
+    return min(total, 1e300)
 
 cdef inline int bounded_dfs_init(void *state, const policy_knobs *knobs) noexcept nogil:
     cdef bounded_dfs *dfs = <bounded_dfs *>state
