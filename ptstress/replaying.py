@@ -39,6 +39,7 @@ def replay(text: str, carriers: str, times: int) -> ReplaySummary:
     notes = []
     if recorded.fingerprint != fingerprint(recorded.scheme):
         notes.append("recorded by another version of the engine, or of a policy: its choices may mean something else here")
+    notes += [f"{module.removeprefix('cy/')}.pxd:{line} orders nothing here" for module, line in recorded.weakened]
     lab = Lab.of(recorded)
     reproduced, hashes = lab.repeat(recorded, CARRIERS if carriers == BOTH else (carriers,), times)
     told = lab.explain(recorded)

@@ -194,6 +194,8 @@ def _reads(steps: Sequence[Step], focus: Focus) -> set[int]:
 def _matters(read: Step, changes: Mapping[str, list[Step]], focus: Focus) -> bool:
     """Whether what was read was old, or bad, or the last that the cpu did."""
     same = changes.get(read.name, [])
+    if read.early:
+        return True
     if any(c.late and c.fibre != read.fibre and c.at < read.at and c.before == read.before for c in same):
         return True
     following = next((c for c in same if c.at > read.at), None)

@@ -34,7 +34,8 @@ _LOCKING = MappingProxyType({
 class Step:
     """One access. ``name``: of its word, empty if that has none; ``before``, ``after``: what the word held.
 
-    ``late``: what it stored was still in its cpu's store buffer when another cpu looked. ``cached``: of the tag of a TLB or of a
+    ``late``: what it stored was still in its cpu's store buffer when another cpu looked. ``early``: it read what the word had
+    held before an access that its cpu had made already. ``cached``: of the tag of a TLB or of a
     paging-structure cache, the entry that is cached there, as far as the trace tells.
     """
 
@@ -49,6 +50,7 @@ class Step:
     after: int
     cached: int = 0
     late: bool = False
+    early: bool = False
 
     @property
     def changes(self) -> bool:
@@ -96,7 +98,8 @@ def read_steps(trace: Sequence[dict], describe: Callable[[int], str]) -> list[St
         slot, _, word = name.rpartition(".")
         if word in ("val", "pmd"):
             cached[slot] = after
-        step = Step(at, s["time"], s["fibre"], s["kind"], s["func"], place, name, before, after, cached.get(slot, 0))
+        step = Step(at, s["time"], s["fibre"], s["kind"], s["func"], place, name, before, after, cached.get(slot, 0),
+                    early=s.get("early") is not None)
         steps.append(step)
     return [replace(s, late=True) if s.at in late else s for late in [_late(steps)] for s in steps]
 
@@ -184,7 +187,7 @@ def step_text(step: Step) -> str:
         thing = step.name.removeprefix("state of ")
         return f"{thing}: {_value(step, step.before)} -> {_value(step, step.after)}"
     if step.loads:
-        return f"reads {step.name}: {_value(step, step.before)}"
+        return f"reads {step.name}: {_value(step, step.before)}{' (loaded early)' if step.early else ''}"
     late = " (not visible yet)" if step.late else ""
     return f"{step.name}: {_value(step, step.before)} -> {_value(step, step.after)}{late}"
 

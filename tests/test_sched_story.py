@@ -5,8 +5,11 @@ import pytest
 from ptstress.bugs import find_bug
 from ptstress.exploring import DEFAULT_GEOMETRY, ExploreRequest, explore
 from ptstress.lab import KNOBS, Lab
+from ptstress.orderings import find_places
 from ptstress.program import parse
+from ptstress.replaying import replay
 from ptstress.units import parse_geometry
+from ptstress.weakening import WeakenRequest, weaken
 
 #: Bug, how its headline begins, what its line of what was found has in it.
 NAMED = (
@@ -59,3 +62,15 @@ def test_a_deadlock_names_holders_and_waiters():
     assert {first.partition(" ")[0], second.partition(" ")[0]} == {"CPU0", "CPU1"}
     for text, other in ((first, "CPU1"), (second, "CPU0")):
         assert " holds " in text and ", waits for p" in text and text.endswith(f", which {other} holds")
+
+
+def test_a_load_that_is_early_is_told_and_so_is_what_orders_nothing():
+    """The walk reads the entry of a table, and has read what the table holds before."""
+    places = find_places(["PT-005"])
+    program = parse("prefix: mmap(p0..p8); t0: write(p0) | t1: read(p1)")
+    request = WeakenRequest(("PT-005",), program, "linux-6.18", parse_geometry(DEFAULT_GEOMETRY), 2000, 1)
+    row = next(row for row in weaken(request, lambda line: None).orderings if "entry_offset" in row.where and row.caught)
+    told = replay(row.replay, "fibres", 1)
+    line = next(place.line for place in places if place.where == row.where)
+    assert told.notes == [f"mm/map.pxd:{line} orders nothing here"]
+    assert any("poison (loaded early)" in line for line in told.story)
