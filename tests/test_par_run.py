@@ -181,7 +181,13 @@ SEEN_AT_ONCE = [
 ]
 
 
-@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.workload], ids=lambda b: b.id)
+#: Threads meet it in a window of two instructions only. The explorer's tests find it within the default suite.
+SELDOM = ("M11-mprotect",)
+
+
+@pytest.mark.parametrize("bug", [
+    pytest.param(bug, id=bug.id, marks=pytest.mark.long if bug.id in SELDOM else ()) for bug in BUGS if bug.workload
+])
 def test_a_planted_bug_is_found_by_the_right_oracle(tmp_path, bug):
     assert find_scheme(bug.scheme).runs(bug.id)
     # A run ends when the bug is found: the duration is only what a machine that is busy with other things may take.
