@@ -73,3 +73,19 @@ def test_a_scan_of_two_mms_is_checked_for_each():
     """
     program = "prefix: mmap(p0..p13, ro); mmap(m2:p0..p13, ro); t0: read(m2:p0) | t1: read(p0); discard(p0..p0)"
     assert explored("seed-rcu", program, 8000, (3, 2, 1, 1), knobs={"reuse": "fifo"}) is None
+
+
+def test_a_frame_takes_the_anon_vma_of_the_vma_that_was_proved_current():
+    """A fault asked its VMA for the anon_vma of the frame after it had proved, under `rcu`, that the VMA had not changed.
+
+    1. t0 locks the table of page 4 and finds the VMA as it was.
+    2. t1 unmaps page 0 and splits the VMA: page 4 is in the new part. It maps the old part anew, with no anon_vma; the table of
+       page 4 is in nobody's way.
+    3. t0 notes that its frame has no anon_vma, and maps it: census, within 400 executions of "pct".
+    Fix: the anon_vma is what the fault has found before it locked the table. Runs under a second.
+    """
+    program = parse("prefix: mmap(p0..p5); t0: populate(p4, write) | t1: munmap(p0); mmap(p0, ro)")
+    small = SmallMachine("sched", "rcu", BITS, 2, RARE)
+    small.machine.program(*program.arrays())
+    result = load_explorer().Explorer(small.machine.explorable()).explore(policy="pct", seed=1, executions=10_000)
+    assert result["failure"] is None, small.view.reports()

@@ -11,7 +11,7 @@ from cy.base.atomics cimport (
 from cy.base.bugs cimport (
     BUG, BUG_M01_GUARD, BUG_M02_ANON_VMA, BUG_M05_MMAP_READ, BUG_M10_WP, BUG_MX_FRAME_LEAK, BUG_MX_FREED_TWICE,
     BUG_MX_ZERO_WRITABLE)
-from cy.base.build cimport PT_CHECKS, likely
+from cy.base.build cimport PT_CHECKS, unlikely
 from cy.base.cpu cimport count, cpu, delay_point
 from cy.base.entry cimport (
     PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_RW, PT_SPECIAL, PT_USER, is_guard_pte_marker, mk_pte, pte_none, pte_pfn,
@@ -169,11 +169,13 @@ cdef inline int do_wp_page(cursor *cur, uint64_t orig) noexcept nogil:
     cursor_unlock(cur)
     return FAULT_RETRY
 
-# Note what the frame of a new entry belongs to, for an oracle: the reverse map finds it by that (I57).
+# Note what the frame of a new entry belongs to, for an oracle: the reverse map finds it by that (I57). It is what
+# vmf_anon_prepare found. Where VMAs are not locked (mm.lockless) cur.vma may have become another VMA since lock proved that it
+# was current, if that is mapped elsewhere; the entry is then in a part of the old one, which has the same anon_vma.
 # Context: its ptl. Source: mm/rmap.c folio_add_new_anon_rmap.
 cdef inline void _set_anon(cursor *cur, uint32_t pfn) noexcept nogil:
     if PT_CHECKS:
-        cur.mm.pages[pfn].anon_vma = peek32(&cur.vma.anon_vma)
+        cur.mm.pages[pfn].anon_vma = cur.anon_vma
 
 # The entry stays: someone else was faster, hardware needs A or D set for it, or mprotect took the write bit from a
 # frame that belongs to this mm alone, which is then written where it is (wp_page_reuse). Nothing is flushed: a
@@ -187,10 +189,15 @@ cdef inline int _set_access_flags(cursor *cur, uint64_t pte, bint write) noexcep
 
 # A VMA needs an anon_vma before its first anonymous page. Under the VMA lock alone neighbours are
 # not stable, and waiting for mmap_lock there would deadlock with a writer that waits for this VMA.
+# Sets cur.anon_vma. Context: before the table is locked, so that the lock proves that it is of this VMA.
 cdef inline int vmf_anon_prepare(cursor *cur) noexcept nogil:
-    if likely(READ_ONCE32(&cur.vma.anon_vma) != 0):
-        return 0
-    return _anon_vma_missing(cur)
+    cdef int rc = 0
+    cur.anon_vma = READ_ONCE32(&cur.vma.anon_vma)
+    if unlikely(cur.anon_vma == 0):
+        rc = _anon_vma_missing(cur)
+        if PT_CHECKS:
+            cur.anon_vma = peek32(&cur.vma.anon_vma)
+    return rc
 
 cdef inline int _anon_vma_missing(cursor *cur) noexcept nogil:
     if cur.ops.anon_vma_prepare != NULL and not BUG(cur.mm.bugs, BUG_M05_MMAP_READ):

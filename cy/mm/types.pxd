@@ -282,6 +282,7 @@ cdef struct cursor:
     uint64_t vma_end
     uint32_t vma_writable
     uint32_t vma_seq        # vma.vm_seq when this was so, where nothing keeps it so
+    uint32_t anon_vma       # as a fault has found or set it
     uint32_t vma_stale      # it has changed since: next and lock give up until next_vma was called
     const protect_ops *ops
     uint64_t addr           # next address to look at
