@@ -10,8 +10,8 @@ from ptstress.errors import UsageError
 
 #: What may order something. Whatever else carries a label only explains it.
 _ORDERS = re.compile(
-    r"\b(smp_store_release|smp_load_acquire|smp_test_acquire|xchg_acquire|xchg|cmpxchg|atomic_add_return|atomic_add_mb|smp_mb|"
-    r"smp_mb__after_spinlock|smp_rmb|smp_wmb)(?:32)?\(")
+    r"\b(smp_store_release|smp_load_acquire|smp_test_acquire|xchg_acquire|xchg_or_membarrier|membarrier_all_cpus|xchg|cmpxchg|"
+    r"atomic_add_return|atomic_add_mb|smp_mb|smp_mb__after_spinlock|smp_rmb|smp_wmb)(?:32)?\(")
 _LABEL = re.compile(r"\[(PT-\d{3})\]")
 _FUNCTION = re.compile(r"^cdef inline [^(]*?(\w+)\(")
 #: A comment stands above the access that it is about, at most so many lines of code away.

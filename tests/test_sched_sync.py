@@ -1,6 +1,6 @@
 """RCU, SRCU, locks and sequence counters under the explorer. Every detector finds a deliberately wrong variant, too.
 
-Readers are those of the flavour "xchg": the explorer does not model membarrier(); real threads do.
+RCU readers of half of the weak executions leave their barrier to who waits for them, as membarrier() allows.
 """
 
 import pytest

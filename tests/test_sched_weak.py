@@ -28,6 +28,7 @@ ALLOWED = [
     ("MP+acquire-behind", "unordered"),     # an acquire load does not hold back what stands before it
     ("MP+address", "unordered"),            # hardware orders it; here it counts as a missing acquire
     ("SB", "unordered"),
+    ("SB+membarrier", "unordered"), ("SB+membarrier", "no_membarrier"),
     ("SB+release+acquire", "unordered"),    # a release and an acquire are no full barrier
     ("2+2W", "unordered"),
     ("R", "unordered_stores"), ("R", "unordered_loads"),

@@ -8,6 +8,8 @@
 #   xchg, cmpxchg, atomic_add_return   full barriers, as in the kernel
 #   atomic_add_mb                  as atomic_add_return, without its result
 #   xchg_acquire                   acquire only: later accesses stay behind it
+#   xchg_or_membarrier             as xchg; in some explored executions it orders nothing, and its other half is
+#   membarrier_all_cpus            a full barrier on every cpu there: what membarrier() is to who cannot run it
 #   atomic_add                     no ordering: a counter
 #   smp_mb                         full barrier
 # Plain accesses (under a lock, before publication, poison):
@@ -80,6 +82,9 @@ cdef extern from *:
     #define PT_RMW_DONE(p, found, order) pt_rmw_done(pt_h_, &pt_site_, (p), (uint64_t)(found), sizeof(*(p)), (order))
     #define PT_PEEK(p) PT_AS(p, pt_peek(pt_current, (p), sizeof(*(p))))
     #define PT_FULL_BARRIER() pt_full_barrier(pt_h_, &pt_site_)
+    #define PT_UNLESS_MEMBARRIER() (pt_has_membarrier(pt_h_) ? PT_ORDERS_NOTHING : PT_FULL)
+    #define PT_MEMBARRIER_ALL_CPUS() do { \\
+        if (pt_has_membarrier(pt_current)) { PT_POINT(PT_KIND_RMW, NULL); pt_membarrier_all(pt_h_, &pt_site_); } } while (0)
     #define PT_BEFORE_WAIT() pt_sb_drain(pt_h_)
     #define PT_AFTER_WAIT() pt_view_now(pt_h_)
     #else
@@ -93,6 +98,8 @@ cdef extern from *:
     #define PT_RMW_DONE(p, found, order) ((void)0)
     #define PT_PEEK(p) PT_LOAD_RELAXED(p)
     #define PT_FULL_BARRIER() ((void)0)
+    #define PT_UNLESS_MEMBARRIER() PT_FULL
+    #define PT_MEMBARRIER_ALL_CPUS() ((void)0)
     #define PT_BEFORE_WAIT() ((void)0)
     #define PT_AFTER_WAIT() ((void)0)
     #endif
@@ -107,9 +114,11 @@ cdef extern from *:
         PT_TEST_POINT(p_, v_); w_ = PT_LOAD_ORDERED(p_); w_ == 0 || w_ == v_; })
     #define PT_STORE_RELEASE(p, v) do { __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
         PT_POINT(PT_KIND_STORE, p_); PT_STORE_ORDERED(p_, v_); } while (0)
-    #define PT_XCHG(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
-        PT_POINT(PT_KIND_RMW, p_); PT_RMW(p_, PT_FULL); \\
-        v_ = __atomic_exchange_n(p_, v_, __ATOMIC_SEQ_CST); pt_after_rmw(); PT_RMW_DONE(p_, v_, PT_FULL); v_; })
+    #define PT_XCHG(p, v) PT_XCHG_ORDERED(p, v, PT_FULL)
+    #define PT_XCHG_OR_MEMBARRIER(p, v) PT_XCHG_ORDERED(p, v, PT_UNLESS_MEMBARRIER())
+    #define PT_XCHG_ORDERED(p, v, order) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
+        PT_POINT(PT_KIND_RMW, p_); PT_RMW(p_, order); \\
+        v_ = __atomic_exchange_n(p_, v_, __ATOMIC_SEQ_CST); pt_after_rmw(); PT_RMW_DONE(p_, v_, order); v_; })
     #define PT_XCHG_ACQUIRE(p, v) ({ __typeof__(p) p_ = (p); __typeof__(*(p)) v_ = (v); \\
         PT_POINT(PT_KIND_RMW, p_); PT_RMW(p_, PT_ACQUIRES); \\
         v_ = __atomic_exchange_n(p_, v_, __ATOMIC_ACQUIRE); PT_RMW_DONE(p_, v_, PT_ACQUIRES); v_; })
@@ -207,6 +216,7 @@ cdef extern from *:
     uint64_t xchg "PT_XCHG"(uint64_t *p, uint64_t v) noexcept nogil
     uint32_t xchg32 "PT_XCHG"(uint32_t *p, uint32_t v) noexcept nogil
     uint32_t xchg_acquire32 "PT_XCHG_ACQUIRE"(uint32_t *p, uint32_t v) noexcept nogil
+    uint64_t xchg_or_membarrier "PT_XCHG_OR_MEMBARRIER"(uint64_t *p, uint64_t v) noexcept nogil
     # Returns the value found; equal to `old` exactly if the exchange was made.
     uint64_t cmpxchg "PT_CMPXCHG"(uint64_t *p, uint64_t old, uint64_t new) noexcept nogil
     uint32_t cmpxchg32 "PT_CMPXCHG"(uint32_t *p, uint32_t old, uint32_t new) noexcept nogil
@@ -217,6 +227,8 @@ cdef extern from *:
     void atomic_add_mb32 "PT_ADD_MB"(uint32_t *p, uint32_t v) noexcept nogil
     uint64_t atomic_add "PT_ADD"(uint64_t *p, uint64_t v) noexcept nogil
     void smp_mb "PT_SMP_MB"() noexcept nogil
+    # Under a controlled scheduler: the other half of xchg_or_membarrier. Elsewhere nothing.
+    void membarrier_all_cpus "PT_MEMBARRIER_ALL_CPUS"() noexcept nogil
     # As smp_mb, directly behind a spin_lock.
     void smp_mb__after_spinlock "PT_SMP_MB_AFTER_SPINLOCK"() noexcept nogil
     # Earlier loads stay before later loads.

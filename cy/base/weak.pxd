@@ -7,6 +7,7 @@
 #   loads      may return what the word held before it was last overwritten, if this happened after this cpu's *view* and
 #              the cpu has not seen what overwrote it. The view moves to now at a full barrier, an smp_rmb, at the beginning
 #              and end of an operation, and where the cpu waited or gave way; at an acquire to when that was made
+#   membarrier RCU readers leave their full barrier to who waits for them (xchg_or_membarrier), in half of the weak executions
 #   weakened   accesses named in weak.weakened do not order anything: `ptstress explore --weaken`
 # What is drawn is drawn from weak.rng, whose state an execution's seed determines.
 #
@@ -46,9 +47,12 @@ cdef extern from *:
         uint64_t rng;
         uint32_t overtake;              /* stores overtake each other, releases wait */
         uint32_t early;                 /* a load that may be early is, once in 1 << early; 0: never */
+        uint32_t membarrier;            /* membarrier_all_cpus() stands in for the barriers of xchg_or_membarrier() */
         uint32_t nr_weakened;
         uint32_t weakened_orders;       /* nothing is left out, accesses are counted only */
+        uint32_t nr_cpus;
         struct pt_weakened *weakened;
+        struct pt_hook *cpus[PT_WEAK_CPUS];     /* those of the execution */
         void (*told)(void *ctx, uint64_t value);        /* an early load has returned `value` */
         struct pt_overwritten past[PT_PAST];
         uint64_t seen[PT_WEAK_CPUS][PT_PAST];           /* each cpu's: no value that was overwritten by then any more */
@@ -229,6 +233,16 @@ cdef extern from *:
         pt_sb_drain(h);
         pt_view_now(h);
     }
+    static inline int pt_has_membarrier(const struct pt_hook *h) {
+        return h && __builtin_expect(h->weak != NULL, 0) && h->weak->membarrier;
+    }
+    /* What membarrier() does: every cpu passes a full barrier, wherever it is. Context: pt_has_membarrier. */
+    PT_APART void pt_membarrier_all(struct pt_hook *h, const struct pt_site *site) {
+        struct pt_weak *w = h->weak;
+        if (pt_is_weakened(w, site)) return;
+        for (uint32_t i = 0; i < w->nr_cpus; i++) pt_sb_drain(w->cpus[i]);
+        for (uint32_t i = 0; i < w->nr_cpus; i++) w->cpus[i]->view = w->time;
+    }
     static inline void pt_read_barrier(struct pt_hook *h, const struct pt_site *site) {
         if (h && __builtin_expect(h->weak != NULL, 0) && !pt_is_weakened(h->weak, site)) h->view = h->weak->time;
     }
@@ -254,9 +268,12 @@ cdef extern from *:
         uint64_t rng
         uint32_t overtake
         uint32_t early
+        uint32_t membarrier
         uint32_t nr_weakened
         uint32_t weakened_orders
+        uint32_t nr_cpus
         pt_weakened *weakened
+        pt_hook *cpus[64]
         void (*told)(void *ctx, uint64_t value) noexcept nogil
     # What a cpu would read at p if it looked now: its own buffered store, or else what is in memory.
     uint64_t pt_peek(const pt_hook *h, const void *p, uint32_t size) noexcept nogil

@@ -38,12 +38,15 @@ cdef inline void memory_begin(memory *m, const explorable *system, uint64_t seed
         m.stores = STORES_WEAK          # elsewhere there is not much to see of an ordering that is left out
     weak.overtake = m.stores == STORES_WEAK
     weak.early = 0
+    weak.membarrier = False
+    weak.nr_cpus = 0
     if m.stores == STORES_WEAK:
         weak.base = <const char *>system.base
         weak.bytes = system.bytes
         weak.early = rng_below(&m.rng, MAX_EARLY)
         m.lag = rng_below(&m.rng, MAX_LAG)
         weak.rng = rng_next(&m.rng)
+        weak.membarrier = weak.rng >> 63
 
 # The accesses of cpu `number`, with this hook, go by it from here on.
 cdef inline void memory_bind(memory *m, pt_hook *hook, uint32_t number) noexcept nogil:
@@ -51,6 +54,8 @@ cdef inline void memory_bind(memory *m, pt_hook *hook, uint32_t number) noexcept
     hook.number = number
     hook.weak = m.weak if m.stores == STORES_WEAK or m.weak.nr_weakened != 0 else NULL
     hook.view = m.weak.time
+    m.weak.cpus[number] = hook
+    m.weak.nr_cpus = number + 1
 
 cdef inline void memory_unbind(pt_hook *hook) noexcept nogil:
     hook.sb_n = 0

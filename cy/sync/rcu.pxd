@@ -11,7 +11,8 @@
 #
 # [PT-010] store buffering: the reader stores its slot, then loads the structure; the updater stores
 # to the structure (unlink), then loads the slots. Either side needs a full barrier. The reader's is
-# an xchg, or nothing but a compiler barrier where the updater can call membarrier() instead.
+# an xchg, or nothing but a compiler barrier where the updater can call membarrier() instead. Explored executions have readers of
+# both kinds.
 #
 # Three domains: RCU_TABLES (software walkers), RCU_HW (hardware accesses in flight), RCU_IRQ (cy/sync/irq.pxd).
 # Source: kernel/rcu/tree.c (comment of call_rcu), userspace-rcu src/urcu.c, crossbeam-epoch.
@@ -20,8 +21,8 @@
 # Not modelled: per-cpu quiescent states by context switch, lazy callbacks, offloading.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE, WRITE_ONCE, barrier, peek, sched_wait, smp_load_acquire, smp_mb, smp_store_release, smp_test_acquire,
-    xchg)
+    READ_ONCE, WRITE_ONCE, barrier, membarrier_all_cpus, peek, sched_wait, smp_load_acquire, smp_mb, smp_store_release,
+    smp_test_acquire, xchg, xchg_or_membarrier)
 from cy.base.build cimport PT_RCU_XCHG, likely
 from cy.base.clock cimport now_ns, sched_yield
 from cy.base.coordination cimport pt_acq
@@ -91,7 +92,7 @@ cdef inline void rcu_read_lock(cpu *c, rcu_domain *d) noexcept nogil:
         # also sees every unlink made before s began.
         seq = smp_load_acquire(&d.gp_seq)
         if PT_RCU_XCHG or not d.membarrier:
-            xchg(&r.slot, seq)               # [PT-010] pairs with: _rcu_gp_start.
+            xchg_or_membarrier(&r.slot, seq)         # [PT-010] pairs with: _rcu_gp_start.
         else:
             WRITE_ONCE(&r.slot, seq)
             barrier()                        # [PT-010] pairs with: membarrier() in _rcu_gp_start.
@@ -139,6 +140,7 @@ cdef inline void rcu_advance(cpu *c, rcu_domain *d) noexcept nogil:
 cdef inline void _rcu_gp_start(cpu *c, rcu_domain *d) noexcept nogil:
     d.gp_start_ns = now_ns()
     xchg(&d.gp_seq, d.gp_seq + 2)            # [PT-011] pairs with: rcu_read_lock.
+    membarrier_all_cpus()                    # [PT-010] pairs with: rcu_read_lock.
     if d.membarrier:
         # [PT-010] pairs with: rcu_read_lock.
         if pt_membarrier(PT_MEMBARRIER_PRIVATE_EXPEDITED) != 0:

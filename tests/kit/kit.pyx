@@ -13,8 +13,8 @@ from libc.string cimport memset
 
 from cy.base.atomics cimport (
     READ_ONCE, READ_ONCE32, WRITE_ONCE, WRITE_ONCE32, atomic_add, atomic_add_return, atomic_add_return32, cmpxchg32,
-    peek, plain_load, plain_store, sched_wait, smp_load_acquire, smp_mb, smp_rmb, smp_store_release, smp_wmb, xchg,
-    xchg_acquire32)
+    membarrier_all_cpus, peek, plain_load, plain_store, sched_wait, smp_load_acquire, smp_mb, smp_rmb, smp_store_release,
+    smp_wmb, xchg, xchg_acquire32, xchg_or_membarrier)
 from cy.base.bugs cimport BUG_M07_TABLE, BUG_M10_FRAME
 from cy.base.clock cimport sched_yield
 from cy.base.coordination cimport pt_rel

@@ -12,6 +12,7 @@ cdef enum:
     UNORDERED_STORES = 1
     UNORDERED_LOADS = 2
     UNORDERED = 3
+    NO_MEMBARRIER = 4
 
 cdef uint64_t *word(rig *r, uint32_t i) noexcept nogil:
     return &r.board.cell[i]
@@ -94,6 +95,19 @@ cdef void sb_body(rig *r, cpu *c) noexcept nogil:
     WRITE_ONCE(word(r, c.id), 1)
     if r.busted != UNORDERED:
         smp_mb()
+    saw(r, c.id, READ_ONCE(word(r, 1 - c.id)))
+
+
+# One side has its barrier or leaves it to the other, whose barrier is on all cpus then: RCU readers and who waits for them.
+cdef void sb_membarrier_body(rig *r, cpu *c) noexcept nogil:
+    if c.id == 0:
+        xchg_or_membarrier(word(r, 0), 1)
+    else:
+        WRITE_ONCE(word(r, 1), 1)
+        if r.busted != UNORDERED:
+            smp_mb()
+        if r.busted != NO_MEMBARRIER:
+            membarrier_all_cpus()
     saw(r, c.id, READ_ONCE(word(r, 1 - c.id)))
 
 
@@ -215,6 +229,8 @@ cdef bint litmus_scene(scene *s, str name) except -1:
         s.body = mp_lock_body
     elif name == "SB":
         s.body, s.wrong = sb_body, both_saw_nothing
+    elif name == "SB+membarrier":
+        s.body, s.wrong = sb_membarrier_body, both_saw_nothing
     elif name == "SB+release+acquire":
         s.body, s.wrong = sb_release_body, both_saw_nothing
     elif name == "2+2W":

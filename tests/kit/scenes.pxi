@@ -34,6 +34,7 @@ BUSTED = {
     "MP+address": {"unordered": UNORDERED},
     "MP+lock": {},
     "SB": {"unordered": UNORDERED},
+    "SB+membarrier": {"unordered": UNORDERED, "no_membarrier": NO_MEMBARRIER},
     "SB+release+acquire": {"unordered": UNORDERED},
     "2+2W": {"unordered": UNORDERED},
     "R": {"unordered_stores": UNORDERED_STORES, "unordered_loads": UNORDERED_LOADS},
