@@ -16,7 +16,7 @@ cdef enum:
     LOCK_DESTROYED = 0x6b6b6b6b     # no cpu has this number
 
 cdef struct spinlock_t:
-    uint32_t val                # 0 free, else id of the holder's cpu + 1
+    uint32_t val                # 0 free, else number + 1 of the cpu that was the last to try: the holder, or who waits for it
 
 cdef inline void spin_lock_init(spinlock_t *lock) noexcept nogil:
     lock.val = 0
@@ -63,7 +63,8 @@ cdef inline bint spin_trylock(cpu *c, spinlock_t *lock, uint32_t lock_class) noe
 
 cdef inline void spin_unlock(cpu *c, spinlock_t *lock) noexcept nogil:
     lock_held_pop(c, lock)
-    _check_alive(c, peek32(&lock.val) if PT_CHECKS else 0, 0)
+    if PT_CHECKS and _check_alive(c, peek32(&lock.val), 0) and peek32(&lock.val) == 0:
+        pt_report(c, ORACLE_UAF, 9, b"a lock is released that somebody else has released meanwhile", 0, 0, 0)
     smp_store_release32(&lock.val, 0)       # [PT-001] pairs with: spin_lock.
 
 # `found`: what the lock held; whoever meets a destroyed lock gets it, so that what follows stays memory-safe.
