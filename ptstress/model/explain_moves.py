@@ -55,7 +55,7 @@ class Moves:
         """One eager step, or ``None``."""
         for b in range(len(state.pos)):
             task = self._current(state, b)
-            move = self._eager_of(state, b, task) if task is not None else None
+            move = self.eager_of(state, b, task) if task is not None else None
             if move is not None:
                 return move
         return None
@@ -64,6 +64,11 @@ class Moves:
         """All other steps; those of the operation that ended first come first."""
         tasks = [(task.seen.t1, b, task) for b in range(len(state.pos)) if (task := self._current(state, b)) is not None]
         return [move for _, b, task in sorted(tasks, key=lambda t: t[:2]) for move in self._others_of(state, b, task)]
+
+    def of(self, state: State, b: int, task: Task) -> list[Move]:
+        """What ``task``, the operation that branch ``b`` is at, can do next: the eager step alone if it has one."""
+        move = self.eager_of(state, b, task)
+        return list(self._others_of(state, b, task)) if move is None else [move]
 
     def _current(self, state: State, b: int) -> Task | None:
         """The operation of branch ``b``, if it may have begun."""
@@ -75,7 +80,8 @@ class Moves:
 
     # ---- eager steps
 
-    def _eager_of(self, state: State, b: int, task: Task) -> Move | None:
+    def eager_of(self, state: State, b: int, task: Task) -> Move | None:
+        """An eager step of ``task``, the operation that branch ``b`` is at, or ``None``."""
         if task.inert:
             return self._complete(state, b), (b, task.index, "returns without effect", -1)
         verb = task.op.verb
