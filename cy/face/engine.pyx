@@ -44,6 +44,7 @@ from cy.check.machine cimport machine, machine_layout, machine_layout_fill, mach
 from cy.check.measure cimport (
     MEASURE_BACKGROUND, MEASURE_CYCLE, MEASURE_MAP, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_STALL, MEASURE_STAMPS,
     MEASURE_WALK, MEASURE_WRITE, measure, measure_run)
+from cy.check.outcome cimport outcome_find, outcome_judge, outcome_read, outcome_table, outcome_table_fini, outcome_table_init
 from cy.check.stream cimport CHAIN_MAX, MIX_CHAINS, STREAM_ARRAY, STREAM_MIX, chain, is_access, mix, stream
 from cy.check.worker cimport (
     JOB_CHECK, JOB_RACE, crew, crew_post, crew_start, crew_stop, crew_wait, worker)

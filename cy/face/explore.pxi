@@ -10,6 +10,7 @@ cdef struct explore_ctx:
     branch prefix
     branch *branches
     uint32_t nr
+    outcome_table allowed       # no rows: nobody knows what the program may come to
     explorable face
 
 
@@ -36,6 +37,9 @@ cdef uint32_t explore_finish(void *self) noexcept nogil:
     cdef explore_ctx *e = <explore_ctx *>self
     check_quiescent(&e.x.cpus[0], e.x)
     judge_all(e.judge)
+    # What the oracles object to is told in their words, which say more.
+    if e.allowed.nr_rows != 0 and e.x.header.nr_reports == 0:
+        outcome_judge(&e.allowed, e.x, e.nr)
     return <uint32_t>e.x.header.nr_reports
 
 

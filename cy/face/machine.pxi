@@ -45,6 +45,8 @@ cdef class Machine(Space):
                 crew_stop(&self.crew, self.started)
         free(self.workers)
         free(self.explore.branches)
+        outcome_table_fini(&self.explore.allowed)
+
     # ---- many threads ----------------------------------------------------------------------
 
     def start(self, streams) -> None:
@@ -231,10 +233,12 @@ cdef class Machine(Space):
 
     # ---- exploration -------------------------------------------------------------------------
 
-    def program(self, prefix, branches) -> None:
+    def program(self, prefix, branches, allowed=None) -> None:
         """Set what ``explorable()`` runs: ``prefix`` alone, then one fibre per branch (OP arrays).
 
-        ``overlaps()`` then counts over all executions of this program.
+        ``overlaps()`` then counts over all executions of this program. ``allowed``: (rows, pages), two uint64 arrays: outcomes
+        as words, all different, and the pages that they end with, see ``ptstress.model.outcome_words``; an execution that comes
+        to none of them is a violation. None: any outcome will do.
         """
         cdef const op[::1] given
         if self.started:
@@ -256,6 +260,53 @@ cdef class Machine(Space):
             target.nr_ops = len(array)
             target.ops = &given[0] if len(array) else NULL
         self.kept = kept
+        self._allow(allowed)
+
+    cdef int _allow(self, allowed) except -1:
+        cdef outcome_table *t = &self.explore.allowed
+        cdef const uint64_t[:, ::1] rows
+        cdef const uint64_t[::1] pages
+        cdef uint32_t i
+        outcome_table_fini(t)
+        if allowed is None:
+            return 0
+        rows, pages = allowed
+        if rows.shape[0] == 0 or rows.shape[1] == 0:
+            raise ValueError("expected at least one outcome, of at least one word")
+        t.rows, t.nr_rows, t.width = &rows[0, 0], rows.shape[0], rows.shape[1]
+        t.pages, t.nr_pages = &pages[0] if pages.shape[0] else NULL, pages.shape[0]
+        t.nr_prefix = self.explore.prefix.nr_ops
+        t.max_stamps = 2 * (t.nr_prefix + t.nr_pages)
+        for i in range(self.explore.nr):
+            t.max_stamps += 2 * self.explore.branches[i].nr_ops
+        self.kept.append(allowed)
+        if not outcome_table_init(t):
+            raise MemoryError(f"cannot allocate a table of {t.nr_rows} outcomes")
+        return 0
+
+    def outcomes_seen(self):
+        """Of each outcome that the program may come to: whether an execution came to it."""
+        cdef uint32_t i
+        return [bool(self.explore.allowed.seen[i]) for i in range(self.explore.allowed.nr_rows)]
+
+    def outcome(self) -> list:
+        """What the last execution came to, as words. Needs outcomes that are allowed, and an execution that ended."""
+        cdef outcome_table *t = &self.explore.allowed
+        cdef uint32_t i
+        if t.nr_rows == 0 or not outcome_read(t, self.x, self.explore.nr):
+            raise RuntimeError("there is no outcome of this program")
+        return [t.words[i] for i in range(t.width)]
+
+    def look_up(self, uint64_t times) -> int:
+        """Read what the last execution came to and look it up, so often. Returns how often it was allowed; for measurements."""
+        cdef outcome_table *t = &self.explore.allowed
+        cdef uint64_t n, found = 0
+        if t.nr_rows == 0:
+            raise RuntimeError("there are no outcomes of this program")
+        with nogil:
+            for n in range(times):
+                found += outcome_read(t, self.x, self.explore.nr) and outcome_find(t) >= 0
+        return found
 
     def explorable(self):
         """Capsule for ``_explore.Explorer``; it keeps the machine alive.
