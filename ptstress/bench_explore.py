@@ -23,6 +23,7 @@ CROSSED = "prefix: mmap(p0..p4); t0: write(p0); dontneed(p0..p2); write(p1) | t1
 TINY = "2x2x2"
 EXECUTIONS, QUICK_EXECUTIONS = 60_000, 10_000
 SMALL_EXECUTIONS, QUICK_SMALL_EXECUTIONS = 1_000_000, 100_000
+LOOK_UPS, QUICK_LOOK_UPS = 5_000_000, 500_000
 REPEATS, QUICK_REPEATS = 5, 3
 BUG = "P01"
 SEEDS, QUICK_SEEDS = 200, 20
@@ -58,7 +59,7 @@ def _engine_rows(quick: bool) -> Iterator[Row]:
     labs = []
     for text, geometry in ((PROGRAM, DEFAULT_GEOMETRY), (CROSSED, TINY)):
         lab = Lab("linux-6.18", parse_geometry(geometry), (), dict(KNOBS), 1)
-        lab.load(parse(text))
+        lab.load(parse(text), judged=True)
         labs.append(lab)
     executions = QUICK_EXECUTIONS if quick else EXECUTIONS
     turns = [[_timed(lab.explorer, executions, turn + 1) for lab in labs] for turn in range(QUICK_REPEATS if quick else REPEATS)]
@@ -67,11 +68,24 @@ def _engine_rows(quick: bool) -> Iterator[Row]:
     yield measured("explore, 2 x 3 faults and discards", [rate for rate, _, _ in crossed], "k/s", at_least=50,
                    note=f"CPU time; {points}")
     yield measured("explore, 2 x 3 faults and discards, schedule point", [cost for _, cost, _ in crossed], "ns", at_most=40,
-                   note="everything included: reset, operations, checks")
+                   note="everything included: reset, operations, checks, its outcome looked up")
     yield measured("explore, a fault and a discard", [rate for rate, _, _ in one], "k/s",
                    note=f"CPU time; {one[0][2]:.0f} schedule points each, geometry {DEFAULT_GEOMETRY}")
     yield measured("explore, a fault and a discard, schedule point", [cost for _, cost, _ in one], "ns",
                    note="reset and checks are a greater part of these shorter executions")
+    looked_up = [_look_ups(lab, QUICK_LOOK_UPS if quick else LOOK_UPS) for lab in labs[1:] for _ in turns]
+    yield measured("explore, look-ups of an outcome", looked_up, "M/s", at_least=1,
+                   note=f"CPU time; reading it included, one of {len(labs[1].table.rows)} that the model allows")
+
+
+def _look_ups(lab: Lab, times: int) -> float:
+    """Millions of outcomes of the last execution read and looked up, in a second of CPU time. Raises ``PtstressError``."""
+    begin = time.thread_time_ns()
+    found = lab.machine.look_up(times)
+    spent_ns = time.thread_time_ns() - begin
+    if found != times:
+        raise PtstressError("bench: the outcome of an execution that passed is not in the table")
+    return times / spent_ns * 1e3
 
 
 def _timed(explorer: object, executions: int, seed: int, **knobs: float) -> tuple[float, float, float]:

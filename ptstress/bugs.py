@@ -146,7 +146,7 @@ BUGS = (
         "munmap gives mmap_lock back when it has taken the mapping out, so that a new one is torn down with the old one",
         "Linux 246c320a8cfe, CVE-2020-29369",
         "lock given back too early",
-        ("use-after-free", "census", "data", "counters", "stale-tlb"),
+        ("use-after-free", "census", "data", "counters", "stale-tlb", "model"),
         "prefix: mmap(p0..p4); write(p0); t0: munmap(p0..p4) | t1: mmap(p0..p4); write(p1); read(p1)",
         "canaries/P21",
     ),

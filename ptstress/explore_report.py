@@ -3,6 +3,7 @@
 from ptstress.causality import causality_lines
 from ptstress.evidence import odds_lines, shrunk_lines
 from ptstress.exploring import ExploreSummary
+from ptstress.outcome_table import OutcomeCount
 from ptstress.replaying import ReplaySummary
 from ptstress.units import format_count, format_finding, format_seconds
 
@@ -17,6 +18,7 @@ def explore_lines(summary: ExploreSummary) -> list[str]:
         f"({format_count(s.executions_per_second)}/s), {format_count(s.points_mean)} points each, "
         f"{format_count(s.distinct)} distinct, policy {s.policy}, seed {s.seed}",
         f"ended by: {s.stop_reason}{_all_text(s)}",
+        *_outcome_lines(s.outcomes),
         *(f"note: {note}" for note in s.notes),
     ]
     for f in s.failures:
@@ -43,6 +45,14 @@ def replay_lines(summary: ReplaySummary) -> list[str]:
 
 def _after(lines: list[str]) -> list[str]:
     return [*lines, ""] if lines else []
+
+
+def _outcome_lines(outcomes: OutcomeCount | None) -> list[str]:
+    if outcomes is None:
+        return []
+    if outcomes.note:
+        return [f"outcomes: not computed: {outcomes.note}"]
+    return [f"outcomes: {outcomes.allowed:,} allowed by the model, {outcomes.seen:,} seen"]
 
 
 def _all_text(s: ExploreSummary) -> str:

@@ -17,6 +17,7 @@ from ptstress.evidence import Causality, Odds, Shrunk, odds_lines, shrunk_lines
 from ptstress.failure_folder import failure_files
 from ptstress.generator import generate
 from ptstress.lab import KNOBS, MAX_STEPS, PREEMPTIONS, TREES, Lab, invariants_of
+from ptstress.outcome_table import OutcomeCount
 from ptstress.program import Program, parse
 from ptstress.results import ResultsFolder
 from ptstress.schedule import Replay, encode
@@ -77,7 +78,7 @@ class ExploreSummary(Struct):
     """What an exploration saw. Of the policy dfs: ``preemptions``, the bound, and ``stores``, how plain stores waited.
 
     Of policies that end: ``cut``, executions that were given up because all that could follow had been explored, and
-    ``estimate``, about how many executions there are in all.
+    ``estimate``, about how many executions there are in all. ``outcomes``: of the one program; ``None``: there were many.
     """
 
     verdict: str
@@ -101,6 +102,7 @@ class ExploreSummary(Struct):
     cut: int = 0
     estimate: int | None = None
     notes: list[str] = []
+    outcomes: OutcomeCount | None = None
     build: str = "sched"
     schema: str = "ptstress.explore/1"
 
@@ -121,6 +123,7 @@ class Total:
         self.programs = self.executions = self.points = self.distinct = self.cut = 0
         self.done = 0.0             # part of the tree of the last program
         self.exhausted = False
+        self.outcomes: OutcomeCount | None = None
         self.stop_reason = "executions"
 
     def add(self, result: dict) -> None:
@@ -151,7 +154,7 @@ class Total:
             preemptions=request.preemptions if request.policy == "dfs" else None,
             stores=_stores(request) if request.policy == "dfs" else "",
             cut=self.cut, estimate=round(self.executions / self.done) if ends and self.done else None,
-            build=request.build, notes=[note for note in [unmodelled([request.scheme])] if note],
+            build=request.build, outcomes=self.outcomes, notes=[note for note in [unmodelled([request.scheme])] if note],
         )
 
 
@@ -187,7 +190,8 @@ def search(
         if stopped():
             total.stop_reason = "stopped"
             break
-        lab.load(program)
+        # A drawn program gets few executions: in the time that its outcomes take, many others are looked at.
+        lab.load(program, judged=fixed is not None)
         result = lab.explorer.explore(
             policy=request.policy, seed=_mixed(request.seed, index), max_steps=MAX_STEPS,
             preemption_bound=request.preemptions,
@@ -195,6 +199,7 @@ def search(
             seconds=left[1], progress=lambda _: stopped(),
         )
         total.add(result)
+        total.outcomes = lab.outcomes() if fixed else None
         total.seconds = time.monotonic() - begin
         if result["failure"]:
             return total, Found(program, result["failure"])

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from ptstress.builds import headers_hash
 from ptstress.engine import load_engine, load_explorer
 from ptstress.errors import ResourceError, UsageError
 from ptstress.layout import SharedView, report_text, shared_bytes
+from ptstress.outcome_table import OutcomeCount, OutcomeTable, no_table, outcome_table
 from ptstress.program import Program, parse
 from ptstress.races import race_text
 from ptstress.schedule import Replay
@@ -19,6 +21,7 @@ from ptstress.schemes import find_scheme
 from ptstress.story import operations_of
 from ptstress.telling import UNREPORTED, Told, tell_failure
 from ptstress.units import format_geometry, pages_of
+from ptstress.vocabulary import Oracle
 
 #: What may carry an execution: one thread with many stacks, or an OS thread for each worker.
 CARRIERS = ("fibres", "threads")
@@ -51,17 +54,21 @@ class Lab:
         }
         self.geometry = geometry
         self.shape = (0, 0)
+        self.table: OutcomeTable = no_table("")
 
     @classmethod
     def of(cls, replay: Replay) -> "Lab":
         """The machine of a recorded execution, with its program. Raises ``UsageError``."""
         lab = cls(replay.scheme, replay.geometry, replay.bugs, dict(replay.knobs), replay.seed, replay.build)
-        lab.load(parse(replay.program, "<replay string>"))
+        lab.load(parse(replay.program, "<replay string>"), judged=replay.judged)
         lab.explorer.memory.weaken(replay.weakened)
         return lab
 
-    def load(self, program: Program) -> None:
-        """Make ``program`` what is explored. Raises ``UsageError`` if it does not fit."""
+    def load(self, program: Program, *, judged: bool = False) -> None:
+        """Make ``program`` what is explored. Raises ``UsageError`` if it does not fit.
+
+        ``judged``: what the oracles let pass is looked up among the outcomes that the model allows, if it has few enough.
+        """
         prefix, branches = program.arrays()
         if program.suffix:
             raise UsageError("explore runs a prefix and branches: leave out the suffix, or make it part of a branch")
@@ -74,7 +81,9 @@ class Lab:
         shape = (len(branches), program.mms())
         if shape != self.shape:
             self._make_machine(*shape)
-        self.machine.program(prefix, branches)
+        may_fail = bool(self.config["knobs"].get("alloc_fail"))
+        self.table = outcome_table(program, self.scheme, self.geometry, may_fail) if judged else no_table("")
+        self.machine.program(prefix, branches, self.table.arrays())
         self.explorer = self.explorer_module.Explorer(self.machine.explorable())
 
     def record(self, program: Program, found: dict) -> Replay:
@@ -83,6 +92,7 @@ class Lab:
             fingerprint=fingerprint(self.scheme), program=program.text(), scheme=self.scheme, geometry=self.geometry,
             bugs=self.bugs, knobs=self.knobs, seed=found["seed"], choices=found["choices"], max_steps=found["max_steps"],
             outcome=found["outcome"], trace_hash=found["hash"], steps_only=found["steps_only"], build=self.build,
+            judged=bool(self.table.rows),
         )
 
     def signature(self, outcome: str) -> tuple[str, int]:
@@ -96,7 +106,14 @@ class Lab:
         operations = [operations_of(self.view.recorded(w)) for w in range(self.shape[0])]
         # The first worker did the prefix too, before there was a schedule.
         operations[0] = operations[0][len(parse(replay.program).prefix) :]
-        return tell_failure(result, self.view.reports(), operations, self.machine.describe, self.geometry[0], self._race)
+        told = tell_failure(result, self.view.reports(), operations, self.machine.describe, self.geometry[0], self._race)
+        if told.oracle != Oracle.MODEL.label:
+            return told
+        return replace(told, expected=tuple(self.table.expected(self.machine.outcome())))
+
+    def outcomes(self) -> OutcomeCount:
+        """How many outcomes of the loaded program are allowed, and how many of them it came to since it was loaded."""
+        return OutcomeCount(len(self.table.rows), sum(self.machine.outcomes_seen()), self.table.note)
 
     def follow(self, choices: bytes, seed: int, max_steps: int, steps_only: bool) -> dict | None:
         """The failure that these choices lead to, where they can be made, or ``None``; ``preemptions`` in it are its own."""

@@ -55,6 +55,8 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_
     build: str = "sched"
     #: Accesses that ordered nothing: module and line of each.
     weakened: tuple[tuple[str, int], ...] = ()
+    #: Its outcome was looked up among those that the model allows.
+    judged: bool = False
 
 
 def encode(replay: Replay) -> str:

@@ -15,6 +15,7 @@ from ptstress.program import Program, parse
 from ptstress.schedule import Replay, encode
 from ptstress.shrink_program import MOST, Candidates, Knobs, simplify
 from ptstress.shrink_schedule import simplest_schedule
+from ptstress.vocabulary import Oracle
 
 #: The rest of the time is kept for the schedule.
 PROGRAM_SHARE = 0.75
@@ -60,12 +61,14 @@ class _Search:
             raise UsageError("the failure does not come again here: it cannot be shrunk")
         self.found = found
         self._signature = self.lab.signature(found["outcome"])
+        # Outcomes that nothing but an oracle objects to need not be known.
+        self._judged = self._signature[0] == Oracle.MODEL.label
 
     def run(self, program: Program, knobs: Knobs, executions: int) -> int | None:
         """As ``shrink_program.Run``."""
         lab = self._lab(knobs)
         try:
-            lab.load(program)
+            lab.load(program, judged=self._judged)
         except PtstressError:
             return None
         tree = self.policy in TREES
@@ -81,7 +84,7 @@ class _Search:
 
     def simplest(self, enough: Callable[[], bool]) -> Replay:
         """The last program with the simplest schedule."""
-        self.lab.load(self.program)
+        self.lab.load(self.program, judged=self._judged)
         self.found = simplest_schedule(self.lab, self.found, partial(self._same, self.lab), enough)
         return self.lab.record(self.program, self.found)
 
