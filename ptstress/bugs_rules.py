@@ -68,6 +68,14 @@ RULE_BUGS = (
         "prefix: mmap(p0..p4); t0: write(p0) | t1: write(p1)",
     ),
     Bug(
+        "MX-madvise-relock",
+        "DONTNEED lets go of mmap_lock between two VMAs of its range: it says that all was mapped, and at no moment was it",
+        "the mmap_lock that Linux madvise_walk_vmas keeps over all VMAs of a range",
+        "lock given back too early",
+        ("model",),
+        "prefix: mmap(p0..p2); t0: dontneed(p0..p4) | t1: munmap(p0..p2); mmap(p2..p4)",
+    ),
+    Bug(
         "M15-pin",
         "memory pressure looks whether a page is pinned before it clears the entry: a pin that comes in between is not seen",
         "the order that Linux try_to_unmap_one keeps, commit 6c8e2a256915",

@@ -18,6 +18,7 @@ from ptstress.program import parse
 from ptstress.schedule import Replay, decode
 from ptstress.shrinking import shrink
 from ptstress.units import parse_duration
+from ptstress.vocabulary import Oracle
 
 SHRINK = "10s"
 MOST_SHRINK_S = 60.0
@@ -51,20 +52,22 @@ def examine(failure: ExploreFailure, policy: str, seconds: float) -> ExploreFail
 
     found = decode(failure.replay)
     with stopper, Executor(HANG_S, stopped) as executor:
-        if not _why_not_raced(found):
+        if not _why_not_raced(found, failure.oracle):
             executor.start()
         record, shrunk = shrink(found, policy, seconds, stopped)
         lab = Lab.of(record)
         curve = None if stopped() else causality(lab, record, partial(_over, time.monotonic() + CAUSALITY_S, stopped))
-        odds = None if stopped() else _odds(lab, record, executor)
+        odds = None if stopped() else _odds(lab, record, failure.oracle, executor)
     simple = describe_record(lab, record, failure.executions_to_first)
     return structs.replace(simple, shrunk=shrunk, odds=odds, causality=curve)
 
 
-def _why_not_raced(record: Replay) -> str:
+def _why_not_raced(record: Replay, oracle: str) -> str:
     """Why nobody could count failures on threads; empty if one can."""
     if record.outcome in ("deadlock", "livelock"):
         return "a race that fails never ends"
+    if oracle == Oracle.MODEL.label:
+        return "the model judges explored executions only"
     return "threads do not tell a data race" if record.build != "sched" else ""
 
 
@@ -72,10 +75,10 @@ def _over(deadline: float, stopped: Callable[[], bool]) -> bool:
     return stopped() or time.monotonic() > deadline
 
 
-def _odds(lab: Lab, record: Replay, executor: Executor) -> Odds:
+def _odds(lab: Lab, record: Replay, oracle: str, executor: Executor) -> Odds:
     """How often it fails on its schedule, on each carrier, and without a schedule."""
     again, _ = lab.repeat(record, CARRIERS if record.outcome != "race" else CARRIERS[:1], TIMES)
-    odds = Odds(again, TIMES, note=_why_not_raced(record))
+    odds = Odds(again, TIMES, note=_why_not_raced(record, oracle))
     if odds.note:
         return odds
     example = FuzzExample(

@@ -308,6 +308,11 @@ INVARIANTS = (
         ("census",), "at rest",
         ("M02-anon-vma",),
     ),
+    Invariant(
+        58, "what the operations of a small program return and leave is what the sequential model comes to in some order",
+        ("model",), "at the end of an explored execution that all others let pass",
+        ("MX-madvise-relock", "P21"),
+    ),
 )
 
 

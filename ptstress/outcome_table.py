@@ -50,8 +50,8 @@ class OutcomeTable:
     def expected(self, found: Sequence[int]) -> list[str]:
         """Why ``found`` is none of them: what it is, and where the ones that are most like it differ."""
         lines = lines_of(found, self.branches, self.pages)
-        return [f"expected: one of {len(self.rows):,} outcomes that the model allows", *(f"found:    {line}" for line in lines),
-                *self._nearest(found, lines)]
+        allowed = f"one of the {len(self.rows):,} outcomes that the model allows" if len(self.rows) > 1 else "the only outcome"
+        return [f"expected: {allowed}", *(f"found:    {line}" for line in lines), *self._nearest(found, lines)]
 
     def _nearest(self, found: Sequence[int], lines: Sequence[str]) -> Iterator[str]:
         away = Counter({row: -sum(a != b for a, b in zip(row, found, strict=True)) for row in self.rows})

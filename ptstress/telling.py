@@ -11,6 +11,7 @@ from ptstress.story import Ending, Operation, tell
 from ptstress.story_progress import TIMES, Cycle, cycles_of, told_of, waiters_of
 from ptstress.story_slice import Focus, focus_of, names_a_thing, pair_of, slice_of, speaks
 from ptstress.story_steps import Step, read_steps, table_names
+from ptstress.vocabulary import Oracle
 
 #: What outcomes that nobody reports are called, and the invariant that they break.
 UNREPORTED = MappingProxyType({
@@ -68,7 +69,7 @@ def _reported(
     failed, other = pair_of(steps, kept, focus)
     line = headline(oracle, report, outcome, [failed or str(report["verb"]), other], table_names(steps))
     ending = Ending(what if focus.fibre is not None else f"at rest: {what}", focus.fibre)
-    story = tell(kept, operations, [ending], results=focus.page is not None)
+    story = tell(kept, operations, [ending], results=focus.page is not None or oracle == Oracle.MODEL.label)
     return Told(oracle, invariant, what, line, tuple(expected(oracle, invariant, what)), tuple(story))
 
 

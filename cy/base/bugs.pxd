@@ -67,6 +67,7 @@ cdef enum:
     BUG_MX_FRAME_LEAK = 53 # who lost the race to fill an entry does not free its frame
     BUG_MX_FREED_TWICE = 61 # who lost the race to fill an entry frees its frame twice
     BUG_M02_ANON_VMA = 63 # the first anon_vma of a VMA is set without page_table_lock
+    BUG_MX_MADVISE_RELOCK = 62 # madvise lets go of its locks between two VMAs of its range
     BUG_MX_VMA_PUT = 45  # who finds a VMA write-locked keeps the count that it has raised
 
 cdef inline bint BUG(uint64_t mask, int bug) noexcept nogil:

@@ -10,7 +10,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
-from cy.base.cpu cimport pt_report
+from cy.base.cpu cimport cpu, pt_report
 from cy.base.shm cimport ORACLE_MODEL, VERB_GUP_FAST, VERB_POPULATE, VERB_READ, VERB_WALK, VERB_WRITE, event
 from cy.check.data_types cimport PAGE_GUARD, PAGE_NONE
 from cy.check.judge cimport observe_page
@@ -79,14 +79,15 @@ cdef inline int64_t outcome_find(const outcome_table *t) noexcept nogil:
         i = (i + 1) & t.mask
     return -1
 
-# Look up what the machine has done, and report it if it is not there.
+# I58. Look up what the machine has done, and report it if it is not there.
 # Context: quiescent; the rings hold the prefix and one branch for each of the first `nr_branches` cpus, whole.
 cdef inline void outcome_judge(outcome_table *t, machine *x, uint32_t nr_branches) noexcept nogil:
+    cdef cpu *c = &x.cpus[0]
     cdef int64_t row = outcome_find(t) if outcome_read(t, x, nr_branches) else -1
     if row >= 0:
         t.seen[row] = 1
     else:
-        pt_report(&x.cpus[0], ORACLE_MODEL, 0, b"results and pages at the end are none of the a outcomes that the model allows",
+        pt_report(c, ORACLE_MODEL, 58, b"results and pages at the end are no outcome that the model allows: it allows a",
                   0, t.nr_rows, 0)
 
 # What the machine has done, as t.words. Returns False if it is more or less than an outcome of this program has.

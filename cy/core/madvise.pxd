@@ -8,6 +8,7 @@
 # Not modelled: process_madvise, locked and PFN mappings, userfaultfd events.
 from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
+from cy.base.bugs cimport BUG, BUG_MX_MADVISE_RELOCK
 from cy.base.cpu cimport cpu
 from cy.base.geometry cimport PAGE_SHIFT
 from cy.mm.cursor cimport cursor_begin, cursor_end, cursor_enter_vma, cursor_next_vma
@@ -64,5 +65,9 @@ cdef inline int _madvise_walk_vmas(cursor *cur, mmu_gather *tlb, uint64_t end, m
         if err != 0:
             return err
         at = cur.addr
-        cursor_next_vma(cur, end)            # only under mmap_lock, if at all: a VMA lock covers the whole range
+        if BUG(cur.mm.bugs, BUG_MX_MADVISE_RELOCK) and at < end:
+            cursor_end(cur)
+            cursor_begin(cur, cur.cpu, cur.mm, at, end, cur.intent)
+        else:
+            cursor_next_vma(cur, end)        # only under mmap_lock, if at all: a VMA lock covers the whole range
     return rc if at == end else -ENOMEM
