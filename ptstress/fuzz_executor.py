@@ -157,10 +157,13 @@ class Trier:
         return structs.replace(failure, repeats=f"on threads not in {RACE_ATTEMPTS} rounds")
 
     def _schedule_of(self, failure: Failure, oracle: str) -> Reconstruction:
-        """Of a violation on threads that an oracle of the engine saw; the model judges no schedules."""
+        """Of a violation on threads. The model judges schedules of programs with few outcomes only."""
         example = failure.example
         if oracle == Oracle.MODEL.label:
-            return Reconstruction()
+            lab = self._lab(example)
+            lab.load(example.program, judged=True)
+            if lab.table.note:
+                return Reconstruction()
         search = Search(example.scheme, example.bugs, example.knobs, example.seed, oracle, SCHEDULE_S, None)
         return search.run([(Small(example.program, example.geometry), b"")])
 

@@ -25,6 +25,7 @@ from ptstress.results import Reconstruction
 from ptstress.schedule import Replay, encode
 from ptstress.shrinking import shrink
 from ptstress.window import Recorded, windows
+from ptstress.vocabulary import Oracle
 
 MOST_PROGRAMS = 128
 #: Schedules of each program in the first round; in each later one twice as many.
@@ -143,7 +144,7 @@ class Search:
         lab = self.labs.get(small.geometry)
         if lab is None:
             lab = self.labs[small.geometry] = Lab(self.scheme, small.geometry, self.bugs, self.knobs, self.seed)
-        lab.load(small.program)
+        lab.load(small.program, judged=self.oracle == Oracle.MODEL.label)
         left = None if self.seconds is None else max(0.0, self.begin + self.seconds - time.monotonic())
         result = lab.explorer.explore(
             policy=policy, seed=seed, executions=schedules, seconds=left, max_steps=MAX_STEPS, order=order,

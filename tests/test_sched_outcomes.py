@@ -6,11 +6,14 @@ import pytest
 
 from ptstress import lab as lab_module
 from ptstress.bugs import find_bug
-from ptstress.exploring import ExploreRequest, describe_record, explore, search
 from ptstress.explore_report import explore_lines
+from ptstress.exploring import ExploreRequest, describe_record, explore
+from ptstress.exploring import search as explored
 from ptstress.lab import CARRIERS, KNOBS, Lab
 from ptstress.outcome_table import outcome_table
 from ptstress.program import parse
+from ptstress.reconstruct import Search
+from ptstress.renumber import Small
 from ptstress.replaying import replay
 from ptstress.schedule import decode
 from ptstress.shrinking import shrink
@@ -115,6 +118,14 @@ def test_a_range_that_was_never_mapped_at_one_moment_shows_to_the_model_alone():
         "nearest:  t0: dontneed(p0..p4) = -12"]
 
 
+def test_what_the_model_alone_saw_on_threads_gets_a_schedule():
+    bug = find_bug("MX-madvise-relock")
+    search = Search(bug.scheme, (bug.id,), dict(KNOBS), 1, "model", None, 5_000)
+    found = search.run([(Small(parse(bug.program), GEOMETRY), b"")])
+    assert found.oracle == "model"
+    assert replay(found.replay, "both", 2).reproduced == {"fibres": 2, "threads": 2}
+
+
 def test_without_the_table_the_same_schedule_passes():
     record, _ = model_only(find_bug("P21"))
     lab = Lab.of(record)
@@ -124,5 +135,5 @@ def test_without_the_table_the_same_schedule_passes():
 
 def test_a_search_counts_outcomes_of_the_program_that_it_was_given():
     lab = Lab("linux-6.18", GEOMETRY, (), dict(KNOBS), 1)
-    total, found = search(lab, request(SIMPLE, 200), lambda: False)
+    total, found = explored(lab, request(SIMPLE, 200), lambda: False)
     assert found is None and total.outcomes.allowed == 4 and 0 < total.outcomes.seen <= 4
