@@ -71,7 +71,10 @@ def run(
 @click.option("--duration", metavar="D", help="At most so long, such as 45s or 5m.")
 @click.option("--seconds", type=click.FloatRange(0.001, 1e9), metavar="S", help="The same in seconds.")
 @results_option()
-@click.option("--policy", default="random", metavar="NAME", help="random, pct or pos; dfs or dpor, which end (default: random).")
+@click.option(
+    "--policy", default="random", metavar="NAME",
+    help="random, pct or pos; dfs, dpor or states, which end (default: random).",
+)
 @click.option(
     "--preemptions", type=click.IntRange(0, 64), default=2, metavar="N", help="dfs: in one execution at most (default: 2)."
 )

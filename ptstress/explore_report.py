@@ -62,4 +62,6 @@ def _all_text(s: ExploreSummary) -> str:
         return f", of about {format_count(s.estimate)} executions; --executions N goes on to more"
     if s.policy == "dpor":
         return f": all {s.executions - s.cut:,} Mazurkiewicz traces, stores eager, {s.cut:,} executions cut"
+    if s.policy == "states":
+        return f": all {s.states:,} states at which the order matters, stores eager"
     return f": all {s.executions:,} interleavings with at most {s.preemptions} preemptions, stores {s.stores}"

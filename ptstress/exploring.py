@@ -30,7 +30,7 @@ FIRST_SCHEDULES = 2
 DEEPER_EVERY = 256
 MOST_DEEPER = 7
 DEFAULT_GEOMETRY = "2x2x2x4"
-POLICIES = ("random", "pct", "pos", "dfs", "dpor")
+POLICIES = ("random", "pct", "pos", "dfs", "dpor", "states")
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class ExploreSummary(Struct):
 
     Of policies that end: ``cut``, executions that were given up because all that could follow had been explored, and
     ``estimate``, about how many executions there are in all. ``outcomes``: of the one program; ``None``: there were many.
+    ``states``: that the policy states has told apart.
     """
 
     verdict: str
@@ -101,6 +102,7 @@ class ExploreSummary(Struct):
     stores: str = ""
     cut: int = 0
     estimate: int | None = None
+    states: int | None = None
     notes: list[str] = []
     outcomes: OutcomeCount | None = None
     build: str = "sched"
@@ -122,6 +124,7 @@ class Total:
         self.seconds = 0.0
         self.programs = self.executions = self.points = self.distinct = self.cut = 0
         self.done = 0.0             # part of the tree of the last program
+        self.states: int | None = None      # of the last program
         self.exhausted = False
         self.outcomes: OutcomeCount | None = None
         self.stop_reason = "executions"
@@ -134,6 +137,7 @@ class Total:
         self.distinct += result["distinct"]
         self.cut += result["outcomes"]["cut"]
         self.done = result["done"]
+        self.states = result["states"]
         self.exhausted = result["exhausted"]
         self.stop_reason = result["stop_reason"]
 
@@ -154,7 +158,8 @@ class Total:
             preemptions=request.preemptions if request.policy == "dfs" else None,
             stores=_stores(request) if request.policy == "dfs" else "",
             cut=self.cut, estimate=round(self.executions / self.done) if ends and self.done else None,
-            build=request.build, outcomes=self.outcomes, notes=[note for note in [unmodelled([request.scheme])] if note],
+            states=self.states, build=request.build, outcomes=self.outcomes,
+            notes=[note for note in [unmodelled([request.scheme])] if note],
         )
 
 

@@ -27,7 +27,7 @@ from ptstress.vocabulary import Oracle
 CARRIERS = ("fibres", "threads")
 MAX_STEPS = 20000
 #: Policies that walk a tree, under one seed, and so end; and how often one of them stops a cpu, unless somebody says how often.
-TREES = ("dfs", "dpor")
+TREES = ("dfs", "dpor", "states")
 PREEMPTIONS = 2
 RING_EVENTS = 256
 # Rare paths are frequent here, because a program has a handful of operations.

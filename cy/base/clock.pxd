@@ -81,6 +81,11 @@ cdef inline uint64_t figure_ns(const pt_hook *h) noexcept nogil:
         return pt_logical(h.clock)
     return now_ns()
 
+# Now, to see how long something lasts. Under a controlled scheduler nothing lasts, so that no fibre has a time in hand that
+# another execution would not find.
+cdef inline uint64_t lasting_ns(const pt_hook *h) noexcept nogil:
+    return 0 if PT_SCHED and h.clock != NULL else now_ns()
+
 cdef inline uint64_t stamp_begin(pt_hook *h) noexcept nogil:
     if PT_SCHED and h.clock != NULL:
         pt_operation_edge(h)

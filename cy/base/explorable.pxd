@@ -21,6 +21,10 @@ cdef struct explorable:
     # The whole program of fibre `i`; returns when it is done. Makes schedule points through the
     # hook of fibre `i`. May be abandoned at any schedule point; reset() must cope.
     void (*body)(void *self, uint32_t i) noexcept nogil
+    # The hash over everything outside the stacks of fibres that what they do from here on, or finish(), may depend on; but not
+    # over logical time itself, only over which operation ended before which began. Context: no fibre is in the middle of a step.
+    # Makes no schedule points. NULL: nobody knows.
+    uint64_t (*state)(void *self) noexcept nogil
     # All fibres returned: check the final state. Returns the number of violations so far.
     uint32_t (*finish)(void *self) noexcept nogil
     # Violations so far, looked at at each schedule point: non-zero ends the execution.

@@ -31,6 +31,7 @@ cdef inline event *record_begin(cpu *c, uint32_t verb, uint64_t start, uint64_t 
     c.verb = verb
     c.seq += 1
     pt_rel(&c.shared.counter[C_VERB_NOW], verb)      # whoever waits for its read section reads it
+    e.t0 = 0
     e.t1 = 0
     e.start = start
     e.end = end

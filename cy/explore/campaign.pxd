@@ -42,6 +42,7 @@ cdef struct campaign:
     uint64_t steps
     uint64_t outcomes[7]
     distinct_set distinct
+    distinct_set *ends          # states in which executions ended that passed; NULL: nobody wants to know
     failed_execution failure
 
 # Go on for one slice. Sets c.stop if the campaign is over.
@@ -69,6 +70,8 @@ cdef inline void __one_execution(campaign *c, scheduler *s) noexcept nogil:
     c.outcomes[outcome] += 1
     if outcome != OUTCOME_CUT:
         distinct_add(&c.distinct, s.hash)
+    if c.ends != NULL and outcome == OUTCOME_PASS:
+        distinct_add(c.ends, s.system.state(s.system.self))
     if failed and c.failure.outcome == OUTCOME_PASS:
         __keep(c, s, seed)
     if failed and c.stop_on_failure:

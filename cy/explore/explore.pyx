@@ -12,11 +12,12 @@ from cy.base.hook cimport pt_site
 from cy.base.weak cimport pt_weak, pt_weakened
 from cy.explore.campaign cimport (
     STOP_EXHAUSTED, STOP_FAILURE, STOP_NONE, campaign, campaign_resume, campaign_slice)
-from cy.explore.distinct cimport distinct_fini, distinct_init
+from cy.explore.distinct cimport distinct_fini, distinct_init, distinct_set
 from cy.explore.dpor cimport MAX_CLOCKS
 from cy.explore.fibre cimport FIBRE_KIND
 from cy.explore.follow cimport follow as follow_state, follow_ops
 from cy.explore.memory cimport draw_stores
+from cy.explore.frames cimport FRAMES_KEPT
 from cy.explore.litmus cimport litmus as litmus_system, litmus_init
 from cy.explore.on_fibres cimport (
     fibre_crew, fibre_crew_enter, fibre_crew_free, fibre_crew_grow, fibre_crew_leave, run_on_fibres)
@@ -85,7 +86,7 @@ cdef class Explorer:
                 seconds: float | None = None, max_steps: int = 20000, stickiness: float | None = None,
                 preemption_bound: int | None = 2, depth: int | None = None, stop_on_failure: bool = True, progress=None,
                 pairs: SitePairs | None = None, wanted=None, exact_seed: bool = False, steps_only: bool = False,
-                order: bytes = b"") -> dict:
+                order: bytes = b"", ends: bool = False) -> dict:
         """Run many executions and return what was seen.
 
         ``executions`` and ``seconds`` limit the exploration (None: no limit), ``max_steps`` one execution.
@@ -98,11 +99,16 @@ cdef class Explorer:
         says no, the exploration goes on as if nothing had been found. ``exact_seed``: ``seed`` is that of each execution, as
         a failure has it, not of the exploration; of policies that walk a tree. ``steps_only``: as in ``replay``.
 
+        ``ends``: the result has, under that name, the set of the states in which executions that passed have left the system;
+        up to 2^20, as numbers that mean nothing in another process.
+
         ``failure["seed"]``, ``["choices"]`` and ``["max_steps"]`` are what replay() needs.
         """
         cdef campaign c
         cdef policy_knobs knobs
+        cdef distinct_set end_states
         memset(&c, 0, sizeof(c))
+        memset(&end_states, 0, sizeof(end_states))
         memset(&knobs, 0, sizeof(knobs))
         c.seed = _seed(seed)
         c.exact_seed = exact_seed
@@ -112,8 +118,8 @@ cdef class Explorer:
         knobs.choices = order
         knobs.nr_choices = len(order)
         knobs.depth = 0 if depth is None else _count("depth", depth, 1, PCT_MAX_DEPTH)
-        if policy == "dpor" and self.system.nr_fibres > MAX_CLOCKS:
-            raise ValueError(f"policy 'dpor' takes up to {MAX_CLOCKS} fibres, and the system has {self.system.nr_fibres}")
+        if policy in ("dpor", "states") and self.system.nr_fibres > MAX_CLOCKS:
+            raise ValueError(f"policy {policy!r} takes up to {MAX_CLOCKS} fibres, and the system has {self.system.nr_fibres}")
         c.max_executions = 0 if executions is None else _count("executions", executions, 1, 1 << 62)
         if seconds is not None and not 0 <= seconds <= 1e9:
             raise ValueError(f"seconds: expected a number from 0 to 1e9, not {seconds}")
@@ -130,9 +136,19 @@ cdef class Explorer:
             if pairs is not None:
                 site_pairs_enter(&pairs.set, self.system)
                 self.sched.pairs = &pairs.set
+            if self.sched.policy.keeps_frames and not (FRAMES_KEPT and self.system.state != NULL):
+                raise ValueError(f"policy {policy!r} does not know the states of this system, or not on this processor")
+            if ends:
+                if distinct_init(&end_states, 1 << 20) != 0:
+                    raise MemoryError("no memory for the states at the end")
+                c.ends = &end_states
             self._start_policy(&knobs)
-            return self._campaign(&c, policy, seconds, progress, wanted)
+            result = self._campaign(&c, policy, seconds, progress, wanted)
+            if ends:
+                result["ends"] = {end_states.slots[i] for i in range(end_states.mask + 1) if end_states.slots[i]}
+            return result
         finally:
+            distinct_fini(&end_states)
             self._leave()
 
     def follow(self, choices, seed: int, executions: int = 1, walk: bool = False, stickiness: float | None = None,
@@ -291,6 +307,7 @@ cdef class Explorer:
         cdef scheduler *s = self.sched
         knobs.max_choices = sched_max_choices(s.max_steps)
         knobs.system = s.system
+        s.frames = self.crew.frames if s.policy.keeps_frames else NULL
         s.policy_state = calloc(1, s.policy.state_bytes)
         if s.policy_state == NULL or s.policy.init(s.policy_state, knobs) != 0:
             raise MemoryError("no memory for the policy's state")
@@ -335,6 +352,7 @@ cdef class Explorer:
             "outcomes": {OUTCOMES[i]: c.outcomes[i] for i in range(NR_OUTCOMES)},
             "done": self.sched.policy.done(self.sched.policy_state), "exhausted": c.stop == STOP_EXHAUSTED,
             "stop_reason": stop_reason, "failure": failure,
+            "states": self.sched.policy.states(self.sched.policy_state) if self.sched.policy.states != NULL else None,
         }
 
 
@@ -343,6 +361,7 @@ cdef str _reports(const race_watch *watch):
     return os.pread(watch.file, file_end(watch.file), 0).decode(errors="replace") if watch.on else ""
 
 
+include "arguments.pxi"
 include "weakened.pxi"
 include "places.pxi"
 
@@ -371,30 +390,3 @@ def litmus(name: str):
 
 cdef void _free_litmus(object capsule) noexcept:
     free((<explorable *>PyCapsule_GetPointer(capsule, b"ptstress.explorable")).self)
-
-
-cdef double _stickiness(stickiness) except? -2:
-    if stickiness is not None and not 0 <= stickiness < 1:
-        raise ValueError(f"stickiness: expected a number in [0, 1), not {stickiness}")
-    return -1 if stickiness is None else stickiness
-
-
-cdef uint64_t _seed(seed) except? 0:
-    return <uint64_t>_count("seed", seed, 0, (1 << 64) - 1)
-
-
-cdef _count(name, value, low, high):
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = low - 1
-    if not low <= number <= high:
-        raise ValueError(f"{name}: expected a whole number from {low} to {high}, not {value!r}")
-    return number
-
-
-cdef bytes _choices(choices):
-    try:
-        return bytes(choices)
-    except (TypeError, ValueError):
-        raise ValueError(f"choices: expected fibre numbers below {MAX_FIBRES}, not {choices!r}") from None

@@ -22,6 +22,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset, strcmp
 from cy.base.explorable cimport explorable
+from cy.base.hash cimport hash_words
 from cy.base.hook cimport (
     PT_KIND_ADD, PT_KIND_LOAD, PT_KIND_PLAIN_STORE, PT_KIND_RMW, PT_KIND_STORE, PT_KIND_TEST, PT_KIND_YIELD,
     pt_current_slot, pt_hook)
@@ -67,6 +68,7 @@ cdef inline bint litmus_init(litmus *l, const char *name) noexcept nogil:
     l.face.reset = litmus_reset
     l.face.body = litmus_body
     l.face.finish = litmus_finish
+    l.face.state = litmus_state
     l.face.violations = &l.violations
     l.face.hook = litmus_hook
     l.face.current_slot = pt_current_slot
@@ -292,6 +294,10 @@ cdef inline uint32_t litmus_finish(void *self) noexcept nogil:
     cdef litmus *l = <litmus *>self
     l.violations += l.wrong(l)
     return <uint32_t>l.violations
+
+cdef inline uint64_t litmus_state(void *self) noexcept nogil:
+    cdef litmus *l = <litmus *>self
+    return hash_words(hash_words(0, l.cell, sizeof(l.cell)), l.seen, sizeof(l.seen))
 
 cdef inline pt_hook *litmus_hook(void *self, uint32_t i) noexcept nogil:
     return &(<litmus *>self).hook[i]

@@ -4,9 +4,11 @@
 # an address of thread-local storage of the scheduler. A body that is given up in the middle simply
 # never runs again; explorable.reset() copes with what it left.
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
 from cy.base.build cimport unlikely
 from cy.base.hook cimport pt_hook
 from cy.explore.fibre cimport fibre, fibre_init, fibre_switch, stack_top, stacks_alloc, stacks_free
+from cy.explore.frames cimport frame
 from cy.explore.policy cimport NOBODY
 from cy.explore.race_watch cimport (
     race_watch, race_watch_begin, race_watch_end, race_watch_enter, race_watch_leave, race_watch_raced,
@@ -18,8 +20,12 @@ cdef struct seat:
     scheduler *sched
     uint32_t number
 
+cdef enum:
+    CLEARED_BYTES = 8192        # of a stack whose frames are kept: more than any fibre uses
+
 cdef struct fibre_crew:
     fibre context[65]           # [NOBODY]: the caller
+    frame frames[64]
     seat seats[64]
     char *stacks                # nr_stacks of them, reused by every execution
     uint32_t nr_stacks
@@ -50,6 +56,7 @@ cdef inline int fibre_crew_enter(fibre_crew *crew, scheduler *s) noexcept nogil:
     for i in range(s.system.nr_fibres):
         crew.seats[i].sched = s
         crew.seats[i].number = i
+        crew.frames[i].top = stack_top(crew.stacks, i)
     s.carrier = crew
     s.transfer = fibre_transfer
     return race_watch_enter(&crew.watch, s.system)
@@ -67,6 +74,8 @@ cdef inline uint32_t run_on_fibres(scheduler *s, uint64_t seed) noexcept nogil:
         race_watch_begin(&crew.watch)
     if first != NOBODY:
         for i in range(s.system.nr_fibres):
+            if s.frames != NULL:
+                memset(stack_top(crew.stacks, i) - CLEARED_BYTES, 0, CLEARED_BYTES)
             fibre_init(&crew.context[i], stack_top(crew.stacks, i), fibre_entry, &crew.seats[i])
         fibre_transfer(s, NOBODY, first)
     if not crew.watch.on:

@@ -28,9 +28,14 @@ cdef struct moment:
     uint64_t enabled            # who can go on
     uint64_t live               # who has not ended: can go on, or waits
     uint64_t past               # the hash over the steps so far
+    uint64_t time               # logical: steps, and stamps that they have taken
     uint32_t current            # who made the last step; NOBODY at the start
     access made                 # the last step; only with every_step
     const access *pending       # one for each fibre
+    # With keeps_frames: the state of the system and of all fibres as one number, which those that behave alike from here on
+    # share. A step may lie between two moments with the same.
+    uint64_t (*state)(void *ctx) noexcept nogil
+    void *ctx
 
 cdef struct policy_knobs:
     const explorable *system
@@ -50,6 +55,8 @@ cdef struct policy_ops:
     bint every_step
     # The order of steps is all there is: no store is buffered, and nobody gives way at a yield point.
     bint steps_only
+    # moment.state is asked for.
+    bint keeps_frames
     # Once, before the first execution. Returns 0, or -1 if there is no memory.
     int (*init)(void *state, const policy_knobs *knobs) noexcept nogil
     # Before each execution.
@@ -61,6 +68,8 @@ cdef struct policy_ops:
     bint (*more)(void *state, const moment *now) noexcept nogil
     # What part of the tree is done, in (0, 1]; 0 if the policy knows of no tree.
     double (*done)(void *state) noexcept nogil
+    # How many states it has come to; NULL: it does not look.
+    uint64_t (*states)(void *state) noexcept nogil
     # Once, at the end; also after init() failed.
     void (*fini)(void *state) noexcept nogil
 

@@ -28,9 +28,11 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from cy.base.build cimport unlikely
 from cy.base.explorable cimport explorable
+from cy.base.hash cimport hash_word
 from cy.base.hook cimport PT_KIND_TEST, PT_KIND_YIELD, pt_hook, pt_site
 from cy.base.rng cimport rng_seed
 from cy.base.weak cimport pt_peek, pt_sb_drain
+from cy.explore.frames cimport frame, frame_hash, keep_frame
 from cy.explore.memory cimport memory, memory_begin, memory_bind, memory_drain_some, memory_unbind
 from cy.explore.policy cimport CUT, MAX_FIBRES, NOBODY, access, is_in, lowest_bit, moment, policy_ops
 from cy.explore.site_pairs cimport site_pairs, site_pairs_begin, site_pairs_note
@@ -97,6 +99,7 @@ cdef struct scheduler:
     site_pairs *noted           # NULL: pairs of this execution are not looked at
     # Set by the caller before the first execution, then only read.
     explorable *system
+    frame *frames               # of each fibre; NULL: nobody asks for states
     site_pairs *pairs           # NULL: nobody wants to know
     policy_ops policy
     void *policy_state
@@ -143,12 +146,16 @@ cdef inline uint32_t sched_begin(scheduler *s, uint64_t seed) noexcept nogil:
     s.memory.weak.told = __told_early
     s.now.pending = s.pending
     s.now.made.site = NULL
+    s.now.state = sched_state
+    s.now.ctx = s
     for i in range(system.nr_fibres):
         # reset() may have wiped them.
         hook = system.hook(system.self, i)
         hook.point = sched_point
         hook.wait = sched_wait
         hook.ctx = s
+        if s.frames != NULL:
+            keep_frame(&s.frames[i], hook)
         hook.clock = &s.clock
         memory_bind(&s.memory, hook, i)
         s.hook[i] = hook
@@ -166,6 +173,15 @@ cdef inline uint32_t sched_end(scheduler *s) noexcept nogil:
     if s.outcome == OUTCOME_PASS and s.system.finish(s.system.self) != 0:
         s.outcome = OUTCOME_VIOLATION
     return s.outcome
+
+# moment.state. Context: whoever runs stands at a point, or its body has returned.
+cdef inline uint64_t sched_state(void *ctx) noexcept nogil:
+    cdef scheduler *s = <scheduler *>ctx
+    cdef uint64_t h = s.system.state(s.system.self), left = s.runnable | s.waiting
+    while left:
+        h = hash_word(hash_word(h, lowest_bit(left)), frame_hash(&s.frames[lowest_bit(left)]))
+        left &= left - 1
+    return h
 
 # Take the hooks off again, so that the system can be used without a scheduler.
 cdef inline void sched_unbind(scheduler *s) noexcept nogil:
@@ -267,6 +283,7 @@ cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept no
     if unlikely(enabled == 0):
         s.now.live = s.waiting
         s.now.current = s.current
+        s.now.time = s.clock
         if s.waiting != 0:
             s.outcome = OUTCOME_DEADLOCK
         return NOBODY
@@ -279,6 +296,7 @@ cdef inline uint32_t __next_fibre(scheduler *s, uint64_t giving_way) noexcept no
     s.now.enabled = enabled
     s.now.live = s.runnable | s.waiting
     s.now.past = s.hash
+    s.now.time = s.clock
     s.now.current = s.current
     i = s.policy.choose(s.policy_state, &s.now)
     if unlikely(not is_in(enabled, i)):

@@ -42,6 +42,7 @@ from cy.check.execute cimport drain, execute
 from cy.check.judge cimport judge, judge_all, judge_destroy, judge_forget_overlaps, judge_init, judge_reset, judge_share
 from cy.check.latency cimport LATENCY_BUCKETS
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_table_bytes, machine_wire
+from cy.check.state cimport machine_state
 from cy.check.measure cimport (
     MEASURE_BACKGROUND, MEASURE_CYCLE, MEASURE_MAP, MEASURE_RCU, MEASURE_READ, MEASURE_RECORD, MEASURE_STALL, MEASURE_STAMPS,
     MEASURE_WALK, MEASURE_WRITE, measure, measure_run)

@@ -43,6 +43,10 @@ cdef uint32_t explore_finish(void *self) noexcept nogil:
     return <uint32_t>e.x.header.nr_reports
 
 
+cdef uint64_t explore_state(void *self) noexcept nogil:
+    return machine_state((<explore_ctx *>self).x)
+
+
 cdef pt_hook *explore_hook(void *self, uint32_t i) noexcept nogil:
     return &(<explore_ctx *>self).x.cpus[i].hook
 

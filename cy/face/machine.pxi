@@ -329,6 +329,7 @@ cdef class Machine(Space):
         self.explore.face.reset = explore_reset
         self.explore.face.body = explore_body
         self.explore.face.finish = explore_finish
+        self.explore.face.state = explore_state
         self.explore.face.violations = &self.x.header.nr_reports
         self.explore.face.hook = explore_hook
         self.explore.face.current_slot = explore_slot

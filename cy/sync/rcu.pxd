@@ -24,7 +24,7 @@ from cy.base.atomics cimport (
     READ_ONCE, WRITE_ONCE, barrier, membarrier_all_cpus, peek, sched_wait, smp_load_acquire, smp_mb, smp_store_release,
     smp_test_acquire, xchg, xchg_or_membarrier)
 from cy.base.build cimport PT_RCU_XCHG, likely
-from cy.base.clock cimport now_ns, sched_yield
+from cy.base.clock cimport lasting_ns, sched_yield
 from cy.base.coordination cimport pt_acq
 from cy.base.cpu cimport count, count_max, cpu, pt_report, rcu_cblist, rcu_cpu, rcu_head
 from cy.base.shm cimport (
@@ -133,12 +133,12 @@ cdef inline void rcu_advance(cpu *c, rcu_domain *d) noexcept nogil:
         _rcu_gp_start(c, d)
     if _rcu_gp_done(c, d):
         count(c, C_GRACE_PERIODS)
-        count_max(c, C_RCU_GP_MAX_NS, now_ns() - d.gp_start_ns)
+        count_max(c, C_RCU_GP_MAX_NS, lasting_ns(&c.hook) - d.gp_start_ns)
         smp_store_release(&d.gp_completed, d.gp_seq)     # [PT-013] pairs with: rcu_gp_reached.
     spin_unlock(c, &d.gp_lock)
 
 cdef inline void _rcu_gp_start(cpu *c, rcu_domain *d) noexcept nogil:
-    d.gp_start_ns = now_ns()
+    d.gp_start_ns = lasting_ns(&c.hook)
     xchg(&d.gp_seq, d.gp_seq + 2)            # [PT-011] pairs with: rcu_read_lock.
     membarrier_all_cpus()                    # [PT-010] pairs with: rcu_read_lock.
     if d.membarrier:
@@ -152,7 +152,7 @@ cdef inline bint _rcu_gp_done(cpu *c, rcu_domain *d) noexcept nogil:
     for i in range(d.nr_cpus):
         # [PT-012] pairs with: rcu_read_unlock.
         if not smp_test_acquire(&d.cpus[i].rcu[d.which].slot, d.gp_seq):
-            age = now_ns() - d.gp_start_ns
+            age = lasting_ns(&c.hook) - d.gp_start_ns
             if age > d.stall_ns and age > c.shared.counter[C_RCU_STALL_NS]:
                 c.shared.counter[C_RCU_STALL_NS] = age
                 c.shared.counter[C_RCU_STALL_CPU] = i

@@ -28,7 +28,7 @@ from cy.base.atomics cimport (
     READ_ONCE, WRITE_ONCE, peek, sched_wait, smp_load_acquire, smp_mb, smp_store_release, xchg, yield_point)
 from cy.base.bugs cimport BUG, BUG_M08_SRCU_SCAN
 from cy.base.build cimport PT_CHECKS, likely
-from cy.base.clock cimport now_ns, sched_yield
+from cy.base.clock cimport lasting_ns, sched_yield
 from cy.base.cpu cimport count, count_max, cpu, delay_point, pt_report, rcu_cblist, rcu_head
 from cy.base.shm cimport (
     C_RCU_BACKPRESSURE, C_SRCU_BACKLOG_MAX, C_SRCU_GP_MAX_NS, C_SRCU_PERIODS, ORACLE_COUNTERS, ORACLE_PROGRESS)
@@ -119,7 +119,7 @@ cdef inline void srcu_advance(cpu *c, srcu_struct *s) noexcept nogil:
     if not spin_trylock(c, &s.gp_lock, LOCK_RCU):
         return
     if s.state == SRCU_IDLE:
-        s.gp_start_ns = now_ns()
+        s.gp_start_ns = lasting_ns(&c.hook)
         xchg(&s.gp_seq, s.gp_seq + 2)        # a full barrier before the scans. [PT-030] pairs with: srcu_gp_target.
         s.state = SRCU_SCAN1
     if s.state == SRCU_SCAN1 and (BUG(s.bugs, BUG_M08_SRCU_SCAN) or _half_is_empty(s, (s.idx & 1) ^ 1)):
@@ -127,7 +127,7 @@ cdef inline void srcu_advance(cpu *c, srcu_struct *s) noexcept nogil:
         s.state = SRCU_SCAN2
     if s.state == SRCU_SCAN2 and _half_is_empty(s, (s.idx & 1) ^ 1):
         count(c, C_SRCU_PERIODS)
-        count_max(c, C_SRCU_GP_MAX_NS, now_ns() - s.gp_start_ns)
+        count_max(c, C_SRCU_GP_MAX_NS, lasting_ns(&c.hook) - s.gp_start_ns)
         s.state = SRCU_IDLE
         smp_store_release(&s.gp_completed, s.gp_seq)     # [PT-033] pairs with: srcu_gp_reached.
     spin_unlock(c, &s.gp_lock)

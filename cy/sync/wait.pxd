@@ -2,7 +2,7 @@
 # on its condition instead, so that a deadlock is seen at once.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport cpu_relax, sched_wait
-from cy.base.clock cimport now_ns, sched_yield
+from cy.base.clock cimport lasting_ns, sched_yield
 from cy.base.cpu cimport count, count_max, cpu
 from cy.base.hook cimport pt_ready_t
 from cy.base.shm cimport C_MM_WAIT_MAX_NS, C_MM_WAITS, C_WAIT_ADDR, C_WAIT_CLASS, C_WAIT_SINCE
@@ -27,10 +27,10 @@ cdef inline void wait_begin(cpu *c, const void *lock, uint32_t lock_class) noexc
     c.shared.counter[C_WAIT_ADDR] = <uint64_t>lock
     c.shared.counter[C_WAIT_CLASS] = lock_class
     if lock_class <= LOCK_VMA:
-        c.shared.counter[C_WAIT_SINCE] = now_ns()
+        c.shared.counter[C_WAIT_SINCE] = lasting_ns(&c.hook)
 
 cdef inline void wait_end(cpu *c) noexcept nogil:
     c.shared.counter[C_WAIT_ADDR] = 0
     if c.shared.counter[C_WAIT_CLASS] <= LOCK_VMA:
         count(c, C_MM_WAITS)
-        count_max(c, C_MM_WAIT_MAX_NS, now_ns() - c.shared.counter[C_WAIT_SINCE])
+        count_max(c, C_MM_WAIT_MAX_NS, lasting_ns(&c.hook) - c.shared.counter[C_WAIT_SINCE])

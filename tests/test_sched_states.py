@@ -1,0 +1,85 @@
+"""Every state once: the same ends as where every interleaving is run, and as where one of each trace is."""
+
+import re
+
+import pytest
+
+from ptstress._explore import Explorer, litmus
+from ptstress.cli import main
+from ptstress.errors import ExitCode
+from ptstress.lab import MAX_STEPS, Lab
+from ptstress.program import parse
+from ptstress.scopes import load_scopes
+from ptstress.units import parse_geometry
+
+#: Systems that look at no word but the one that they touch.
+LITMUS = ("fetch_add_2x3", "fetch_add_3x2", "fetch_add_apart_3x2", "readers", "blind_add_2x3", "test_same", "test_other",
+          "split_increment", "deadlock", "handover")
+
+
+def explored(explorer, policy, bound=None):
+    found = explorer.explore(policy, seed=1, executions=None, preemption_bound=bound, steps_only=True, max_steps=MAX_STEPS,
+                             stop_on_failure=False, ends=True)
+    assert found["exhausted"], policy
+    return found
+
+
+def outcomes(found):
+    return {outcome for outcome, count in found["outcomes"].items() if count and outcome != "cut"}
+
+
+@pytest.mark.parametrize("name", LITMUS)
+def test_states_and_dpor_end_where_all_interleavings_end(name):
+    all_of_them = explored(Explorer(litmus(name)), "dfs")
+    for policy in ("states", "dpor"):
+        found = explored(Explorer(litmus(name)), policy)
+        assert found["ends"] == all_of_them["ends"] and outcomes(found) == outcomes(all_of_them), policy
+
+
+# Two fibres that add n times to one counter: a state for each pair of how many each has added, less those where one is done.
+def test_a_state_is_told_apart_once():
+    for name, added in (("fetch_add_2x3", 3), ("fetch_add_2x10", 10)):
+        assert explored(Explorer(litmus(name)), "states")["states"] == added * added
+
+
+# The operation of one thread may end, and what it freed still wait for a grace period, before the other thread's begins.
+@pytest.mark.parametrize("program", [
+    "prefix: mmap(p0..p2); write(p0); t0: dontneed(p0..p2) | t1: walk(p0..p2)",
+    "prefix: mmap(p0..p2); write(p0); t0: read(p0) | t1: dontneed(p0..p2)",
+    "prefix: mmap(p0..p2); t0: read(p0) | t1: read(p0)",
+])
+def test_on_the_engine_states_and_dpor_end_in_the_same_and_in_all_that_a_bounded_search_ends_in(program):
+    lab = Lab("linux-6.18", parse_geometry("2x2x2"), (), {}, 1)
+    lab.load(parse(program))
+    states, dpor, dfs = (explored(lab.explorer, policy, 2) for policy in ("states", "dpor", "dfs"))
+    assert states["ends"] == dpor["ends"] >= dfs["ends"]
+    assert len(states["ends"]) > 1
+
+
+def test_explore_says_how_many_states_there_are(capsys):
+    program = load_scopes(["zap_vs_fault"])["zap_vs_fault"].program
+    arguments = ["explore", program, "--geometry", "2x2x2", "--policy", "states", "--quiet"]
+    assert main([*arguments, "--executions", "1000000"]) == 0
+    states = int(re.search(r"exhausted: all ([\d,]+) states", capsys.readouterr().out)[1].replace(",", ""))
+    assert states > 1000
+    assert main([*arguments, "--executions", "500"]) == ExitCode.UNTRUSTWORTHY
+
+
+@pytest.mark.parametrize(("name", "bug"), [("broken_zap_vs_fault", "P01"), ("zap_vs_fault", "M15-lock-order"),
+                                           ("fault_vs_fault_apart", "P23"), ("zap_vs_walk", "P20")])
+def test_states_find_the_bugs_of_scopes_and_what_they_find_comes_again(name, bug):
+    scope = load_scopes([name])[name]
+    knobs = dict(scope.knobs)
+    lab = Lab("linux-6.18", parse_geometry(scope.geometry), (bug,), knobs, 1)
+    lab.load(parse(scope.program))
+    found = lab.explorer.explore("states", seed=1, executions=None, max_steps=MAX_STEPS)["failure"]
+    again = lab.explorer.replay(found["choices"], found["seed"], max_steps=MAX_STEPS, steps_only=True)
+    assert (again["outcome"], again["hash"]) == (found["outcome"], found["hash"])
+
+
+def test_who_cannot_know_the_states_says_so():
+    with pytest.raises(ValueError, match="takes up to 8 fibres"):
+        lab = Lab("linux-6.18", parse_geometry("2x2x2"), (), {}, 1)
+        lab.load(parse("t0: read(p0) | t1: read(p0) | t2: read(p0) | t3: read(p0) | t4: read(p0) | t5: read(p0) | "
+                       "t6: read(p0) | t7: read(p0) | t8: read(p0)"))
+        lab.explorer.explore("states", executions=None)
