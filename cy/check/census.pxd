@@ -195,7 +195,7 @@ cdef inline void _check_vmas(cpu *c, machine *x, mm *m) noexcept nogil:
             pt_report(c, ORACLE_COUNTERS, 20, b"a VMA is left write-locked", v.vm_start, v.vm_lock_seq, 0)
         if v.vm_start >= v.vm_end or v.vm_start < end:
             pt_report(c, ORACLE_CENSUS, 18, b"VMAs overlap or are empty: a to b", v.vm_start, v.vm_start, v.vm_end)
-        if (v.marked or m.marked) and not m.on_list:
+        if (v.marked or m.marked) and not _is_listed(x, m):
             pt_report(c, ORACLE_CENSUS, 50, b"a VMA is marked for a scan, but no scan will find its mm", v.vm_start, 0, 0)
         end = v.vm_end
     for i in range(<uint32_t>SECONDARY_ENTRIES):
@@ -206,6 +206,16 @@ cdef inline void _check_vmas(cpu *c, machine *x, mm *m) noexcept nogil:
         pt_report(c, ORACLE_COUNTERS, 22, b"a invalidations are left in progress", 0, m.secondary.in_progress, 0)
     if m.tlb_flush_pending != 0:
         pt_report(c, ORACLE_COUNTERS, 22, b"tlb_flush_pending is left at a", 0, m.tlb_flush_pending, 0)
+
+# Does a scan that goes through its list find the mm? No more steps than there are mms: the list may be broken.
+cdef inline bint _is_listed(const machine *x, const mm *m) noexcept nogil:
+    cdef const mm *at = m.list.head
+    cdef uint32_t i
+    for i in range(x.nr_mms):
+        if at == NULL or at == m:
+            break
+        at = at.list_next
+    return at == m and m.on_list != 0
 
 # I13 and I22: no lock or section left; every TLB entry says what the tables say.
 cdef inline void _check_cpus(cpu *reporter, machine *x) noexcept nogil:
