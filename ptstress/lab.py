@@ -43,6 +43,7 @@ class Lab:
 
     def __init__(
         self, scheme: str, geometry: tuple[int, ...], bugs: tuple[str, ...], knobs: dict, seed: int, build: str = "sched",
+        arena: tuple[tuple[str, int], ...] = ARENA,
     ) -> None:
         find_bugs(bugs)
         self.scheme, self.bugs, self.knobs, self.build = scheme, bugs, knobs, build
@@ -50,7 +51,7 @@ class Lab:
         self.explorer_module = load_explorer()
         self.config = {
             **find_scheme(scheme).config(), "geometry": geometry, "ring_events": RING_EVENTS, "seed": seed,
-            "bugs": list(bugs), "knobs": knobs, **dict(ARENA),
+            "bugs": list(bugs), "knobs": knobs, **dict(arena),
         }
         self.geometry = geometry
         self.shape = (0, 0)

@@ -38,6 +38,7 @@ class Call:
 class Mutant:
     """One change. ``removed``, ``inserted``, ``spans``, ``calls``: what it is made of.
 
+    ``weakened``: accesses that order nothing while it is on, as lines of its file; the engine itself sees to that.
     ``text`` is the statement that it is about and ``change`` what becomes of it; with operator, file and function they name it.
     """
 
@@ -51,6 +52,7 @@ class Mutant:
     inserted: list[Insert] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    weakened: tuple[int, ...] = ()
     number: int = 0
     id: str = ""
 

@@ -23,6 +23,7 @@ from ptstress.errors import PtstressError, ResourceError
 from ptstress.lab import MAX_STEPS, invariants_of, judge
 from ptstress.mutant_jobs import Job, Labs
 from ptstress.mutant import Mutant
+from ptstress.program import Program
 from ptstress.schedule import Replay, encode
 
 #: Executions of each job while it is measured which places it reaches; on the engine without a mutant they must be silent.
@@ -48,6 +49,12 @@ class Round:
 ROUNDS = (
     Round("random", 12, 160), Round("random", 250, 60, "bug"), Round("pct", 24, 320), Round("pct", 250, 60, "bug"),
     Round("pos", 250, 60, "bug"), Round("random", 60, 240), Round("random", 100, 60, "scope"), Round("pos", 100, 120),
+)
+#: More of the same for what has outlived them and is not called equivalent: some windows are a step wide.
+FURTHER = (
+    Round("pos", 1000, 60, "bug"), Round("random", 1000, 60, "bug"), Round("pct", 1000, 80, "race"),
+    Round("random", 1000, 80, "race"), Round("pos", 1000, 80, "race"), Round("random", 250, 240), Round("pct", 100, 320),
+    Round("pos", 250, 240),
 )
 #: Jobs of one scheme among the first: a place that all schemes share is looked at under all of them.
 OF_SCHEME = 12
@@ -105,7 +112,7 @@ def profile(engine: ModuleType, jobs: Sequence[Job], seed: int, stopped: Callabl
 
 def hunt(
     engine: ModuleType, mutants: Sequence[Mutant], jobs: Sequence[Job], seen: Sequence[dict[int, float]], seed: int, workers: int,
-    stopped: Callable[[], bool], rounds: Sequence[Round] = ROUNDS, story: bool = False,
+    stopped: Callable[[], bool], rounds_of: Callable[[Mutant], Sequence[Round]], story: bool = False,
 ) -> Iterator[Verdict]:
     """One verdict for each mutant, in the order in which they come; those that are under way when it is stopped get none."""
     waiting = deque(mutants)
@@ -114,7 +121,7 @@ def hunt(
         try:
             while (waiting or running) and not stopped():
                 while waiting and len(running) < workers:
-                    child = _start(engine, waiting.popleft(), jobs, seen, seed, rounds, story)
+                    child = _start(engine, waiting.popleft(), jobs, seen, seed, rounds_of, story)
                     running[child.pipe] = child
                     selector.register(child.pipe, selectors.EVENT_READ)
                 for key, _ in selector.select(_POLL_S):
@@ -176,25 +183,30 @@ class _Child:
 def rank(mutant: Mutant, jobs: Sequence[Job], seen: Sequence[dict[int, float]]) -> list[Job]:
     """The jobs that reach the place of a mutant while they race, those first that come there most often for what they cost.
 
-    Programs that somebody wrote and generated ones take turns, and no scheme has all of the first.
+    Programs that somebody wrote and generated ones take turns. No scheme has all of the first of these, and no program of those.
     """
     dense = sorted(((of_job[mutant.number], -i) for i, of_job in enumerate(seen) if mutant.number in of_job), reverse=True)
     dense = dense or [(0.0, -i) for i in range(len(jobs))]      # what nobody reached in so short a time somebody may reach
-    written: list[Job] = []
+    written: list[tuple[int, Job]] = []
     first: list[Job] = []
     rest: list[Job] = []
     of_scheme: Counter[str] = Counter()
+    of_program: Counter[Program] = Counter()
     for _, i in dense:
         job = jobs[-i]
-        of_scheme[job.scheme] += not job.written
-        (written if job.written else first if of_scheme[job.scheme] <= OF_SCHEME else rest).append(job)
-    turns = zip_longest(written, first + rest)
+        if job.written:
+            written.append((of_program[job.program], job))
+            of_program[job.program] += 1
+        else:
+            of_scheme[job.scheme] += 1
+            (first if of_scheme[job.scheme] <= OF_SCHEME else rest).append(job)
+    turns = zip_longest((job for _, job in sorted(written, key=lambda one: one[0])), first + rest)
     return [job for turn in turns for job in turn if job is not None]
 
 
 def _start(
-    engine: ModuleType, mutant: Mutant, jobs: Sequence[Job], seen: Sequence[dict[int, float]], seed: int, rounds: Sequence[Round],
-    story: bool,
+    engine: ModuleType, mutant: Mutant, jobs: Sequence[Job], seen: Sequence[dict[int, float]], seed: int,
+    rounds_of: Callable[[Mutant], Sequence[Round]], story: bool,
 ) -> _Child:
     """A child that hunts one mutant."""
     ranked = rank(mutant, jobs, seen)
@@ -214,7 +226,7 @@ def _start(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         faulthandler.disable()              # a crash is a mutant's answer, and nothing for the screen
-        verdict = _hunt_one(engine, mutant, ranked, seed, rounds, story, lambda: _alive(writer, parent))
+        verdict = _hunt_one(engine, mutant, ranked, seed, rounds_of(mutant), story, lambda: _alive(writer, parent))
         os.write(writer, msgspec.json.encode(verdict))
         code = 0
     except Exception:
@@ -236,10 +248,12 @@ def _hunt_one(
     verdict = Verdict(mutant.number)
     labs = Labs(engine, seed)
     engine.mutant_switch(mutant.number)
+    weakened = [(mutant.file.removesuffix(".pxd"), line) for line in mutant.weakened]
     for number, turn in enumerate(rounds):
         for job in [job for job in ranked if turn.kind in ("", job.kind)][: turn.jobs]:
             alive()
             lab = labs.load(job)
+            lab.explorer.memory.weaken(weakened)
             result = lab.explorer.explore(
                 policy=turn.policy, seed=seed + 1 + number, max_steps=MAX_STEPS, executions=turn.executions,
                 progress=lambda _: alive())

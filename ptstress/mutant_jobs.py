@@ -10,8 +10,8 @@ from types import ModuleType
 
 from ptstress.bugs import BUGS
 from ptstress.generator import generate
-from ptstress.lab import KNOBS, Lab
-from ptstress.mutant_programs import RACES, small_program
+from ptstress.lab import ARENA, KNOBS, Lab
+from ptstress.mutant_programs import RACES, SCARCE_RACES, small_program
 from ptstress.program import Program, parse
 from ptstress.schemes import SCHEMES, SLEEP_MODES, Scheme, find_scheme
 from ptstress.scopes import load_scopes, why_not
@@ -24,6 +24,8 @@ GENERATED = 8
 #: Beside the schemes with a name: a device and walks that sleep in each way; one VMA object after the other; one reclaim alone.
 _FURTHER = (*(f"linux-6.18@{mode}" for mode, _ in SLEEP_MODES), "mmap_lock+async", "covering+async", "covering+zero", "rcu+zero",
             "covering@refcount", "covering@srcu", "rcu@vma_lock", "rcu@revalidate")
+#: So little of everything that what one frees another one gets at once, where tables need no grace period.
+SCARCE = (("tables", 5), ("frames", 6), ("vmas", 5))
 #: What makes other paths frequent than the usual knobs do, and under which schemes: an IPI is no grace period where reclaim
 #: frees tables.
 _SOME = ("linux-6.3", "linux-6.12", "linux-6.18", "seed-zero", "seed-rcu", "covering")
@@ -37,17 +39,18 @@ _VARIANTS: tuple[tuple[str, dict[str, int | str], tuple[str, ...]], ...] = (
 class Job:
     """One program under one scheme. ``kind`` and ``label`` tell where it comes from."""
 
-    kind: str               # bug, scope, race, small, generated
+    kind: str               # bug, scope, race, scarce, small, generated
     label: str
     scheme: str
     program: Program
     geometry: tuple[int, ...] = GEOMETRY
     knobs: tuple[tuple[str, int | str], ...] = KNOBS
+    arena: tuple[tuple[str, int], ...] = ARENA
 
     @property
     def written(self) -> bool:
         """By somebody, for one race."""
-        return self.kind in ("bug", "scope", "race")
+        return self.kind in ("bug", "scope", "race", "scarce")
 
 
 def all_jobs(seed: int) -> list[Job]:
@@ -68,6 +71,10 @@ def all_jobs(seed: int) -> list[Job]:
             mixed = tuple({**dict(KNOBS), **knobs}.items())
             jobs += [Job("race", f"race/{name}", scheme_name, parse(text, "<race>"), knobs=mixed) for text in RACES]
             jobs += _generated(find_scheme(scheme_name), name, mixed, range(GENERATED, GENERATED + 4), seed)
+    for scheme_name in ("linux-6.3", "linux-6.12"):
+        mixed = tuple({**dict(KNOBS), "reuse": "fifo", "table_free": "ipi", "gather_alloc_fail": 2}.items())
+        jobs += [Job("scarce", "scarce", scheme_name, program, knobs=mixed, arena=SCARCE)
+                 for program in map(parse, SCARCE_RACES)]
     return jobs
 
 
@@ -88,9 +95,9 @@ class Labs:
 
     def load(self, job: Job) -> Lab:
         """The lab of a job, with its program."""
-        key = (job.scheme, job.geometry, job.knobs)
+        key = (job.scheme, job.geometry, job.knobs, job.arena)
         if self._lab is None or key != self._key:
-            self._lab = Lab(job.scheme, job.geometry, (), dict(job.knobs), self.seed)
+            self._lab = Lab(job.scheme, job.geometry, (), dict(job.knobs), self.seed, arena=job.arena)
             self._lab.engine = self.engine
             self._key = key
         self._lab.load(job.program)

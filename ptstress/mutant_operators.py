@@ -4,12 +4,12 @@ A place is eligible if a rule below matches its statement; ``mutant_places`` say
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ptstress.mutant import Call, Insert, Mutant
 from ptstress.mutant_places import (
     ACQUIRES, ENTRY, FLUSHES, FULL_BARRIERS, LOADS, NOTES, ORDERED, PREDICATES, RECHECK_FUNCTIONS, RECHECKS, RELEASES, RMW,
-    UNORDERED, Place, arguments, called, has_effect, is_exempt, move_before, move_behind, neighbour)
+    UNORDERED, Place, arguments, bare_statements, called, has_effect, is_exempt, move_before, move_behind, neighbour)
 from ptstress.mutant_source import Function, Source, Statement
 
 OPERATORS = (
@@ -31,6 +31,10 @@ OPERATORS = (
 )
 
 
+#: What no lock keeps together any more can be parted anywhere, and where accesses are bare only if there is a schedule point.
+_OF_LOCKS = ("M02", "M03", "M04", "M05")
+
+
 def find_mutants(sources: list[Source]) -> list[Mutant]:
     """All mutants, numbered from 1 on, with ids such as ``M11.04``. The order is that of operators, files and lines."""
     found = [mutant for source in sources for function in source.functions for mutant in _of_function(source, function)]
@@ -48,7 +52,22 @@ def _of_function(source: Source, function: Function) -> Iterator[Mutant]:
     place = Place(source, function)
     for statement in place.statements:
         for rule in _RULES:
-            yield from rule(place, statement)
+            for mutant in rule(place, statement):
+                if mutant.operator in _OF_LOCKS:
+                    _part(mutant, bare_statements(source))
+                yield mutant
+
+
+def _part(mutant: Mutant, statements: Iterable[Statement]) -> None:
+    """Let others run before each of these statements, and between the load and the store of one that does both."""
+    for s in statements:
+        changed = re.match(r"(\S+) ([-+])= (.+)$", s.text)
+        if changed and s not in mutant.removed:
+            word, sign, by = changed.groups()
+            mutant.removed.append(s)
+            mutant.inserted.append(Insert(s.first, s.indent, f"{word} = mut_later({word}) {sign} ({by})"))
+        else:
+            mutant.inserted.append(Insert(s.first, s.indent, "pass"))
 
 
 # -- the operators ---------------------------------------------------------------------------------------------------
@@ -222,7 +241,7 @@ def _clear_set(place: Place, s: Statement) -> Iterator[Mutant]:
     for line, start, name in place.calls(s, "cmpxchg|WRITE_ONCE"):
         given = arguments(s.text[s.text.index(name + "(") :], name)
         if ENTRY.search(given[0]) and given[-1] != "0" and (name == "cmpxchg" or "slots[" in given[0]):
-            yield place.mutant("M12", s, f"{name}: 0 first", calls=[Call(line, start, name, 2)])
+            yield place.mutant("M12", s, f"{name}: 0 first", calls=[Call(line, start, name, 1)])
 
 
 def _double_read(place: Place, s: Statement) -> Iterator[Mutant]:
@@ -247,13 +266,19 @@ def _double_read(place: Place, s: Statement) -> Iterator[Mutant]:
 
 
 def _weaken_order(place: Place, s: Statement) -> Iterator[Mutant]:
+    """A release goes to memory at once, before what waits; what a barrier or a read-modify-write orders the engine itself leaves
+    out (``cy/base/weak.pxd``), and the text only says when one comes there.
+    """
+    def weakened(line: int, change: str) -> Mutant:
+        return place.mutant("M14", s, change, inserted=[Insert(s.first, s.indent, "pass")], weakened=(line + 1,))
+
     if called(s, "smp_mb|smp_mb__after_spinlock"):
-        yield place.mutant("M14", s, "no barrier", removed=[s])
+        yield weakened(s.first, "no barrier")
     for line, start, name in place.calls(s, "smp_store_release32|smp_store_release"):
-        yield place.mutant("M14", s, f"{name}: relaxed", calls=[Call(line, start, name, 1)])
+        yield place.mutant("M14", s, f"{name}: relaxed", calls=[Call(line, start, name, 0)])
     if place.labelled(s):
-        for line, start, name in place.calls(s, "|".join(FULL_BARRIERS)):
-            yield place.mutant("M14", s, f"{name}: relaxed", calls=[Call(line, start, name, 1)])
+        for line, _, name in place.calls(s, "|".join(FULL_BARRIERS)):
+            yield weakened(line, f"{name}: relaxed")
 
 
 def _swap_order(place: Place, s: Statement) -> Iterator[Mutant]:

@@ -5,7 +5,7 @@ what runs while nobody else does.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ptstress.mutant import Insert, Mutant, Span
 from ptstress.mutant_source import Function, Source, Statement
@@ -30,6 +30,7 @@ NOTES = "tlb_flush_range_add|set_tlb_ubc_flush_pending|pwc_drop"
 _NEUTRAL = re.compile(r"(count|count_max|delay_point|might_sleep|yield_point|wait_begin|wait_end|lock_check_order|prefetchw"
                      r"|table_check_\w+)\(")
 _JUDGES = re.compile(r"if (PT_CHECKS\b|BUG\()")
+_CALL = re.compile(r"\b(?!range|while|and|or|not|if)\w+\(")
 #: What an operation has for itself: its cursor, its gather, where it stands, what it reports.
 _ON_STACK = re.compile(r"\b(cur|tlb|at|u|r|w|b|batch)\.\w+")
 #: Stores and calls whose order others see.
@@ -72,7 +73,7 @@ class Place:
         self.mm = next((name for declared, name in (("mm *m", "m"), ("cursor *cur", "cur.mm"), ("mmu_gather *tlb", "tlb.mm"))
                         if function.variable(declared)), "")
 
-    def mutant(self, operator: str, statement: Statement, change: str, **parts: list) -> Mutant:
+    def mutant(self, operator: str, statement: Statement, change: str, **parts: Sequence) -> Mutant:
         """One change of a statement."""
         return Mutant(operator, self.source.name, self.function.name, statement.first + 1, statement.text, change, **parts)
 
@@ -169,6 +170,14 @@ def neighbour(statement: Statement, by: int) -> Statement | None:
 def is_local(statement: Statement) -> bool:
     """Whether it touches nothing but variables, and what stands on the own stack."""
     return statement.simple and re.search(r"\(|\[|\w\.\w", _ON_STACK.sub("", statement.text)) is None
+
+
+def bare_statements(source: Source) -> Iterator[Statement]:
+    """Statements of a file that access memory as C does, without a schedule point."""
+    for function in source.functions:
+        if not is_exempt(source, function):
+            yield from (s for s in _judged(function.body) if s.keyword not in ("elif", "else") and not s.text.startswith("cdef")
+                        and not _CALL.search(s.text) and re.search(r"\w\.\w|\w\[", _ON_STACK.sub("", s.text)))
 
 
 def has_effect(statement: Statement | None) -> bool:

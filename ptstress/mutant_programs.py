@@ -35,6 +35,30 @@ RACES = (
     "prefix: mmap(p0..p20); write(p0); write(p4); write(p8); write(p16); t0: munmap(p0..p4); munmap(p4..p8); munmap(p8..p12); "
     "munmap(p16..p20); read(p12) | t1: walk(p0..p20)",
     "prefix: mmap(p0..p4); write(p0); t0: gup_fast(p0, write) | t1: munmap(p0..p4); mmap(p4..p8); write(p4)",
+    "prefix: mmap(m1:p0..p4); write(m1:p0); dontneed(m1:p0); mmap(p0..p4); write(p0); t0: exit(m1) | t1: dontneed(p0)",
+    "prefix: mmap(p0..p4); write(p0); mmap(m1:p0..p4); write(m1:p0); t0: dontneed(p0); scan(m0) | t1: dontneed(m1:p0); scan(m0)",
+    "prefix: mmap(p0..p4); write(p0); dontneed(p0); mmap(m1:p0..p4); write(m1:p0); dontneed(m1:p0); mmap(m2:p0..p4); "
+    "write(m2:p0); dontneed(m2:p0); t0: scan(m0) | t1: exit(m1) | t2: exit(m2)",
+    "prefix: mmap(m1:p0..p4); write(m1:p0); dontneed(m1:p0); mmap(p0..p4); write(p0); t0: exit(m1) | t1: scan(m0); dontneed(p0)",
+    "prefix: mmap(p0..p4); write(p0); dontneed(p0); mmap(m1:p0..p4); write(m1:p0); dontneed(m1:p0); "
+    "t0: scan(m0) | t1: scan(m0); write(p0); dontneed(p0)",
+    "prefix: mmap(p0..p4); write(p0); t0: dontneed(p1) | t1: dontneed(p2); dontneed(p2); dontneed(p0) | t2: walk(p0..p4)",
+    "prefix: mmap(p0..p8); write(p0); write(p4); free(p0..p8); read(p0); read(p4); t0: dontneed(p0..p8); read(p4) | "
+    "t1: discard(p0..p8)",
+    "prefix: mmap(p0..p8); write(p0); write(p4); t0: dontneed(p0..p4); write(p5) | t1: dontneed(p4..p8); write(p4) | "
+    "t2: walk(p0..p4)",
+    "prefix: mmap(p0..p4); write(p0); write(p1); write(p2); t0: dontneed(p0) | t1: dontneed(p1); dontneed(p2) | "
+    "t2: read(p2); read(p2)",
+    "prefix: mmap(p0..p12); write(p0); write(p4); write(p8); t0: write(p1) | t1: dontneed(p0..p4); dontneed(p4..p8); "
+    "dontneed(p8..p12)",
+    "prefix: mmap(p0..p4); t0: munmap(p0..p4); mmap(p0..p4); write(p0) | t1: write(p1)",
+    "prefix: mmap(p0..p4); t0: munmap(p0..p4); mmap(m1:p0..p4) | t1: write(p0) | t2: write(m1:p0)",
+    "prefix: mmap(p0..p2); mmap(p4..p6); t0: munmap(p0..p2); munmap(p4..p6) | t1: mmap(p8..p10); write(p8) | t2: read(p0)",
+)
+#: Races for what there is too little of: one frees, another one wants just that.
+SCARCE_RACES = (
+    "prefix: mmap(p0..p4); mmap(p8..p12); write(p0); t0: munmap(p0..p4) | t1: write(p8); write(p8)",
+    "prefix: mmap(p0..p4); write(p0); write(p1); t0: dontneed(p0..p4) | t1: write(p2); write(p3)",
 )
 #: Pages of one pte_table in the geometry that mutants are hunted in; places in one, in two, and over the end of a pmd_table.
 TABLE = 4

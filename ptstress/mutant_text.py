@@ -12,7 +12,7 @@ from ptstress.mutant import Mutant
 from ptstress.mutant_source import Source
 
 #: How calls are made that may be split, relaxed or made in two steps: macros of the same names in ``MUTANT_PXD``.
-_SLOTS = 3
+_SLOTS = 2
 _BITS64 = ("xchg", "cmpxchg", "atomic_add_return", "atomic_add_mb", "atomic_add", "smp_store_release", "WRITE_ONCE")
 _BITS32 = ("xchg32", "cmpxchg32", "atomic_add_return32", "atomic_add_mb32", "xchg_acquire32", "smp_store_release32")
 
@@ -34,45 +34,32 @@ cdef extern from *:
     #define MUT_OFF(n) (!pt_mut(n))
     #define MUT_TRUE(n, x) (pt_mut(n) ? 1 : (x))
     #define MUT_FALSE(n, x) (pt_mut(n) ? 0 : (x))
+    #define MUT_LATER(v) ({ uint64_t mo_ = (v); (void)pt_mut_here(); mo_; })
     #define MUT_PICK(n, a, b) (pt_mut(n) ? (a) : (b))
 
     /* s: split, r: relaxed, k: cleared first. */
-    #define MUT_RMW(s, r, split, relaxed, right) ({ __typeof__(*mp_) mo_; \\
+    #define MUT_RMW(s, split, right) ({ __typeof__(*mp_) mo_; \\
         if (pt_mut(s)) { mo_ = PT_READ_ONCE(mp_); split; } \\
-        else if (pt_mut(r)) { PT_POINT(PT_KIND_RMW, mp_); PT_RMW(mp_, PT_ORDERS_NOTHING); mo_ = relaxed; } \\
         else mo_ = right; mo_; })
-    #define MUT_XCHG(s, r, k, p, v) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
-        MUT_RMW(s, r, PT_STORE_RELEASE(mp_, mv_), __atomic_exchange_n(mp_, mv_, __ATOMIC_RELAXED), PT_XCHG(mp_, mv_)); })
-    #define MUT_XCHG_ACQUIRE(s, r, k, p, v) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
-        MUT_RMW(s, r, PT_STORE_RELEASE(mp_, mv_), __atomic_exchange_n(mp_, mv_, __ATOMIC_RELAXED), PT_XCHG_ACQUIRE(mp_, mv_)); })
-    #define MUT_ADD_RETURN(s, r, k, p, v) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
-        MUT_RMW(s, r, mo_ += mv_; PT_STORE_RELEASE(mp_, mo_), __atomic_add_fetch(mp_, mv_, __ATOMIC_RELAXED), \\
-                PT_ADD_RETURN(mp_, mv_)); })
-    #define MUT_ADD_MB(s, r, k, p, v) do { __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
-        (void)MUT_RMW(s, r, mo_ += mv_; PT_STORE_RELEASE(mp_, mo_), __atomic_add_fetch(mp_, mv_, __ATOMIC_RELAXED), \\
-                      ({ PT_ADD_MB(mp_, mv_); mv_; })); } while (0)
-    #define MUT_ADD(s, r, k, p, v) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
-        MUT_RMW(s, r, mo_ += mv_; PT_STORE_RELEASE(mp_, mo_), __atomic_add_fetch(mp_, mv_, __ATOMIC_RELAXED), \\
-                PT_ADD(mp_, mv_)); })
-    static inline __attribute__((unused)) int pt_mut_relaxed_cmpxchg(void *p, uint64_t *o, uint64_t n, int size) {
-        const int mo = __ATOMIC_RELAXED;
-        uint32_t o32 = (uint32_t)*o;
-        int made = size == 8 ? __atomic_compare_exchange_n((uint64_t *)p, o, n, 0, mo, mo)
-                             : __atomic_compare_exchange_n((uint32_t *)p, &o32, (uint32_t)n, 0, mo, mo);
-        if (size == 4) *o = o32;
-        return made;
-    }
-    #define MUT_CMPXCHG(s, r, k, p, o, n) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mw_ = (o), mn_ = (n), mo_; \\
+    #define MUT_XCHG(s, k, p, v) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
+        MUT_RMW(s, PT_STORE_RELEASE(mp_, mv_), PT_XCHG(mp_, mv_)); })
+    #define MUT_XCHG_ACQUIRE(s, k, p, v) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
+        MUT_RMW(s, PT_STORE_RELEASE(mp_, mv_), PT_XCHG_ACQUIRE(mp_, mv_)); })
+    #define MUT_ADD_RETURN(s, k, p, v) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
+        MUT_RMW(s, mo_ += mv_; PT_STORE_RELEASE(mp_, mo_), PT_ADD_RETURN(mp_, mv_)); })
+    #define MUT_ADD_MB(s, k, p, v) do { __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
+        (void)MUT_RMW(s, mo_ += mv_; PT_STORE_RELEASE(mp_, mo_), ({ PT_ADD_MB(mp_, mv_); mv_; })); } while (0)
+    #define MUT_ADD(s, k, p, v) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
+        MUT_RMW(s, mo_ += mv_; PT_STORE_RELEASE(mp_, mo_), PT_ADD(mp_, mv_)); })
+    #define MUT_CMPXCHG(s, k, p, o, n) ({ __typeof__(p) mp_ = (p); __typeof__(*(p)) mw_ = (o), mn_ = (n), mo_; \\
         if (pt_mut(s)) { mo_ = PT_READ_ONCE(mp_); if (mo_ == mw_) PT_STORE_RELEASE(mp_, mn_); } \\
-        else if (pt_mut(r)) { uint64_t mf_ = mw_; PT_POINT(PT_KIND_RMW, mp_); PT_RMW(mp_, PT_ORDERS_NOTHING); \\
-            (void)pt_mut_relaxed_cmpxchg(mp_, &mf_, mn_, sizeof(*mp_)); mo_ = mf_; } \\
         else if (pt_mut(k)) { mo_ = PT_CMPXCHG(mp_, mw_, 0); if (mo_ == mw_) PT_STORE_RELEASE(mp_, mn_); } \\
         else mo_ = PT_CMPXCHG(mp_, mw_, mn_); mo_; })
-    #define MUT_STORE_RELEASE(s, r, k, p, v) do { __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
+    #define MUT_STORE_RELEASE(r, k, p, v) do { __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
         if (pt_mut(r)) { PT_POINT(PT_KIND_STORE, mp_); PT_RMW(mp_, PT_ORDERS_NOTHING); \\
             __atomic_store_n(mp_, mv_, __ATOMIC_RELAXED); } \\
         else PT_STORE_RELEASE(mp_, mv_); } while (0)
-    #define MUT_WRITE_ONCE(s, r, k, p, v) do { __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
+    #define MUT_WRITE_ONCE(s, k, p, v) do { __typeof__(p) mp_ = (p); __typeof__(*(p)) mv_ = (v); \\
         if (pt_mut(k)) PT_WRITE_ONCE(mp_, 0); \\
         PT_WRITE_ONCE(mp_, mv_); } while (0)
     '''
@@ -80,20 +67,21 @@ cdef extern from *:
     bint mut_off "MUT_OFF"(uint32_t n) noexcept nogil
     bint mut_true "MUT_TRUE"(uint32_t n, bint x) noexcept nogil
     bint mut_false "MUT_FALSE"(uint32_t n, bint x) noexcept nogil
+    uint64_t mut_later "MUT_LATER"(uint64_t v) noexcept nogil
     uint64_t mut_pick "MUT_PICK"(uint32_t n, uint64_t a, uint64_t b) noexcept nogil
-    uint64_t mut_xchg "MUT_XCHG"(uint32_t s, uint32_t r, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
-    uint32_t mut_xchg32 "MUT_XCHG"(uint32_t s, uint32_t r, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
-    uint32_t mut_xchg_acquire32 "MUT_XCHG_ACQUIRE"(uint32_t s, uint32_t r, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
-    uint64_t mut_cmpxchg "MUT_CMPXCHG"(uint32_t s, uint32_t r, uint32_t k, uint64_t *p, uint64_t o, uint64_t n) noexcept nogil
-    uint32_t mut_cmpxchg32 "MUT_CMPXCHG"(uint32_t s, uint32_t r, uint32_t k, uint32_t *p, uint32_t o, uint32_t n) noexcept nogil
-    uint64_t mut_atomic_add_return "MUT_ADD_RETURN"(uint32_t s, uint32_t r, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
-    uint32_t mut_atomic_add_return32 "MUT_ADD_RETURN"(uint32_t s, uint32_t r, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
-    void mut_atomic_add_mb "MUT_ADD_MB"(uint32_t s, uint32_t r, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
-    void mut_atomic_add_mb32 "MUT_ADD_MB"(uint32_t s, uint32_t r, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
-    uint64_t mut_atomic_add "MUT_ADD"(uint32_t s, uint32_t r, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
-    void mut_smp_store_release "MUT_STORE_RELEASE"(uint32_t s, uint32_t r, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
-    void mut_smp_store_release32 "MUT_STORE_RELEASE"(uint32_t s, uint32_t r, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
-    void mut_WRITE_ONCE "MUT_WRITE_ONCE"(uint32_t s, uint32_t r, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
+    uint64_t mut_xchg "MUT_XCHG"(uint32_t s, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
+    uint32_t mut_xchg32 "MUT_XCHG"(uint32_t s, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
+    uint32_t mut_xchg_acquire32 "MUT_XCHG_ACQUIRE"(uint32_t s, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
+    uint64_t mut_cmpxchg "MUT_CMPXCHG"(uint32_t s, uint32_t k, uint64_t *p, uint64_t o, uint64_t n) noexcept nogil
+    uint32_t mut_cmpxchg32 "MUT_CMPXCHG"(uint32_t s, uint32_t k, uint32_t *p, uint32_t o, uint32_t n) noexcept nogil
+    uint64_t mut_atomic_add_return "MUT_ADD_RETURN"(uint32_t s, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
+    uint32_t mut_atomic_add_return32 "MUT_ADD_RETURN"(uint32_t s, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
+    void mut_atomic_add_mb "MUT_ADD_MB"(uint32_t s, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
+    void mut_atomic_add_mb32 "MUT_ADD_MB"(uint32_t s, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
+    uint64_t mut_atomic_add "MUT_ADD"(uint32_t s, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
+    void mut_smp_store_release "MUT_STORE_RELEASE"(uint32_t r, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
+    void mut_smp_store_release32 "MUT_STORE_RELEASE"(uint32_t r, uint32_t k, uint32_t *p, uint32_t v) noexcept nogil
+    void mut_WRITE_ONCE "MUT_WRITE_ONCE"(uint32_t s, uint32_t k, uint64_t *p, uint64_t v) noexcept nogil
     uint32_t pt_mutant
     uint32_t pt_mutant_seen[4096]
     unsigned char pt_mutant_shared[64]
@@ -111,7 +99,7 @@ cdef inline void spin_lock_nowait(cpu *c, spinlock_t *lock, uint32_t lock_class)
     _check_alive(c, xchg_acquire32(&lock.val, c.id + 1), lock_class)
     lock_held_push(c, lock, lock_class)
 
-cdef inline bint mut_spin_trylock(uint32_t s, uint32_t r, uint32_t k, cpu *c, spinlock_t *lock,
+cdef inline bint mut_spin_trylock(uint32_t s, uint32_t k, cpu *c, spinlock_t *lock,
                                   uint32_t lock_class) noexcept nogil:
     if mut_on(s):
         spin_lock_nowait(c, lock, lock_class)
@@ -183,7 +171,8 @@ _HELPER_OF = {
     "spin_lock_nowait": "cy.sync.spinlock", "mut_spin_trylock": "cy.sync.spinlock", "mmap_read_lock_nowait": "cy.mm.vma_lock",
     "mmap_write_lock_nowait": "cy.mm.vma_lock", "mmap_write_lock_shared": "cy.mm.vma_lock", "table_free_now": "cy.mm.table",
 }
-_MACROS = ("mut_on", "mut_off", "mut_true", "mut_false", "mut_pick", "mut_less", *(f"mut_{n}" for n in (*_BITS64, *_BITS32)))
+_MACROS = ("mut_on", "mut_off", "mut_true", "mut_false", "mut_pick", "mut_later", "mut_less",
+           *(f"mut_{n}" for n in (*_BITS64, *_BITS32)))
 
 
 @dataclass

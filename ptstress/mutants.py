@@ -1,12 +1,12 @@
 """The mutation score of the oracles: how many of the engine's mutants they kill, and why the others live.
 
-``mutants.toml`` beside this module says of mutants that nobody can kill why that is so. Each entry must still fit: one that names
-no mutant, or one that was killed, is an error in it and is shown.
+``mutants.toml`` beside this module says of mutants that nobody can kill why that is so; of orderings ``ptstress.orderings`` says
+it too. Each entry must still fit: one that names no mutant, or one that was killed, is an error in it and is shown.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,9 +19,10 @@ from ptstress.errors import ExitCode, UsageError
 from ptstress.lab import KNOBS, MAX_STEPS, Lab
 from ptstress.mutant import Mutant
 from ptstress.mutant_build import built, load_mutants, mutants_of_engine
-from ptstress.mutant_hunt import Verdict, hunt, profile
+from ptstress.mutant_hunt import FURTHER, ROUNDS, Round, Verdict, hunt, profile
 from ptstress.mutant_jobs import GEOMETRY, Job, all_jobs
 from ptstress.mutant_operators import OPERATORS
+from ptstress.orderings import find_places, reason_of
 from ptstress.program import parse
 from ptstress.texttable import aligned
 from ptstress.tomlfile import load_toml
@@ -151,7 +152,7 @@ def measure_mutants(request: MutantsRequest, tell: Callable[[str], None]) -> Mut
     """Hunt the mutants. Raises ``UsageError`` for an unknown name, ``UnsupportedError`` if nothing can be compiled here."""
     mutants = mutants_of_engine()
     chosen = choose(mutants, request.names)
-    reasons = load_reasons()
+    reasons = [*load_reasons(), *ordering_reasons(mutants)]
     if not built():
         tell("mutants  building an engine with all of them: minutes, once for each state of the engine")
     engine = load_mutants()
@@ -163,7 +164,7 @@ def measure_mutants(request: MutantsRequest, tell: Callable[[str], None]) -> Mut
         verdicts: list[Verdict] = []
         if not control.failures and control.same_traces == control.traces and not stopper.requests:
             found = hunt(engine, chosen, jobs, seen, request.seed, request.workers, lambda: stopper.requests > 0,
-                         story=len(chosen) == 1)
+                         lambda mutant: _rounds(reason_for(mutant, reasons)), story=len(chosen) == 1)
             verdicts = list(_told(found, len(chosen), tell))
         stopped = stopper.requests > 0
     whole = not request.names and not stopped
@@ -186,6 +187,27 @@ def load_reasons(path: Path | None = None) -> list[Reason]:
     return reasons.reason
 
 
+def ordering_reasons(mutants: Iterable[Mutant]) -> list[Reason]:
+    """Why orderings may go, as ``explore --weaken`` knows it: something else keeps the same promise."""
+    places = find_places()
+    found = []
+    for mutant in mutants:
+        known = [reason_of(p) for p in places if (f"{p.module}.pxd", p.function) == (mutant.file, mutant.function)]
+        if mutant.operator == "M14" and known and all(known):
+            found.append(Reason(known[0], [mutant.key], equivalent=True))
+    return found
+
+
+def reason_for(mutant: Mutant, reasons: Iterable[Reason]) -> Reason | None:
+    """Why it lives, if it does: the first that fits."""
+    return next((r for r in reasons if r.fits(mutant)), None)
+
+
+def _rounds(reason: Reason | None) -> Sequence[Round]:
+    """What is called equivalent is given up sooner."""
+    return ROUNDS if reason and reason.equivalent else (*ROUNDS, *FURTHER)
+
+
 def summarize(
     mutants: list[Mutant], verdicts: Iterable[Verdict], control: Control, reasons: list[Reason], seed: int, seconds: float,
     whole: bool, stopped: bool,
@@ -202,7 +224,7 @@ def summarize(
         row = rows[mutant.operator]
         row.places += 1
         row.executions += verdict.executions
-        reason = next((r for r in reasons if r.fits(mutant)), None)
+        reason = reason_for(mutant, reasons)
         where = (mutant.id, mutant.file, mutant.line, mutant.function, mutant.text, mutant.change,
                  verdict.executions)
         if verdict.by:
@@ -287,7 +309,7 @@ def _control(
     measured = profile(engine, jobs, seed, stopped)
     nobody = Mutant("", "", "", 0, "", "")
     everywhere = [{0: sum(of_job.values())} for of_job in measured.seen]
-    hunted = list(hunt(engine, [nobody], jobs[: len(everywhere)], everywhere, seed, 1, stopped))
+    hunted = list(hunt(engine, [nobody], jobs[: len(everywhere)], everywhere, seed, 1, stopped, lambda _: _rounds(None)))
     failures = measured.failures + [f"{v.label} under {v.scheme}: {v.what}" for v in hunted if v.by]
     numbers = range(0, len(BUGS), len(BUGS) // TRACES)[:TRACES]
     same = [] if stopped() else [_same_trace(engine, number, seed) for number in numbers]

@@ -3,12 +3,16 @@
 import pytest
 
 from ptstress.errors import ExitCode, UsageError
+from ptstress.lab import ARENA
 from ptstress.mutant_build import mutants_of_engine
-from ptstress.mutant_hunt import Verdict
+from ptstress.mutant_hunt import Verdict, rank
+from ptstress.mutant_jobs import SCARCE, Job, all_jobs
 from ptstress.mutant_operators import OPERATORS, find_mutants
 from ptstress.mutant_source import parse_source
 from ptstress.mutant_text import mutate
-from ptstress.mutants import Control, Reason, choose, load_reasons, mutant_lines, summarize
+from ptstress.mutants import Control, Reason, choose, load_reasons, mutant_lines, ordering_reasons, summarize
+from ptstress.orderings import REASONS
+from ptstress.program import parse
 
 HEAD = "from cy.base.atomics cimport READ_ONCE\n\n"
 SILENT = Control(100, [], 2, 2)
@@ -108,17 +112,34 @@ def test_the_wrong_lock_is_that_of_the_mm():
     assert found(LOCKED, "M05") == [("spin_lock(c, &table.lock, LOCK_PML)", "lock m.page_table_lock")]
 
 
+def test_what_a_lock_keeps_together_is_parted_where_nothing_is_a_schedule_point():
+    text = ("cdef inline void push(cpu *c, arena *a, uint32_t i) noexcept nogil:\n    spin_lock(c, &a.lock, LOCK_ARENA)\n"
+            "    a.head = i\n    a.nr += 1\n    WRITE_ONCE(&a.seen, 1)\n    spin_unlock(c, &a.lock)\n")
+    lines = mutated(text, "M02")
+    assert lines[lines.index("    a.head = i") - 2 :][:7] == [
+        "    if mut_on(1):", "        pass", "    a.head = i",
+        "    if mut_on(1):", "        a.nr = mut_later(a.nr) + (1)", "    if mut_off(1):", "        a.nr += 1"]
+    assert lines[-3] == "    WRITE_ONCE(&a.seen, 1)"
+
+
 def test_a_release_store_is_relaxed():
     assert found(LOCKED, "M14") == [("smp_store_release(pmdp, 1)", "smp_store_release: relaxed")]
-    assert "    mut_smp_store_release(0, 1, 0, pmdp, 1)" in mutated(LOCKED, "M14")
+    assert "    mut_smp_store_release(1, 0, pmdp, 1)" in mutated(LOCKED, "M14")
+
+
+def test_of_a_full_barrier_the_engine_leaves_the_ordering_out():
+    text = "cdef inline void f(uint64_t *p) noexcept nogil:\n    # [PT-001] pairs with: nobody.\n    xchg(p, 0)\n    smp_mb()\n"
+    mutants = [m for m in find_mutants([parse_source("cy/mm/some.pxd", HEAD + text)]) if m.operator == "M14"]
+    assert [(m.change, m.weakened) for m in mutants] == [("xchg: relaxed", (5,)), ("no barrier", (6,))]
+    assert [line for line in mutated(text, "M14") if "xchg(" in line or "smp_mb(" in line] == ["    xchg(p, 0)", "    smp_mb()"]
 
 
 def test_two_operators_on_one_call_are_two_slots_of_it():
-    text = "cdef inline void f(uint64_t *p) noexcept nogil:\n    # [PT-001] pairs with: nobody.\n    xchg(p, 0)\n"
+    text = "cdef inline void f(cursor *cur) noexcept nogil:\n    cmpxchg(cur.ptep, 1, 2)\n"
     source = parse_source("cy/mm/some.pxd", HEAD + text)
     mutants = find_mutants([source])
-    assert [(m.operator, m.number) for m in mutants] == [("M11", 1), ("M14", 2)]
-    assert "    mut_xchg(1, 2, 0, p, 0)" in mutate(source, mutants).text.split("\n")
+    assert [(m.operator, m.number) for m in mutants] == [("M11", 1), ("M12", 2)]
+    assert "    mut_cmpxchg(1, 2, cur.ptep, 1, 2)" in mutate(source, mutants).text.split("\n")
 
 
 def test_a_read_again_stands_before_the_second_use():
@@ -155,6 +176,30 @@ def test_mutants_are_chosen_by_operator_or_id():
     assert [m.id for m in choose(mutants, ["M11.04"])] == ["M11.04"]
     with pytest.raises(UsageError, match="mutant 'M99': expected an operator"):
         choose(mutants, ["M99"])
+
+
+def test_an_ordering_that_is_not_missed_has_one_reason_for_both_who_ask():
+    mutants = mutants_of_engine()
+    reasons = ordering_reasons(mutants)
+    assert reasons and all(r.equivalent and r.because in REASONS.values() for r in reasons)
+    assert {m.operator for m in mutants for r in reasons if r.fits(m)} == {"M14"}
+
+
+# -- what it is hunted with ------------------------------------------------------------------------------------------
+
+
+def test_each_program_has_its_turn_before_any_has_two():
+    one, two = (parse(f"t0: read(p{page}) | t1: write(p{page})", "<test>") for page in (0, 1))
+    jobs = [Job("race", "race", scheme, program) for program in (one, two) for scheme in ("linux-6.12", "linux-6.18")]
+    mutant, _ = some_mutants()
+    seen = [{mutant[0].number: density} for density in (0.4, 0.3, 0.2, 0.1)]
+    assert [job.program for job in rank(mutant[0], jobs, seen)] == [one, two, one, two]
+
+
+def test_what_little_there_is_belongs_to_jobs_of_its_own():
+    jobs = all_jobs(1)
+    assert {job.arena for job in jobs} == {ARENA, SCARCE}
+    assert len(jobs) == len({(job.label, job.scheme, job.program, job.knobs, job.arena, job.geometry) for job in jobs})
 
 
 # -- the score -------------------------------------------------------------------------------------------------------
