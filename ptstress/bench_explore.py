@@ -20,6 +20,8 @@ from ptstress.units import format_count, parse_geometry
 PROGRAM = "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p0)"
 #: Two threads that fault three times, and discard three times.
 CROSSED = "prefix: mmap(p0..p4); t0: write(p0); dontneed(p0..p2); write(p1) | t1: dontneed(p0..p4); write(p0); dontneed(p2..p4)"
+#: The smallest race of reclaim in DONTNEED, which ends.
+SMALLEST = "prefix: mmap(p0..p2); write(p0); t0: dontneed(p0..p2) | t1: write(p1)"
 TINY = "2x2x2"
 EXECUTIONS, QUICK_EXECUTIONS = 60_000, 10_000
 SMALL_EXECUTIONS, QUICK_SMALL_EXECUTIONS = 1_000_000, 100_000
@@ -42,6 +44,7 @@ def explore_rows(quick: bool) -> Iterator[Row]:
         yield measured(f"dpor, 2 x 3 atomic additions, {what}", [found], "executions", at_least=traces, at_most=traces)
     try:
         yield from _engine_rows(quick)
+        yield _states_row()
         yield from _bug_rows(quick)
     except PtstressError as error:
         yield absent("explore, 2 x 3 faults and discards", "k/s", str(error))
@@ -86,6 +89,16 @@ def _look_ups(lab: Lab, times: int) -> float:
     if found != times:
         raise PtstressError("bench: the outcome of an execution that passed is not in the table")
     return times / spent_ns * 1e3
+
+
+def _states_row() -> Row:
+    lab = Lab("linux-6.18", parse_geometry(TINY), (), {}, 1)
+    lab.load(parse(SMALLEST))
+    found = lab.explorer.explore("states", seed=1, executions=None, max_steps=MAX_STEPS)
+    if not found["exhausted"]:
+        raise PtstressError(f"bench: the states of {SMALLEST!r} did not come to an end: {found['stop_reason']}")
+    return measured("states of a zap and a fault, to the end", [found["seconds"]], "s", at_most=60,
+                    note=f"{found['states']:,} states in {found['executions']:,} executions, no rare paths, geometry {TINY}")
 
 
 def _timed(explorer: object, executions: int, seed: int, **knobs: float) -> tuple[float, float, float]:
