@@ -181,11 +181,14 @@ cdef extern from *:
             if (h->sb[i].p == p && h->sb[i].size == size) return h->sb[i].v;
         return pt_load_early(h, p, size, &when);
     }
-    /* Acquire orders what comes after the load. What came before may still be made later: so this one may be early, too. */
+    /* Acquire orders what comes after the load. What came before may still be made later: so this one may be early, too, and
+     * what this cpu has stored itself it may find in its buffer, where others do not see it yet. */
     static inline uint64_t pt_load_acquire(struct pt_hook *h, const struct pt_site *site, const void *p, uint32_t size) {
         uint64_t v, when;
         if (!h) return pt_memory(p, size);
         if (__builtin_expect(h->weak != NULL, 0) && pt_is_weakened(h->weak, site)) return pt_load(h, p, size);
+        for (uint32_t i = h->sb_n; i-- > 0; )
+            if (h->sb[i].p == p && h->sb[i].size == size) { pt_view_now(h); return h->sb[i].v; }
         pt_sb_order(h, p);
         if (__builtin_expect(h->weak == NULL, 1) || !h->weak->early) return pt_memory(p, size);
         v = pt_load_early(h, p, size, &when);

@@ -34,7 +34,7 @@ cdef inline void memory_begin(memory *m, const explorable *system, uint64_t seed
     m.stores = draw_stores(&m.rng, seed)
     if steps_only:
         m.stores = STORES_EAGER
-    elif weak.nr_weakened != 0 and not weak.weakened_orders:
+    elif weak.nr_weakened != 0:
         m.stores = STORES_WEAK          # elsewhere there is not much to see of an ordering that is left out
     weak.overtake = m.stores == STORES_WEAK
     weak.early = 0
