@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ptstress import get_include
 from ptstress.errors import UsageError
+from ptstress.weaken_reasons import REASONS
 
 #: What may order something. Whatever else carries a label only explains it.
 _ORDERS = re.compile(
@@ -22,13 +23,17 @@ _APART = ("explore", "history")
 
 @dataclass(frozen=True)
 class Place:
-    """One access that a label stands at: ``line`` of ``module``, such as ``cy/sync/rcu``. ``access``: its primitive."""
+    """One access that a label stands at: ``line`` of ``module``, such as ``cy/sync/rcu``. ``access``: its primitive.
+
+    ``nth``: which one of this label in the function, from 1.
+    """
 
     label: str
     module: str
     function: str
     line: int
     access: str
+    nth: int = 1
 
     @property
     def where(self) -> str:
@@ -36,24 +41,14 @@ class Place:
         return f"{self.module.removeprefix('cy/')}: {self.function}:{self.line}"
 
 
-#: Accesses without whose ordering nothing goes wrong that an oracle sees, and why; by label and function.
-REASONS: dict[tuple[str, str], str] = {
-    **{("PT-009", name): "an exchange stands between the contents and the entry, in sched at the begin of each RCU section"
-       for name in ("do_anonymous_page", "do_wp_page")},
-    **{("PT-009", name): "the exchange that took the entry is a full barrier"
-       for name in ("_try_to_unmap_one", "_change_pte_range")},
-    **{("PT-010", name): "an exchange is in memory at once, and rcu_gp_target has a barrier of its own"
-       for name in ("_free_level", "pmd_clear_table_for", "unlink_empty_table")},
-    ("PT-010", "rcu_gp_target"): "the unlink is an exchange, and the flush behind it one more",
-    **{("PT-021", name): "what takes the entry is in memory at once or goes with the flush, which begins with a full barrier"
-       for name in ("do_wp_page", "table_empty_out", "_zap_entries", "_try_to_unmap_one", "_change_pte_range")},
-    ("PT-022", "tlb_gather_mmu"): "an exchange is in memory at once, and entries are taken by exchanges",
-}
-
-
 def reason_of(place: Place) -> str:
     """Why nothing is expected to catch it; empty: something is."""
-    return REASONS.get((place.label, place.function), "")
+    return REASONS.get((place.label, name_of(place)), "")
+
+
+def name_of(place: Place) -> str:
+    """The name by which reasons know it: of its function, with ``/2`` for the second of its label there."""
+    return place.function if place.nth == 1 else f"{place.function}/{place.nth}"
 
 
 def find_places(labels: Iterable[str] = (), root: Path | None = None) -> list[Place]:
@@ -87,7 +82,9 @@ def _places(module: str, lines: list[str]) -> list[Place]:
             continue
         access = _ORDERS.search(code)
         if access and not match:
-            found += [Place(label, module, function, number, access[1]) for label in dict.fromkeys(labels + above)]
+            for label in dict.fromkeys(labels + above):
+                nth = 1 + sum((p.label, p.function) == (label, function) for p in found)
+                found.append(Place(label, module, function, number, access[1], nth))
             above = []
         left -= 1
         above = above if left > 0 else []

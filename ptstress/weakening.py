@@ -23,15 +23,21 @@ from ptstress.program import Program, parse
 from ptstress.schedule import Replay, encode
 from ptstress.texttable import flush_left
 from ptstress.units import format_count, format_finding, format_geometry, format_seconds
+from ptstress.weaken_aims import AIMS
 
 #: Schemes that make all labelled accesses between them.
 SCHEMES = ("linux-6.3", "linux-6.18", "seed-zero", "rfc-2024", "seed-rcu", "seed-srcu", "seed-refcount")
 #: Programs that are drawn, for each scheme. They are long: their turn comes after some of the others.
 DRAWN, DRAWN_FROM = 20, 2
+#: Knobs where a program wants grace periods to move on all the time.
+_POLLS = (("gp_batch", 1),)
 #: Schemes under which a program is run without an ordering, at most.
 SCHEMES_EACH = 2
 #: Executions of a program that show what it passes through, and of the first turn through the programs that do.
-SURVEY, FIRST_TURN = 4, 8
+SURVEY, FIRST_TURN = 8, 8
+#: Of the executions of an ordering, one in so many in each turn through the programs that are aimed at it; and the depth of
+#: "pct" there: two points at which the first cpu falls behind.
+AIMED, AIMED_DEPTH = 4, 3
 #: Who picks the schedules of a turn.
 POLICIES = ("random", "pos", "pct")
 
@@ -151,6 +157,8 @@ class _Target:
     scheme: str
     program: Program
     drawn: bool = False
+    aim: tuple[str, str] = ("", "")
+    polls: bool = False
 
 
 class _Bench:
@@ -158,7 +166,7 @@ class _Bench:
 
     def __init__(self, request: WeakenRequest) -> None:
         self.request = request
-        self.labs: dict[tuple[str, int, int], Lab] = {}
+        self.labs: dict[tuple[str, bool, int, int], Lab] = {}
         self.executions = 0
 
     def survey(self, places: Sequence[Place]) -> dict[Place, list[_Target]]:
@@ -176,13 +184,20 @@ class _Bench:
             for place in places:
                 if times[place.module, place.line]:
                     seen[place].append((times[place.module, place.line], target))
-        return {place: _few(found) for place, found in seen.items()}
+        return {place: [t for _, t in found if t.aim == (place.label, place.function)] + _few(found)
+                for place, found in seen.items()}
 
     def look(self, places: Sequence[Place], targets: Sequence[_Target]) -> Weakened:
         """Run the programs in turns, each turn longer, without the ordering of these accesses."""
         place = places[0]
         row = Weakened(place.label, place.where, place.access, len(targets), reason=reason_of(place))
         turn = 0
+        aimed = [t for t in targets if t.aim == (place.label, place.function)]
+        for policy in POLICIES if aimed else ():
+            for target in aimed:
+                left = self.request.executions - row.executions
+                if left > 0 and self._run(row, places, target, policy, min(left, self.request.executions // AIMED + 1), -1):
+                    return row
         if all(target.drawn for target in targets):
             turn = DRAWN_FROM
         while targets and row.executions < self.request.executions:
@@ -190,17 +205,22 @@ class _Bench:
                 left = self.request.executions - row.executions
                 if left <= 0:
                     break
-                lab = self._lab(target, places)
-                result = lab.explorer.explore(
-                    policy=POLICIES[turn % len(POLICIES)], seed=_mixed(self.request.seed, turn, target),
-                    executions=min(left, FIRST_TURN << turn), max_steps=MAX_STEPS)
-                row.executions += result["executions"]
-                self.executions += result["executions"]
-                if result["failure"]:
-                    self._caught(row, places, target, lab, result["failure"])
+                if self._run(row, places, target, POLICIES[turn % len(POLICIES)], min(left, FIRST_TURN << turn), turn):
                     return row
             turn += 1
         return row
+
+    def _run(self, row: Weakened, places: Sequence[Place], target: _Target, policy: str, executions: int, turn: int) -> bool:
+        """Executions of one program. Returns whether something went wrong, and notes it in ``row``."""
+        lab = self._lab(target, places)
+        result = lab.explorer.explore(
+            policy=policy, seed=_mixed(self.request.seed, turn, target), executions=executions, max_steps=MAX_STEPS,
+            depth=AIMED_DEPTH if turn < 0 else None)
+        row.executions += result["executions"]
+        self.executions += result["executions"]
+        if result["failure"]:
+            self._caught(row, places, target, lab, result["failure"])
+        return result["failure"] is not None
 
     def _caught(self, row: Weakened, places: Sequence[Place], target: _Target, lab: Lab, found: dict) -> None:
         reports = lab.view.reports()
@@ -209,26 +229,33 @@ class _Bench:
         row.invariant = next(iter(invariants_of(found["outcome"], reports)), 0)
         row.replay = encode(Replay(
             fingerprint=fingerprint(target.scheme), program=row.program, scheme=target.scheme, geometry=self.request.geometry,
-            knobs=dict(KNOBS), seed=found["seed"], choices=found["choices"], max_steps=found["max_steps"],
+            knobs=_knobs(target), seed=found["seed"], choices=found["choices"], max_steps=found["max_steps"],
             outcome=found["outcome"], trace_hash=found["hash"], weakened=tuple(_lines(places)),
         ))
 
     def _targets(self) -> Iterator[_Target]:
         given = self.request.program
         programs = [given] if given else list(dict.fromkeys(parse(bug.program, bug.id) for bug in BUGS))
+        for aim in () if given else AIMS:
+            if self.request.scheme in (None, aim.scheme):
+                yield _Target(aim.scheme, parse(aim.program, aim.label), aim=(aim.label, aim.function), polls=aim.polls)
         for scheme in [self.request.scheme] if self.request.scheme else SCHEMES:
             yield from (_Target(scheme, program) for program in programs)
             for index in range(0 if given else DRAWN):
                 yield _Target(scheme, generate(_mixed(self.request.seed, index, None), self.request.geometry), True)
 
     def _lab(self, target: _Target, places: Sequence[Place], count_only: bool = False) -> Lab:
-        shape = (target.scheme, len(target.program.branches), target.program.mms())
+        shape = (target.scheme, target.polls, len(target.program.branches), target.program.mms())
         if shape not in self.labs:
-            self.labs[shape] = Lab(target.scheme, self.request.geometry, (), dict(KNOBS), self.request.seed)
+            self.labs[shape] = Lab(target.scheme, self.request.geometry, (), _knobs(target), self.request.seed)
         lab = self.labs[shape]
         lab.load(target.program)
         lab.explorer.memory.weaken(_lines(places), count_only)
         return lab
+
+
+def _knobs(target: _Target) -> dict:
+    return dict(KNOBS) | (dict(_POLLS) if target.polls else {})
 
 
 def _lines(places: Sequence[Place]) -> list[tuple[str, int]]:
@@ -239,7 +266,7 @@ def _lines(places: Sequence[Place]) -> list[tuple[str, int]]:
 def _few(found: Sequence[tuple[int, _Target]]) -> list[_Target]:
     """Of each program that makes an access, the schemes under which it makes it most often; short programs first."""
     by_program: dict[Program, list[_Target]] = {}
-    for _, target in sorted(found, key=lambda one: -one[0]):
+    for _, target in sorted((one for one in found if one[1].aim == ("", "")), key=lambda one: -one[0]):
         by_program.setdefault(target.program, []).append(target)
     return sorted((t for some in by_program.values() for t in some[:SCHEMES_EACH]), key=lambda t: len(t.program.text()))
 

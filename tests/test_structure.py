@@ -37,7 +37,7 @@ CY_FLOORS = {
 PY_FLOORS = (
     ("__init__", "errors", "vocabulary", "pages", "ranges", "builds", "plugin"),
     ("units", "texttable", "tomlfile", "schemes", "bug", "bugs_grace", "bugs_lockless", "bugs_rules", "bugs_sleep", "bugs",
-     "orderings", "invariants", "operation", "program", "schedule", "layout", "histogram"),
+     "weaken_reasons", "weaken_aims", "orderings", "invariants", "operation", "program", "schedule", "layout", "histogram"),
     ("tracefile", "trace", "workload", "job", "plan"),
     ("model", "durable", "results", "observe", "headline", "story_steps", "story_slice", "story_progress", "story",
      "chrome_trace", "telling", "burst_state", "history", "history_json", "history_drawing", "hdrlog"),
