@@ -71,10 +71,11 @@ cdef inline void _show_held(cpu *c, uint32_t i) noexcept nogil:
         c.shared.counter[C_HELD + 2 * i] = <uint64_t>c.held[i].lock
         c.shared.counter[C_HELD + 2 * i + 1] = c.held[i].lock_class
 
-cdef inline void lock_held_pop(cpu *c, const void *lock) noexcept nogil:
+# Returns whether this cpu held the lock; True where nobody keeps that.
+cdef inline bint lock_held_pop(cpu *c, const void *lock) noexcept nogil:
     cdef uint32_t i
     if not PT_CHECKS:
-        return
+        return True
     i = c.nr_held
     while i > 0:
         i -= 1
@@ -85,8 +86,9 @@ cdef inline void lock_held_pop(cpu *c, const void *lock) noexcept nogil:
                 i += 1
             c.nr_held -= 1
             c.shared.counter[C_HELD_NR] = c.nr_held
-            return
+            return True
     pt_report(c, ORACLE_LOCK_ORDER, 13, b"releases a lock that it does not hold", 0, 0, 0)
+    return False
 
 cdef inline bint lock_is_held(cpu *c, const void *lock) noexcept nogil:
     cdef uint32_t i

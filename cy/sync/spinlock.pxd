@@ -62,8 +62,8 @@ cdef inline bint spin_trylock(cpu *c, spinlock_t *lock, uint32_t lock_class) noe
     return True
 
 cdef inline void spin_unlock(cpu *c, spinlock_t *lock) noexcept nogil:
-    lock_held_pop(c, lock)
-    if PT_CHECKS and _check_alive(c, peek32(&lock.val), 0) and peek32(&lock.val) == 0:
+    cdef bint held = lock_held_pop(c, lock)
+    if PT_CHECKS and _check_alive(c, peek32(&lock.val), 0) and held and peek32(&lock.val) == 0:
         pt_report(c, ORACLE_UAF, 9, b"a lock is released that somebody else has released meanwhile", 0, 0, 0)
     smp_store_release32(&lock.val, 0)       # [PT-001] pairs with: spin_lock.
 
