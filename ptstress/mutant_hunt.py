@@ -52,6 +52,7 @@ ROUNDS = (
 )
 #: More of the same for what has outlived them and is not called equivalent: some windows are a step wide.
 FURTHER = (
+    Round("pos", 1500, 4, "aim"), Round("random", 1500, 4, "aim"), Round("pct", 1500, 4, "aim"),
     Round("pos", 1000, 60, "bug"), Round("random", 1000, 60, "bug"), Round("pct", 1000, 80, "race"),
     Round("random", 1000, 80, "race"), Round("pos", 1000, 80, "race"), Round("random", 250, 240), Round("pct", 100, 320),
     Round("pos", 250, 240),

@@ -4,7 +4,7 @@ under many schemes.
 Nothing here knows a mutant. Which job reaches the place of which mutant is measured once, on the engine without any.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -16,6 +16,7 @@ from ptstress.program import Program, parse
 from ptstress.schemes import SCHEMES, SLEEP_MODES, Scheme, find_scheme
 from ptstress.scopes import load_scopes, why_not
 from ptstress.units import parse_geometry
+from ptstress.weaken_aims import AIMS
 
 GEOMETRY = parse_geometry("2x2x2x4")
 #: Generated programs for each scheme: small ones, and those of the common generator.
@@ -39,7 +40,7 @@ _VARIANTS: tuple[tuple[str, dict[str, int | str], tuple[str, ...]], ...] = (
 class Job:
     """One program under one scheme. ``kind`` and ``label`` tell where it comes from."""
 
-    kind: str               # bug, scope, race, scarce, small, generated
+    kind: str               # bug, scope, race, scarce, aim, small, generated
     label: str
     scheme: str
     program: Program
@@ -50,7 +51,7 @@ class Job:
     @property
     def written(self) -> bool:
         """By somebody, for one race."""
-        return self.kind in ("bug", "scope", "race", "scarce")
+        return self.kind in ("bug", "scope", "race", "scarce", "aim")
 
 
 def all_jobs(seed: int) -> list[Job]:
@@ -75,7 +76,14 @@ def all_jobs(seed: int) -> list[Job]:
         mixed = tuple({**dict(KNOBS), "reuse": "fifo", "table_free": "ipi", "gather_alloc_fail": 2}.items())
         jobs += [Job("scarce", "scarce", scheme_name, program, knobs=mixed, arena=SCARCE)
                  for program in map(parse, SCARCE_RACES)]
-    return jobs
+    return jobs + list(_aimed())
+
+
+def _aimed() -> Iterator[Job]:
+    """Programs that are aimed at one ordering, as they are for ``explore --weaken``."""
+    for aim in AIMS:
+        knobs = dict(KNOBS) | ({"gp_batch": 1} if aim.polls else {})
+        yield Job("aim", f"{aim.label} {aim.function}", aim.scheme, parse(aim.program, "<aim>"), knobs=tuple(knobs.items()))
 
 
 def _generated(scheme: Scheme, variant: str, knobs: tuple, numbers: Iterable[int], seed: int) -> list[Job]:

@@ -5,7 +5,7 @@ import pytest
 from ptstress.errors import ExitCode, UsageError
 from ptstress.lab import ARENA
 from ptstress.mutant_build import mutants_of_engine
-from ptstress.mutant_hunt import Verdict, rank
+from ptstress.mutant_hunt import FURTHER, Verdict, rank
 from ptstress.mutant_jobs import SCARCE, Job, all_jobs
 from ptstress.mutant_operators import OPERATORS, find_mutants
 from ptstress.mutant_source import parse_source
@@ -13,6 +13,7 @@ from ptstress.mutant_text import mutate
 from ptstress.mutants import Control, Reason, choose, load_reasons, mutant_lines, ordering_reasons, summarize
 from ptstress.orderings import REASONS
 from ptstress.program import parse
+from ptstress.weaken_aims import AIMS
 
 HEAD = "from cy.base.atomics cimport READ_ONCE\n\n"
 SILENT = Control(100, [], 2, 2)
@@ -266,3 +267,9 @@ def test_a_control_that_is_not_the_engine_is_a_violation(control):
 
 def test_a_run_that_was_stopped_does_not_pass():
     assert summary(verdicts(), stopped=True).exit_code == ExitCode.UNTRUSTWORTHY
+
+
+def test_what_is_aimed_at_an_ordering_is_a_job_under_its_scheme():
+    aimed = [(job.scheme, job.program.text()) for job in all_jobs(1) if job.kind == "aim"]
+    assert aimed == [(aim.scheme, parse(aim.program, "<aim>").text()) for aim in AIMS]
+    assert any(turn.kind == "aim" for turn in FURTHER)
