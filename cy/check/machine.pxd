@@ -219,8 +219,8 @@ cdef inline void _cpu_reset(machine *x, cpu *c, uint32_t id) noexcept nogil:
     c.nr_pins = 0
     c.debt = 0
     c.task_work = 0
-    c.frames_next.nr = 0
-    c.frames_wait.nr = 0
+    memset(&c.frames_next, 0, sizeof(c.frames_next))
+    memset(&c.frames_wait, 0, sizeof(c.frames_wait))
     c.flush_gen = <uint64_t>-5
     for i in range(x.nr_mms):
         c.full_flushes[i] = <uint64_t>-5

@@ -9,6 +9,7 @@ cdef inline void cblist_init(rcu_cblist *l) noexcept nogil:
     l.next_head = NULL
     l.next_tail = &l.next_head
     l.wait_head = NULL
+    l.wait_gp = 0
     l.nr_next = 0
     l.nr_wait = 0
 
