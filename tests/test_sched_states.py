@@ -14,7 +14,7 @@ from ptstress.units import parse_geometry
 
 #: Systems that look at no word but the one that they touch.
 LITMUS = ("fetch_add_2x3", "fetch_add_3x2", "fetch_add_apart_3x2", "readers", "blind_add_2x3", "test_same", "test_other",
-          "split_increment", "deadlock", "handover")
+          "split_increment", "deadlock", "handover", "between_holds")
 
 
 def explored(explorer, policy, bound=None):
@@ -54,6 +54,16 @@ def test_on_the_engine_states_and_dpor_end_in_the_same_and_in_all_that_a_bounded
     states, dpor, dfs = (explored(lab.explorer, policy, 2) for policy in ("states", "dpor", "dfs"))
     assert states["ends"] == dpor["ends"] >= dfs["ends"]
     assert len(states["ends"]) > 1
+
+
+# A scan beside the end of its mm, by a scheme that frees later. Nor does it matter what the machine has run before: cut
+# executions leave grace periods that nobody waits for any more.
+def test_a_scan_beside_an_exit_ends_alike_by_every_policy_and_whatever_ran_before():
+    lab = Lab("seed-async", parse_geometry("2x2x2"), (), {}, 1)
+    lab.load(parse(load_scopes(["scan_vs_exit"])["scan_vs_exit"].program))
+    first, states, dpor, dfs = (explored(lab.explorer, policy, 2)["ends"] for policy in ("dfs", "states", "dpor", "dfs"))
+    assert first == dfs
+    assert states == dpor >= dfs
 
 
 def test_explore_says_how_many_states_there_are(capsys):

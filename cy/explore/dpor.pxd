@@ -11,7 +11,8 @@
 #
 # The end of a wait touches nothing, whatever its condition looks at: it only comes after the step that made the condition true.
 # A step that makes it false again need not be tried before it, because who waits on could as well have gone on and not been
-# chosen: the accesses are the same ones, in the same order.
+# chosen: the accesses are the same ones, in the same order. So who can go on does so at once, and what made the condition
+# true first is all that the end comes after.
 #
 # A test of a word, as grace periods make of readers, depends on a write to it only if it would say something else behind it.
 #
@@ -21,8 +22,6 @@
 # Source: Abdulla, Aronis, Jonsson, Sagonas, "Optimal dynamic partial order reduction", POPL 2014 (source sets, algorithm 1);
 # Flanagan, Godefroid, POPL 2005 (races by vector clocks).
 # Not modelled: wakeup trees. Executions that are cut are the price: they are counted apart.
-# Known to be left out: of a scan beside the end of its mm (workloads/scopes/scan_vs_exit.toml, without rare paths) executions end
-# in at least 37 states, by the policy `states`, and here in 35 of them.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from cy.base.explorable cimport explorable
@@ -86,12 +85,23 @@ cdef inline uint32_t dpor_choose(void *state, const moment *now) noexcept nogil:
         awake = node.enabled & ~node.asleep
         if awake == 0:
             return CUT
-        node.chosen = now.current if is_in(awake, now.current) else lowest_bit(awake)
+        node.chosen = _first_choice(awake, now)
         node.source = <uint64_t>1 << node.chosen
         d.nr_nodes += 1
     d.depth += 1
     step_begins(d.system, &node.step, &now.pending[node.chosen], now)
     return node.chosen
+
+# Who waits and can go on does so at once: nobody makes its condition false again before it.
+cdef inline uint32_t _first_choice(uint64_t awake, const moment *now) noexcept nogil:
+    cdef uint64_t left = awake
+    cdef uint32_t i
+    while left:
+        i = lowest_bit(left)
+        left &= left - 1
+        if now.pending[i].site != NULL and now.pending[i].site.kind == PT_KIND_WAIT:
+            return i
+    return now.current if is_in(awake, now.current) else lowest_bit(awake)
 
 # The step that was chosen at `node` has been made, and its fibre stands at its next one.
 cdef inline void _step_made(dpor *d, dpor_node *node, const moment *now) noexcept nogil:
@@ -185,14 +195,17 @@ cdef inline uint32_t _last_dependent(dpor *d, uint32_t at, uint32_t other, uint3
                 return i
     return at
 
-# The step that let the fibre of step `at` go on, if that ends a wait, which began behind step `before`; `at` if there is none.
+# The first step that would have let the fibre of step `at` go on, if that ends a wait, which began behind step `before`; `at` if
+# there is none.
 cdef inline uint32_t _enabler(const dpor *d, uint32_t at, uint32_t before) noexcept nogil:
-    cdef uint32_t i = at
+    cdef uint32_t i = 0 if before == at else before + 1
     if d.nodes[at].step.made.site == NULL or d.nodes[at].step.made.site.kind != PT_KIND_WAIT:
         return at
-    while i > before and is_in(d.nodes[i].enabled, d.nodes[at].chosen):
-        i -= 1
-    return i if i > before else at
+    if is_in(d.nodes[i].enabled, d.nodes[at].chosen):
+        return at
+    while not is_in(d.nodes[i + 1].enabled, d.nodes[at].chosen):
+        i += 1
+    return i
 
 # Whether the last step of `other` that step `at` depends on happens before that of a third fibre.
 cdef inline bint _ordered_by_others(const dpor *d, const uint32_t *last, uint32_t at, uint32_t other) noexcept nogil:

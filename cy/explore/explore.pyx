@@ -46,7 +46,7 @@ KINDS = ("load", "store", "rmw", "plain_load", "plain_store", "lock", "unlock", 
 LITMUS = (
     "fetch_add_2x3", "fetch_add_3x2", "fetch_add_2x10", "split_increment", "deadlock", "livelock", "store_buffer", "half_update",
     "abandon", "handover", "unsteady", "fetch_add_apart_2x3", "fetch_add_apart_3x2", "readers", "blind_add_2x3", "test_same",
-    "test_other")
+    "test_other", "between_holds")
 MAX_STEPS = 10_000_000
 
 

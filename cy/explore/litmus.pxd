@@ -14,6 +14,7 @@
 #   store_buffer     2 fibres: buffer own flag; load the other's   both may read 0 if stores are late
 #   half_update      one buffers a, then b; the other reads both   a without b if stores are early
 #   abandon          one reports a violation and goes on forever   violation always
+#   between_holds    one takes a lock twice, the other waits       never
 #   handover         2 fibres take turns through wait()            one order of steps, passes
 #   unsteady         as fetch_add_2x3, but one add more in every other execution: must diverge
 #
@@ -103,6 +104,8 @@ cdef inline bint litmus_init(litmus *l, const char *name) noexcept nogil:
     elif strcmp(name, "store_buffer") == 0:
         l.program = store_buffer
         l.wrong = store_buffer_wrong
+    elif strcmp(name, "between_holds") == 0:
+        l.program = between_holds
     elif strcmp(name, "half_update") == 0:
         l.program = half_update
         l.wrong = half_update_wrong
@@ -243,6 +246,25 @@ cdef inline void abandon(litmus *l, uint32_t i) noexcept nogil:
         l.cell[i] += 1
         if l.cell[i] == 3:
             l.violations += 1
+
+# Who waits for the first hold to end may get the lock before the second one. seen[1]: holds before it, and 16 if it has waited.
+cdef inline void between_holds(litmus *l, uint32_t i) noexcept nogil:
+    cdef uint32_t n
+    if i == 1:
+        while True:
+            LITMUS_AT(&l.hook[i], PT_KIND_RMW, &l.cell[0], l.violations)
+            if l.cell[0] == 0:
+                l.cell[0] = 1
+                l.seen[i] += l.cell[1]
+                break
+            LITMUS_WAIT(&l.hook[i], is_zero, &l.cell[0])
+            l.seen[i] = 16
+        __unlock(l, i, &l.cell[0])
+        return
+    for n in range(2):
+        __lock(l, i, &l.cell[0])
+        l.cell[1] += 1
+        __unlock(l, i, &l.cell[0])
 
 cdef inline void handover(litmus *l, uint32_t i) noexcept nogil:
     cdef uint32_t n
