@@ -87,6 +87,17 @@ def test_states_find_the_bugs_of_scopes_and_what_they_find_comes_again(name, bug
     assert (again["outcome"], again["hash"]) == (found["outcome"], found["hash"])
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("others", ["t1: write(p0) | t2: write(p1)", "t1: dontneed(p0..p2) | t2: write(p1)"])
+def test_reclaim_beside_two_others_holds_in_every_interleaving_with_two_preemptions(others):
+    """Their states are too many. Three kinds of stores."""
+    for seed in range(1, 4):
+        lab = Lab("linux-6.18", parse_geometry("2x2x2"), (), {}, 1)
+        lab.load(parse(f"prefix: mmap(p0..p2); write(p0); t0: dontneed(p0..p2) | {others}"), judged=True)
+        found = lab.explorer.explore("dfs", seed=seed, executions=None, preemption_bound=2, max_steps=MAX_STEPS)
+        assert found["exhausted"] and found["failure"] is None
+
+
 def test_who_cannot_know_the_states_says_so():
     with pytest.raises(ValueError, match="takes up to 8 fibres"):
         lab = Lab("linux-6.18", parse_geometry("2x2x2"), (), {}, 1)
