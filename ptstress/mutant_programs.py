@@ -55,6 +55,7 @@ RACES = (
     "prefix: mmap(p0..p4); t0: munmap(p0..p4); mmap(m1:p0..p4) | t1: write(p0) | t2: write(m1:p0)",
     "prefix: mmap(p0..p2); mmap(p4..p6); t0: munmap(p0..p2); munmap(p4..p6) | t1: mmap(p8..p10); write(p8) | t2: read(p0)",
     "prefix: mmap(p0..p2); mmap(p4..p6); write(p4); t0: write(p0) | t1: mmap(p2..p4)",
+    "prefix: mmap(p0..p2); mmap(p4..p6); write(p0); t0: write(p4) | t1: mmap(p2..p4)",
     "prefix: mmap(p0..p4); write(p0); mprotect(p0..p4, ro); mprotect(p0..p4, rw); t0: write(p0) | "
     "t1: dontneed(p0); write(p0); mprotect(p0..p4, ro)",
     "prefix: mmap(p0..p12); write(p0); write(p8); t0: dontneed(p0) | t1: dontneed(p8) | t2: walk(p8)",
