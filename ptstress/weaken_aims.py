@@ -37,7 +37,7 @@ AIMS = (
     Aim("PT-006", "_take", "rcu", _PROTECT),
     Aim("PT-007", "_was_attached", "rcu", "prefix: mmap(p0..p4); t0: write(p3) | t1: mprotect(p0..p2, ro)"),
     Aim("PT-008", "vma_start_read", "linux-6.18", "prefix: mmap(p0..p4); t0: munmap(p0..p4); mmap(m1:p0..p4) | t1: write(p1)"),
-    Aim("PT-009", "do_anonymous_page", "linux-6.18", "prefix: mmap(p0..p4); t0: write(p0) | t1: read(p0)"),
+    Aim("PT-009", "do_anonymous_page", "linux-6.18", "prefix: mmap(p0..p4); write(p1); t0: write(p0) | t1: read(p0)"),
     Aim("PT-010", "rcu_read_lock", "linux-6.18", _UNLINK.format("gup_fast(p1)"), polls=True),
     Aim("PT-010", "_rcu_gp_start", "linux-6.18", _UNLINK.format("write(p0)"), polls=True),
     Aim("PT-011", "rcu_read_lock", "linux-6.18", _UNLINK.format("gup_fast(p1)"), polls=True),
@@ -45,5 +45,8 @@ AIMS = (
         "prefix: mmap(p0..p4); write(p1); free(p1); t0: discard(p1) | t1: gup_fast(p1, write)"),
     Aim("PT-051", "mm_reborn", "linux-6.18", "prefix: mmap(m1:p0..p4); t0: exit(m1) | t1: read(m1:p0); read(m1:p0)"),
     Aim("PT-151", "pwc_fill", "linux-6.18", _FILLS + "t0: read(p1); read(m1:p1) | t1: dontneed(m1:p0..p4)"),
-    Aim("PT-151", "tlb_fill", "linux-6.18", _FILLS + "t0: write(p1); write(m1:p1) | t1: dontneed(p1)"),
+    Aim("PT-151", "tlb_fill", "linux-6.18",
+        _FILLS + "write(p0); t0: read(p1); read(m1:p1) | t1: free(p0..p4)"),
+    Aim("PT-151", "tlb_fill", "linux-6.18",
+        "prefix: mmap(p0..p4); mmap(m1:p0..p4); write(p1); write(m1:p1); t0: read(p1) | t1: dontneed(p1)"),
 )

@@ -3,7 +3,7 @@
 An ordering stands at an access, and is left out there at run time (``cy/base/weak.pxd``): the programs run as they are
 written, only that access orders nothing. What may show it is run first without leaving out anything, so that each ordering is
 looked for where its access is made. An ordering that nothing catches is one that nothing needs, or that no oracle sees: its
-reason stands in ``ptstress.orderings``, and is wrong as soon as something does catch it.
+reason stands in ``ptstress.weaken_reasons``, and is wrong as soon as something does catch it.
 """
 
 import hashlib
@@ -35,18 +35,19 @@ _POLLS = (("gp_batch", 1),)
 SCHEMES_EACH = 2
 #: Executions of a program that show what it passes through, and of the first turn through the programs that do.
 SURVEY, FIRST_TURN = 8, 8
-#: Of the executions of an ordering, one in so many in each turn through the programs that are aimed at it; and the depth of
-#: "pct" there: two points at which the first cpu falls behind.
-AIMED, AIMED_DEPTH = 4, 3
+#: Before them: so many times the executions of an ordering for each policy and program that is aimed at it, in turns that grow
+#: this much. "pct" comes a second time there, with two points at which the first cpu falls behind.
+AIMED, AIMED_GROWTH, AIMED_DEPTH = 20, 4, 3
 #: Who picks the schedules of a turn.
 POLICIES = ("random", "pos", "pct")
+AIMED_POLICIES = (("random", None), ("pos", None), ("pct", None), ("pct", AIMED_DEPTH))
 
 
 @dataclass(frozen=True)
 class WeakenRequest:
     """The command line. ``program``: in place of the planted bugs' and of drawn ones; ``scheme``: in place of several.
 
-    ``executions``: for each ordering, at most.
+    ``executions``: for each ordering, at most; ``AIMED`` times as many for each policy and program that is aimed at it.
     """
 
     labels: tuple[str, ...]
@@ -193,16 +194,14 @@ class _Bench:
         row = Weakened(place.label, place.where, place.access, len(targets), reason=reason_of(place))
         turn = 0
         aimed = [t for t in targets if t.aim == (place.label, place.function)]
-        for policy in POLICIES if aimed else ():
-            for target in aimed:
-                left = self.request.executions - row.executions
-                if left > 0 and self._run(row, places, target, policy, min(left, self.request.executions // AIMED + 1), -1):
-                    return row
+        if self._look_aimed(row, places, aimed):
+            return row
+        begin = row.executions
         if all(target.drawn for target in targets):
             turn = DRAWN_FROM
-        while targets and row.executions < self.request.executions:
+        while targets and row.executions - begin < self.request.executions:
             for target in (t for t in targets if turn >= DRAWN_FROM or not t.drawn):
-                left = self.request.executions - row.executions
+                left = self.request.executions - (row.executions - begin)
                 if left <= 0:
                     break
                 if self._run(row, places, target, POLICIES[turn % len(POLICIES)], min(left, FIRST_TURN << turn), turn):
@@ -210,12 +209,25 @@ class _Bench:
             turn += 1
         return row
 
-    def _run(self, row: Weakened, places: Sequence[Place], target: _Target, policy: str, executions: int, turn: int) -> bool:
+    def _look_aimed(self, row: Weakened, places: Sequence[Place], aimed: Sequence[_Target]) -> bool:
+        """The same for the programs that are aimed at it, in turns of all policies."""
+        done, turn, executions = 0, -1, max(1, self.request.executions // AIMED)
+        while aimed and done < AIMED * self.request.executions:
+            executions = min(executions, AIMED * self.request.executions - done)
+            for policy, depth in AIMED_POLICIES:
+                for target in aimed:
+                    if self._run(row, places, target, policy, executions, turn, depth):
+                        return True
+            done, turn, executions = done + executions, turn - 1, executions * AIMED_GROWTH
+        return False
+
+    def _run(self, row: Weakened, places: Sequence[Place], target: _Target, policy: str, executions: int, turn: int,
+             depth: int | None = None) -> bool:
         """Executions of one program. Returns whether something went wrong, and notes it in ``row``."""
         lab = self._lab(target, places)
         result = lab.explorer.explore(
             policy=policy, seed=_mixed(self.request.seed, turn, target), executions=executions, max_steps=MAX_STEPS,
-            depth=AIMED_DEPTH if turn < 0 else None)
+            depth=depth)
         row.executions += result["executions"]
         self.executions += result["executions"]
         if result["failure"]:

@@ -81,7 +81,7 @@ LOCKING = Path(__file__).parent.parent / "cy" / "LOCKING.md"
 #: What goes wrong without them is found in every run of the long test.
 CAUGHT = {"PT-001", "PT-002", "PT-004", "PT-005", "PT-007", "PT-010", "PT-020", "PT-041", "PT-062", "PT-150"}
 #: Orderings that something was seen to go wrong without, too seldom for every run.
-SELDOM = {("PT-009", "do_anonymous_page"), ("PT-011", "rcu_read_lock"), ("PT-151", "tlb_fill")}
+SELDOM = {("PT-011", "rcu_read_lock")}
 
 
 def without(labels, program=None, scheme=None, executions=5000):
