@@ -171,9 +171,10 @@ class _Bench:
         self.executions = 0
 
     def survey(self, places: Sequence[Place]) -> dict[Place, list[_Target]]:
-        """The programs that make each access, those first that make it most often. Raises ``UsageError``."""
+        """The programs that make each access, those aimed at it first, however seldom they do. Raises ``UsageError``."""
         seen: dict[Place, list[tuple[int, _Target]]] = {place: [] for place in places}
-        for target in self._targets():
+        targets = list(self._targets())
+        for target in targets:
             lab = self._lab(target, places, count_only=True)
             result = lab.explorer.explore(seed=self.request.seed, executions=SURVEY, max_steps=MAX_STEPS)
             self.executions += result["executions"]
@@ -185,7 +186,7 @@ class _Bench:
             for place in places:
                 if times[place.module, place.line]:
                     seen[place].append((times[place.module, place.line], target))
-        return {place: [t for _, t in found if t.aim == (place.label, place.function)] + _few(found)
+        return {place: [t for t in targets if t.aim == (place.label, place.function)] + _few(found)
                 for place, found in seen.items()}
 
     def look(self, places: Sequence[Place], targets: Sequence[_Target]) -> Weakened:
