@@ -28,7 +28,8 @@ def all_traces(name):
     return found
 
 
-# half_update: the reader sees both, or neither: stores are not buffered there, and its first access is the one that counts.
+# half_update: the reader sees both, or neither: its second read is bare and makes no point, so the first access is the one that
+# counts.
 # split_increment: each load before or behind the other's store, but not both behind.
 @pytest.mark.parametrize("name, traces", [
     ("fetch_add_2x3", comb(6, 3)), ("fetch_add_3x2", 90), ("fetch_add_2x10", comb(20, 10)), ("fetch_add_apart_2x3", 1),
