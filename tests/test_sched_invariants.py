@@ -15,7 +15,7 @@ ENGINE = Path(__file__).parent.parent / "cy"
 GEOMETRY = parse_geometry("2x2x2x4")
 BUDGET = 20_000
 CHECKED = [i for i in INVARIANTS if i.checked]
-SEEDS = 100
+SEEDS = 400
 #: Functions of the engine whose last argument is the number that they report, and their oracle.
 HANDED_ON = (("check_unlinked", "UAF"), ("check_empty", "UAF"), ("check_no_zero_page", "STALE_TLB"))
 

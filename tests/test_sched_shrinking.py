@@ -27,7 +27,7 @@ def found(bug, policy="random", executions=20_000):
     """A failure of the bug's own program, as a record."""
     lab = Lab(bug.scheme, GEOMETRY, (bug.id,), dict(KNOBS), 1)
     program = parse(bug.program)
-    lab.load(program)
+    lab.load(program, judged=True)
     failure = lab.explorer.explore(policy, seed=1, executions=executions)["failure"]
     return lab.record(program, failure), lab.signature(failure["outcome"])
 
