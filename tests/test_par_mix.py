@@ -7,7 +7,7 @@ import pytest
 from ptstress.engine import load_engine
 from ptstress.job import Mix
 from ptstress.layout import SharedView, operation_lines, shared_bytes
-from ptstress.operation import mmap, op_array
+from ptstress.operation import mmap, op_array, write
 from ptstress.schemes import find_scheme
 from ptstress.vocabulary import Verb
 
@@ -90,3 +90,15 @@ def test_who_does_nothing_in_a_burst_has_recorded_nothing():
     machine.stop()
     assert counts == [[1, 2], [0, 0]]
     assert view.last_operations(0, 8) == view.last_operations(1, 8) == []
+
+
+def test_what_was_done_serially_before_a_burst_is_part_of_what_it_is_judged_by():
+    """The burst's check reads of the mapping that its writes go to."""
+    machine = load_engine("stress").Machine({
+        **find_scheme("linux-6.12").config(), "geometry": (9, 2, 1), "workers": 1, "tables": 64, "frames": 8192,
+        "ring_events": RING})
+    machine.serial(op_array([mmap(0, 8)]))
+    machine.start([("ops", op_array([write(0), write(1)]))])
+    assert not machine.burst(1000)["stuck"]
+    machine.stop()
+    assert machine.reports() == []

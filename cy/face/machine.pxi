@@ -113,8 +113,10 @@ cdef class Machine(Space):
             raise RuntimeError("not started" if not self.broken else "a worker is stuck")
         self.x.header.burst += 1
         for i in range(self.x.nr_workers):
-            # A worker that gets no cpu in this burst records nothing, and what it did before is no part of it.
-            self.x.cpus[i].events[0].verb = 0
+            # A worker that gets no cpu in this burst records nothing, and what was checked before is no part of it. (What was
+            # done serially, and is still to be checked, is.)
+            if self.x.shared[i].nr_events == 0:
+                self.x.cpus[i].events[0].verb = 0
         pt_rel(&self.x.header.phase, 1)
         with nogil:
             crew_post(&self.crew, JOB_RACE)
