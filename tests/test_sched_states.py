@@ -5,6 +5,7 @@ import re
 import pytest
 
 from ptstress._explore import Explorer, litmus
+from ptstress.bugs import find_bug
 from ptstress.cli import main
 from ptstress.errors import ExitCode
 from ptstress.lab import MAX_STEPS, Lab
@@ -83,6 +84,7 @@ def test_states_find_the_bugs_of_scopes_and_what_they_find_comes_again(name, bug
     lab = Lab("linux-6.18", parse_geometry(scope.geometry), (bug,), knobs, 1)
     lab.load(parse(scope.program))
     found = lab.explorer.explore("states", seed=1, executions=None, max_steps=MAX_STEPS)["failure"]
+    assert lab.signature(found["outcome"])[0] in find_bug(bug).oracles
     again = lab.explorer.replay(found["choices"], found["seed"], max_steps=MAX_STEPS, steps_only=True)
     assert (again["outcome"], again["hash"]) == (found["outcome"], found["hash"])
 

@@ -5,7 +5,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from cy.base.clock cimport now_ns
-from cy.explore.distinct cimport distinct_add, distinct_set
+from cy.explore.distinct cimport distinct_add, distinct_clear, distinct_set
 from cy.explore.on_fibres cimport run_on_fibres
 from cy.explore.scheduler cimport OUTCOME_CUT, OUTCOME_PASS, execution_seed, scheduler
 
@@ -42,7 +42,8 @@ cdef struct campaign:
     uint64_t steps
     uint64_t outcomes[7]
     distinct_set distinct
-    distinct_set *ends          # states in which executions ended that passed; NULL: nobody wants to know
+    distinct_set *ends          # states in which executions ended that passed, in the last pass; NULL: nobody wants to know
+    uint64_t passes             # that the policy has begun
     failed_execution failure
 
 # Go on for one slice. Sets c.stop if the campaign is over.
@@ -93,6 +94,9 @@ cdef inline void __prepare_next(campaign *c, scheduler *s) noexcept nogil:
         c.stop = STOP_EXHAUSTED
     elif c.executions == c.max_executions:
         c.stop = STOP_EXECUTIONS
+    if c.ends != NULL and s.policy.passes != NULL and s.policy.passes(s.policy_state) != c.passes:
+        c.passes = s.policy.passes(s.policy_state)
+        distinct_clear(c.ends)
 
 cdef inline void __keep(campaign *c, scheduler *s, uint64_t seed) noexcept nogil:
     c.failure.index = c.executions - 1

@@ -4,12 +4,12 @@
 # whose results nobody looks at. An exchange that fails counts as a write. A fill touches its whole table. A wait may be ended
 # by any write. A fence touches nothing: where an order of accesses is all there is, without store buffers, it does nothing.
 # Not modelled: what stands between two schedule points and looks at more than the access before it (oracles do, bare).
-from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 from cy.base.explorable cimport explorable
 from cy.base.hook cimport (
     PT_KIND_ADD, PT_KIND_FILL, PT_KIND_OP, PT_KIND_PLAIN_STORE, PT_KIND_RMW, PT_KIND_STORE, PT_KIND_TEST, PT_KIND_WAIT)
-from cy.explore.policy cimport access, moment
+from cy.explore.policy cimport access, is_in, lowest_bit, moment
 
 # Whether the order of `a` and `b`, of two fibres, may matter. An access that is not known yet depends on all.
 cdef inline bint depend(const explorable *system, const access *a, const access *b) noexcept nogil:
@@ -60,6 +60,21 @@ cdef inline void step_made(const explorable *system, step *s, const moment *now)
     # What has taken a stamp and is no begin of an operation is an end. It is not the last step before the next one begins: in
     # between the fibre waits for grace periods.
     s.ends = now.time - s.time > (2 if s.made.site != NULL and s.made.site.kind == PT_KIND_OP else 1)
+
+# Of those who were asleep before step `s`, who does not depend on it, and sleeps on. `ends`: those of them whose next step ends
+# an operation. `first`: the first access of each fibre, for who has not started; its site is NULL as long as nobody knows it.
+cdef inline uint64_t sleep_on(const explorable *system, const step *s, uint64_t asleep, uint64_t ends, const access *first,
+                              const moment *now) noexcept nogil:
+    cdef uint64_t left = asleep
+    cdef const access *next
+    cdef uint32_t i
+    while left:
+        i = lowest_bit(left)
+        left &= left - 1
+        next = &now.pending[i] if now.pending[i].site != NULL else &first[i]
+        if ordered(system, s, next, NULL, is_in(ends, i)):
+            asleep &= ~(<uint64_t>1 << i)
+    return asleep
 
 # The word that an access touches, if it is a whole one. Context: it is known, or site is NULL.
 cdef inline bint _word(const explorable *system, const access *a, uint64_t *value) noexcept nogil:

@@ -4,6 +4,7 @@
 # Two schedules with one hash count as one; with 64 bits that is rarer than one in 10^7 at 10^6 hashes.
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 cdef struct distinct_set:
     uint64_t *slots             # 0: free
@@ -26,6 +27,11 @@ cdef inline int distinct_init(distinct_set *d, uint64_t expected) noexcept nogil
 cdef inline void distinct_fini(distinct_set *d) noexcept nogil:
     free(d.slots)
     d.slots = NULL
+
+cdef inline void distinct_clear(distinct_set *d) noexcept nogil:
+    memset(d.slots, 0, (d.mask + 1) * sizeof(uint64_t))
+    d.count = 0
+    d.saturated = False
 
 cdef inline void distinct_add(distinct_set *d, uint64_t hash) noexcept nogil:
     cdef uint64_t i

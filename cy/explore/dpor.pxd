@@ -26,7 +26,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from cy.base.explorable cimport explorable
 from cy.base.hook cimport PT_KIND_WAIT
-from cy.explore.dependence cimport ordered, step, step_begins, step_made
+from cy.explore.dependence cimport ordered, sleep_on, step, step_begins, step_made
+from cy.explore.growth cimport branching, growth, growth_branch_done, growth_done, growth_node, growth_rest
 from cy.explore.policy cimport (
     CUT, NOBODY, access, count_bits, is_in, lowest_bit, moment, policy_knobs, policy_ops)
 
@@ -42,6 +43,7 @@ cdef struct dpor_node:
     uint64_t asleep_ends        # those of them whose next step ends an operation
     uint64_t tried
     uint32_t chosen
+    branching branches
     step step
     uint32_t clock[8]           # how many steps of each fibre happen before this one, itself included
 
@@ -51,6 +53,7 @@ cdef struct dpor:
     uint32_t nr_nodes           # of the path that is repeated
     uint32_t depth              # steps of this execution
     uint32_t nr_fibres
+    growth growth
     access first[8]             # the first access of each fibre, once it is known: nothing shared comes before it
 
 cdef inline void dpor_ops(policy_ops *ops) noexcept nogil:
@@ -78,6 +81,7 @@ cdef inline uint32_t dpor_choose(void *state, const moment *now) noexcept nogil:
         node.past = now.past
         node.enabled = now.enabled
         node.tried = 0
+        growth_node(&d.growth, &node.branches)
         node.asleep = 0
         node.asleep_ends = 0
         if d.depth:
@@ -111,15 +115,8 @@ cdef inline void _step_made(dpor *d, dpor_node *node, const moment *now) noexcep
 
 # Who slept before the step and does not depend on it sleeps on.
 cdef inline void _sleep_on(dpor *d, dpor_node *node, const dpor_node *before, const moment *now) noexcept nogil:
-    cdef uint64_t left = before.asleep & ~(<uint64_t>1 << before.chosen)
-    cdef const access *next
-    cdef uint32_t i
-    while left:
-        i = lowest_bit(left)
-        left &= left - 1
-        next = &now.pending[i] if now.pending[i].site != NULL else &d.first[i]
-        if not ordered(d.system, &before.step, next, NULL, is_in(before.asleep_ends, i)):
-            node.asleep |= <uint64_t>1 << i
+    node.asleep = sleep_on(
+        d.system, &before.step, before.asleep & ~(<uint64_t>1 << before.chosen), before.asleep_ends, d.first, now)
     node.asleep_ends = before.asleep_ends & node.asleep
 
 # Find the races of this execution, and go back to the deepest choice where somebody has still to be tried.
@@ -133,8 +130,10 @@ cdef inline bint dpor_more(void *state, const moment *now) noexcept nogil:
     for at in range(d.depth):
         _clock_and_races(d, at)
     d.nr_nodes = d.depth
+    d.growth.executions += 1
     while d.nr_nodes:
         node = &d.nodes[d.nr_nodes - 1]
+        growth_branch_done(&d.growth, &node.branches)
         node.tried |= <uint64_t>1 << node.chosen
         node.asleep |= <uint64_t>1 << node.chosen
         if node.step.ends:
@@ -246,18 +245,18 @@ cdef inline bint _behind_any(const dpor *d, const uint32_t *begins, uint64_t see
             return True
     return False
 
-# As in bounded_dfs.pxd. Sources still grow, so it is what is known of the tree that is done.
+# Sources still grow, so it is what is known of the tree that is done.
 cdef inline double dpor_done(void *state) noexcept nogil:
     cdef dpor *d = <dpor *>state
-    cdef dpor_node *node
-    cdef double part = 1, done = 0
-    cdef uint32_t at, branches
-    for at in range(d.nr_nodes):
+    cdef const dpor_node *node
+    cdef double rest = 1 if d.nr_nodes else 0
+    cdef uint32_t at = d.nr_nodes
+    while at:
+        at -= 1
         node = &d.nodes[at]
-        branches = count_bits(node.source | node.tried)
-        part /= branches
-        done += part * count_bits(node.tried & ~(<uint64_t>1 << node.chosen))
-    return done + part
+        rest = growth_rest(
+            &d.growth, &node.branches, rest, count_bits(node.source & ~node.asleep & ~(<uint64_t>1 << node.chosen)))
+    return growth_done(&d.growth, rest)
 
 cdef inline int dpor_init(void *state, const policy_knobs *knobs) noexcept nogil:
     cdef dpor *d = <dpor *>state

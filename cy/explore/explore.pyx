@@ -100,7 +100,7 @@ cdef class Explorer:
         a failure has it, not of the exploration; of policies that walk a tree. ``steps_only``: as in ``replay``.
 
         ``ends``: the result has, under that name, the set of the states in which executions that passed have left the system;
-        up to 2^20, as numbers that mean nothing in another process.
+        up to 2^20, as numbers that mean nothing in another process. Of the policy "states": those of the pass that counts.
 
         ``failure["seed"]``, ``["choices"]`` and ``["max_steps"]`` are what replay() needs.
         """
@@ -139,6 +139,8 @@ cdef class Explorer:
             if self.sched.policy.keeps_frames and not (FRAMES_KEPT and self.system.state != NULL):
                 raise ValueError(f"policy {policy!r} does not know the states of this system, or not on this processor")
             if ends:
+                if self.system.state == NULL:
+                    raise ValueError("ends: nobody knows the states of this system")
                 if distinct_init(&end_states, 1 << 20) != 0:
                     raise MemoryError("no memory for the states at the end")
                 c.ends = &end_states

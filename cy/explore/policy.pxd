@@ -70,6 +70,8 @@ cdef struct policy_ops:
     double (*done)(void *state) noexcept nogil
     # How many states it has come to; NULL: it does not look.
     uint64_t (*states)(void *state) noexcept nogil
+    # How many times it has begun the tree anew, because what it had seen of it did not count; NULL: it never does.
+    uint64_t (*passes)(void *state) noexcept nogil
     # Once, at the end; also after init() failed.
     void (*fini)(void *state) noexcept nogil
 

@@ -21,12 +21,14 @@
 # Not modelled: bounds of preemptions; oracles that look, bare, at words which others are about to write.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 from cy.base.explorable cimport explorable
 from cy.base.hook cimport PT_KIND_WAIT
 from cy.base.rng cimport rng_below, rng_seed
-from cy.explore.dependence cimport ordered, step, step_begins, step_made
+from cy.explore.dependence cimport sleep_on, step, step_begins, step_made
 from cy.explore.footprint cimport (
     footprint, footprint_begin, footprint_fini, footprint_init, footprint_meets, footprint_settle, footprint_step)
+from cy.explore.growth cimport branching, growth, growth_branch_done, growth_done, growth_node, growth_rest
 from cy.explore.policy cimport (
     CUT, NOBODY, access, count_bits, is_in, lowest_bit, moment, nth_fibre, policy_knobs, policy_ops)
 from cy.explore.state_set cimport (
@@ -43,10 +45,11 @@ cdef struct states_node:
     uint64_t past
     uint64_t enabled
     uint64_t todo               # who is still to be tried
-    uint64_t set                # who was to be, at first
+    uint64_t set                # who was to be, if nobody slept
     uint64_t asleep             # who need not be
     uint64_t asleep_ends        # those of them whose next step ends an operation
     uint32_t chosen
+    branching branches
     step step
 
 cdef struct states:
@@ -59,7 +62,8 @@ cdef struct states:
     uint32_t max_nodes
     uint32_t walks              # left
     uint64_t rng
-    uint64_t executions         # of this pass
+    uint64_t passes             # begun
+    growth growth               # of this pass
     uint64_t learned            # of them, the last one that taught something
     access first[8]             # the first access of each fibre, once it is known
     state_set seen
@@ -78,6 +82,7 @@ cdef inline void states_ops(policy_ops *ops) noexcept nogil:
     ops.more = states_more
     ops.done = states_done
     ops.states = states_nr
+    ops.passes = states_passes
     ops.fini = states_fini
 
 cdef inline uint32_t states_choose(void *state, const moment *now) noexcept nogil:
@@ -92,6 +97,7 @@ cdef inline uint32_t states_choose(void *state, const moment *now) noexcept nogi
         node.enabled = now.enabled
         node.asleep = 0
         node.asleep_ends = 0
+        growth_node(&d.growth, &node.branches)
         if d.walks:
             node.chosen = _walk(d, now)
             node.set = node.todo = 0
@@ -129,17 +135,9 @@ cdef inline uint32_t _walk(states *d, const moment *now) noexcept nogil:
 
 # Who slept before the step and does not depend on it sleeps on.
 cdef inline void _sleep_on(states *d, states_node *node, const states_node *before, const moment *now) noexcept nogil:
-    cdef uint64_t left = before.asleep & ~(<uint64_t>1 << before.chosen)
-    cdef uint32_t i
-    while left:
-        i = lowest_bit(left)
-        left &= left - 1
-        if not ordered(d.system, &before.step, _next(d, i, now), NULL, is_in(before.asleep_ends, i)):
-            node.asleep |= <uint64_t>1 << i
+    node.asleep = sleep_on(
+        d.system, &before.step, before.asleep & ~(<uint64_t>1 << before.chosen), before.asleep_ends, d.first, now)
     node.asleep_ends = before.asleep_ends & node.asleep
-
-cdef inline const access *_next(const states *d, uint32_t i, const moment *now) noexcept nogil:
-    return &now.pending[i] if now.pending[i].site != NULL else &d.first[i]
 
 # The smallest set that has to be tried; who sleeps is not counted.
 cdef inline uint64_t _persistent(states *d, const states_node *node, const moment *now) noexcept nogil:
@@ -183,7 +181,6 @@ cdef inline void _where_known(states *d, states_node *node, const moment *now) n
     if known.hash != 0:
         asleep = node.asleep & known.slept
         node.todo = known.slept & ~node.asleep
-        node.set = node.todo
         node.asleep = asleep
         node.asleep_ends &= asleep
         known.slept = asleep
@@ -197,10 +194,10 @@ cdef inline bint states_more(void *state, const moment *now) noexcept nogil:
     cdef states *d = <states *>state
     cdef states_node *node
     _account(d, now)
-    d.executions += 1
+    d.growth.executions += 1
     if d.foot.taught:
         d.foot.taught = False
-        d.learned = d.executions
+        d.learned = d.growth.executions
     if d.walks:
         d.walks -= 1
         if d.walks == 0:
@@ -209,10 +206,11 @@ cdef inline bint states_more(void *state, const moment *now) noexcept nogil:
         return True
     if state_set_room(&d.seen, d.max_nodes) != 0:
         d.no_room = True
-    if d.learned == 0 or d.executions < GIVE_UP * d.learned + PASS_LEAST:
+    if d.learned == 0 or d.growth.executions < GIVE_UP * d.learned + PASS_LEAST:
         d.nr_nodes = d.depth
         while d.nr_nodes:
             node = &d.nodes[d.nr_nodes - 1]
+            growth_branch_done(&d.growth, &node.branches)
             node.asleep |= <uint64_t>1 << node.chosen
             if node.step.ends:
                 node.asleep_ends |= <uint64_t>1 << node.chosen
@@ -230,25 +228,27 @@ cdef inline bint states_more(void *state, const moment *now) noexcept nogil:
 cdef inline void _new_pass(states *d) noexcept nogil:
     footprint_settle(&d.foot)
     state_set_clear(&d.seen)
-    d.executions = 0
+    memset(&d.growth, 0, sizeof(growth))
     d.learned = 0
+    d.passes += 1
 
-# As in dpor.pxd, of this pass.
+# Of this pass.
 cdef inline double states_done(void *state) noexcept nogil:
     cdef states *d = <states *>state
-    cdef states_node *node
-    cdef double part = 1, done = 0
-    cdef uint32_t at, branches
-    for at in range(d.nr_nodes):
+    cdef const states_node *node
+    cdef double rest = 1 if d.nr_nodes else 0
+    cdef uint32_t at = d.nr_nodes
+    while at:
+        at -= 1
         node = &d.nodes[at]
-        branches = count_bits(node.set)
-        if branches > 1:
-            part /= branches
-            done += part * (branches - count_bits(node.todo))
-    return done + part
+        rest = growth_rest(&d.growth, &node.branches, rest, count_bits(node.todo & ~(<uint64_t>1 << node.chosen)))
+    return growth_done(&d.growth, rest)
 
 cdef inline uint64_t states_nr(void *state) noexcept nogil:
     return (<states *>state).seen.nr
+
+cdef inline uint64_t states_passes(void *state) noexcept nogil:
+    return (<states *>state).passes
 
 cdef inline int states_init(void *state, const policy_knobs *knobs) noexcept nogil:
     cdef states *d = <states *>state
