@@ -16,7 +16,7 @@ from ptstress.program import Program, parse
 from ptstress.schemes import SCHEMES, SLEEP_MODES, Scheme, find_scheme
 from ptstress.scopes import load_scopes, why_not
 from ptstress.units import parse_geometry
-from ptstress.weaken_aims import AIMS
+from ptstress.weaken_aims import AIMS, POLLS
 
 GEOMETRY = parse_geometry("2x2x2x4")
 #: Generated programs for each scheme: small ones, and those of the common generator.
@@ -82,7 +82,7 @@ def all_jobs(seed: int) -> list[Job]:
 def _aimed() -> Iterator[Job]:
     """Programs that are aimed at one ordering, as they are for ``explore --weaken``."""
     for aim in AIMS:
-        knobs = dict(KNOBS) | ({"gp_batch": 1} if aim.polls else {})
+        knobs = dict(KNOBS) | (dict(POLLS) if aim.polls else {})
         yield Job("aim", f"{aim.label} {aim.function}", aim.scheme, parse(aim.program, "<aim>"), knobs=tuple(knobs.items()))
 
 

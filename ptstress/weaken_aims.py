@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+#: Knobs of a program that polls.
+POLLS = (("gp_batch", 1),)
+
 
 @dataclass(frozen=True)
 class Aim:

@@ -1,9 +1,10 @@
 """``explore --weaken``: leave out one ordering after the other, and see which oracle catches that.
 
-An ordering stands at an access, and is left out there at run time (``cy/base/weak.pxd``): the programs run as they are
-written, only that access orders nothing. What may show it is run first without leaving out anything, so that each ordering is
-looked for where its access is made. An ordering that nothing catches is one that nothing needs, or that no oracle sees: its
-reason stands in ``ptstress.weaken_reasons``, and is wrong as soon as something does catch it.
+An ordering stands at an access, and is left out there at run time (``cy/base/weak.pxd``): the programs run as they are written,
+only that access orders nothing. What may show it is run first without leaving out anything, so that each ordering is looked for
+where its access is made. Each is looked for in a copy of this process, as an engine without it may crash. An ordering that
+nothing catches is one that nothing needs, or that no oracle sees: its reason stands in ``ptstress.weaken_reasons``, and is
+wrong as soon as something does catch it.
 """
 
 import hashlib
@@ -11,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
 from msgspec import Struct
 
+from ptstress.apart import run_apart
 from ptstress.bugs import BUGS
 from ptstress.driver import Stopper
-from ptstress.errors import ExitCode, UsageError
+from ptstress.errors import ExitCode, PtstressError, UsageError
 from ptstress.generator import generate
 from ptstress.lab import KNOBS, MAX_STEPS, Lab, fingerprint, invariants_of, judge
 from ptstress.orderings import Place, find_places, reason_of
@@ -23,14 +26,12 @@ from ptstress.program import Program, parse
 from ptstress.schedule import Replay, encode
 from ptstress.texttable import flush_left
 from ptstress.units import format_count, format_finding, format_geometry, format_seconds
-from ptstress.weaken_aims import AIMS
+from ptstress.weaken_aims import AIMS, POLLS
 
 #: Schemes that make all labelled accesses between them.
 SCHEMES = ("linux-6.3", "linux-6.18", "seed-zero", "rfc-2024", "seed-rcu", "seed-srcu", "seed-refcount")
 #: Programs that are drawn, for each scheme. They are long: their turn comes after some of the others.
 DRAWN, DRAWN_FROM = 20, 2
-#: Knobs where a program wants grace periods to move on all the time.
-_POLLS = (("gp_batch", 1),)
 #: Schemes under which a program is run without an ordering, at most.
 SCHEMES_EACH = 2
 #: Executions of a program that show what it passes through, and of the first turn through the programs that do.
@@ -38,6 +39,8 @@ SURVEY, FIRST_TURN = 8, 8
 #: Before them: so many times the executions of an ordering for each policy and program that is aimed at it, in turns that grow
 #: this much. "pct" comes a second time there, with two points at which the first cpu falls behind.
 AIMED, AIMED_GROWTH, AIMED_DEPTH = 20, 4, 3
+#: What catches an ordering whose absence ends the process.
+CRASH = "crash"
 #: Who picks the schedules of a turn.
 POLICIES = ("random", "pos", "pct")
 AIMED_POLICIES = (("random", None), ("pos", None), ("pct", None), ("pct", AIMED_DEPTH))
@@ -106,16 +109,22 @@ def weaken(request: WeakenRequest, tell: Callable[[str], None]) -> WeakenSummary
     bench = _Bench(request)
     rows: list[Weakened] = []
     with Stopper() as stopper:
-        makes = bench.survey(places)
+
+        def stopped() -> bool:
+            return stopper.requests > 0
+
+        makes = bench.survey(places, stopped)
         for place in places:
-            if stopper.requests:
+            if (row := bench.look_apart([place], makes[place], stopped)) is None:
                 break
-            rows.append(bench.look([place], makes[place]))
-            tell(f"weaken  {place.label} {place.where}: {_outcome(rows[-1])}")
-        for row, place in zip(rows, places, strict=False):
+            rows.append(row)
+            tell(f"weaken  {place.label} {place.where}: {_outcome(row)}")
+        for row in rows:
             same = [p for p in places if p.label == row.label]
-            if not row.caught and len(same) > 1 and not stopper.requests:
-                both = bench.look(same, list(dict.fromkeys(target for p in same for target in makes[p])))
+            if not row.caught and len(same) > 1:
+                targets = list(dict.fromkeys(target for p in same for target in makes[p]))
+                if (both := bench.look_apart(same, targets, stopped)) is None:
+                    break
                 row.together = format_finding(both.oracle, both.invariant) if both.caught else ""
     notes = ["stopped before the end"] * bool(stopper.requests)
     notes += [f"{r.label} {r.where}: {_doubt(r)}" for r in rows if not r.as_expected]
@@ -142,7 +151,7 @@ def weaken_lines(s: WeakenSummary) -> list[str]:
 
 def _outcome(row: Weakened) -> str:
     if row.caught:
-        return format_finding(row.oracle, row.invariant) + f", under {row.scheme}"
+        return format_finding(row.oracle, row.invariant) + (f", under {row.scheme}" if row.scheme else "")
     reason = f": {row.reason}" if row.reason else ""
     return "nothing" + reason + (f" (all of {row.label}: {row.together})" if row.together else "")
 
@@ -170,11 +179,13 @@ class _Bench:
         self.labs: dict[tuple[str, bool, int, int], Lab] = {}
         self.executions = 0
 
-    def survey(self, places: Sequence[Place]) -> dict[Place, list[_Target]]:
+    def survey(self, places: Sequence[Place], stopped: Callable[[], bool]) -> dict[Place, list[_Target]]:
         """The programs that make each access, those aimed at it first, however seldom they do. Raises ``UsageError``."""
         seen: dict[Place, list[tuple[int, _Target]]] = {place: [] for place in places}
         targets = list(self._targets())
         for target in targets:
+            if stopped():
+                break
             lab = self._lab(target, places, count_only=True)
             result = lab.explorer.explore(seed=self.request.seed, executions=SURVEY, max_steps=MAX_STEPS)
             self.executions += result["executions"]
@@ -189,10 +200,29 @@ class _Bench:
         return {place: [t for t in targets if t.aim == (place.label, place.function)] + _few(found)
                 for place, found in seen.items()}
 
+    def look_apart(
+        self, places: Sequence[Place], targets: Sequence[_Target], stopped: Callable[[], bool],
+    ) -> Weakened | None:
+        """``look``, in a copy of this process; ``None``: it was stopped."""
+        if stopped():
+            return None
+        ended = run_apart(lambda: msgspec.json.encode(self.look(places, targets)), stopped)
+        if ended.crash:
+            row = _row(places, targets)
+            row.caught, row.oracle = True, CRASH
+        elif ended.said is None and not stopped():
+            raise PtstressError(f"the process that looked at {places[0].label} {places[0].where} failed")
+        elif ended.said is None:
+            return None
+        else:
+            row = msgspec.json.decode(ended.said, type=Weakened)
+        self.executions += row.executions
+        return row
+
     def look(self, places: Sequence[Place], targets: Sequence[_Target]) -> Weakened:
         """Run the programs in turns, each turn longer, without the ordering of these accesses."""
         place = places[0]
-        row = Weakened(place.label, place.where, place.access, len(targets), reason=reason_of(place))
+        row = _row(places, targets)
         turn = 0
         aimed = [t for t in targets if t.aim == (place.label, place.function)]
         if self._look_aimed(row, places, aimed):
@@ -230,7 +260,6 @@ class _Bench:
             policy=policy, seed=_mixed(self.request.seed, turn, target), executions=executions, max_steps=MAX_STEPS,
             depth=depth)
         row.executions += result["executions"]
-        self.executions += result["executions"]
         if result["failure"]:
             self._caught(row, places, target, lab, result["failure"])
         return result["failure"] is not None
@@ -267,8 +296,13 @@ class _Bench:
         return lab
 
 
+def _row(places: Sequence[Place], targets: Sequence[_Target]) -> Weakened:
+    place = places[0]
+    return Weakened(place.label, place.where, place.access, len(targets), reason=reason_of(place))
+
+
 def _knobs(target: _Target) -> dict:
-    return dict(KNOBS) | (dict(_POLLS) if target.polls else {})
+    return dict(KNOBS) | (dict(POLLS) if target.polls else {})
 
 
 def _lines(places: Sequence[Place]) -> list[tuple[str, int]]:

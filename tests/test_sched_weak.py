@@ -3,7 +3,10 @@
 A litmus test asks one question; what is allowed must come, what is forbidden must not.
 """
 
+import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from ptstress.replaying import replay
 from ptstress.units import parse_geometry
 from ptstress.weaken_aims import AIMS
 from ptstress.weaken_reasons import REASONS
-from ptstress.weakening import WeakenRequest, weaken
+from ptstress.weakening import CRASH, WeakenRequest, _Bench, weaken
 
 EXECUTIONS = 20_000
 CPUS = {"IRIW": 4}
@@ -126,6 +129,38 @@ def test_reasons_are_of_accesses_that_there_are():
 
 def test_aims_are_at_accesses_that_there_are():
     assert {(aim.label, aim.function) for aim in AIMS} <= {(place.label, place.function) for place in find_places()}
+
+
+def test_a_crash_is_caught_and_the_other_orderings_are_still_looked_at(monkeypatch):
+    """An engine without one of its orderings may follow any pointer."""
+    look = _Bench.look
+
+    def crash_once(bench, places, targets):
+        if places[0].function == "entry_offset":
+            os.abort()
+        return look(bench, places, targets)
+
+    monkeypatch.setattr(_Bench, "look", crash_once)
+    s = without(["PT-005"], "prefix: mmap(p0..p8); t0: write(p0) | t1: read(p1)", "linux-6.18", 100)
+    assert [(row.oracle, row.replay) for row in s.orderings if "entry_offset:" in row.where] == [(CRASH, "")]
+    assert len(s.orderings) == len(find_places(["PT-005"]))
+
+
+def test_a_stop_keeps_what_was_looked_at(monkeypatch):
+    """The ordering that is being looked at then takes minutes."""
+    look = _Bench.look
+
+    def long_look(bench, places, targets):
+        if places[0].function != "pte_alloc":
+            time.sleep(600)
+        return look(bench, places, targets)
+
+    monkeypatch.setattr(_Bench, "look", long_look)
+    program = parse("prefix: mmap(p0..p8); t0: write(p0) | t1: read(p1)")
+    request = WeakenRequest(("PT-005",), program, "linux-6.18", GEOMETRY, 100, 1)
+    s = weaken(request, lambda line: os.kill(os.getpid(), signal.SIGINT))
+    assert (s.verdict, s.exit_code, len(s.orderings)) == ("unknown", ExitCode.UNTRUSTWORTHY, 1)
+    assert s.notes[0] == "stopped before the end"
 
 
 def test_an_unknown_label_is_refused_in_one_line():
