@@ -56,6 +56,7 @@ class Lab:
         self.geometry = geometry
         self.shape = (0, 0)
         self.table: OutcomeTable = no_table("")
+        self._tables: dict[Program, OutcomeTable] = {}
 
     @classmethod
     def of(cls, replay: Replay) -> "Lab":
@@ -82,10 +83,16 @@ class Lab:
         shape = (len(branches), program.mms())
         if shape != self.shape:
             self._make_machine(*shape)
-        may_fail = bool(self.config["knobs"].get("alloc_fail"))
-        self.table = outcome_table(program, self.scheme, self.geometry, may_fail) if judged else no_table("")
+        self.table = self._table_of(program) if judged else no_table("")
         self.machine.program(prefix, branches, self.table.arrays())
         self.explorer = self.explorer_module.Explorer(self.machine.explorable())
+
+    def _table_of(self, program: Program) -> OutcomeTable:
+        """Computed once: a program is explored from many seeds."""
+        if program not in self._tables:
+            may_fail = bool(self.config["knobs"].get("alloc_fail"))
+            self._tables[program] = outcome_table(program, self.scheme, self.geometry, may_fail)
+        return self._tables[program]
 
     def record(self, program: Program, found: dict) -> Replay:
         """An execution that the explorer found, as a record. ``program``: what is loaded."""

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from msgspec import Struct
@@ -20,8 +19,6 @@ from ptstress.vocabulary import BITS
 MOST_LINES = 64
 #: Pages for each line of bits in an event ring.
 BITS_PER_LINE = 512
-#: Kept, so that one program under several seeds and knobs is asked about once.
-MOST_TABLES = 256
 
 
 class OutcomeCount(Struct):
@@ -66,7 +63,6 @@ def no_table(note: str) -> OutcomeTable:
     return OutcomeTable((), note=note)
 
 
-@lru_cache(MOST_TABLES)
 def outcome_table(
     program: Program, scheme: str, geometry: tuple[int, ...], may_fail: bool = False, budget_states: int = BUDGET_STATES
 ) -> OutcomeTable:

@@ -24,8 +24,8 @@ from ptstress.renumber import Small, small_program
 from ptstress.results import Reconstruction
 from ptstress.schedule import Replay, encode
 from ptstress.shrinking import shrink
-from ptstress.window import Recorded, windows
 from ptstress.vocabulary import Oracle
+from ptstress.window import Recorded, windows
 
 MOST_PROGRAMS = 128
 #: Schedules of each program in the first round; in each later one twice as many.

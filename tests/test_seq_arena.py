@@ -126,6 +126,16 @@ def test_incarnations_differ_among_cpus(bench):
     assert all(stamp >> 63 for stamp in seen), "no written value looks like one"
 
 
+def test_a_write_to_a_freed_frame_is_noticed_at_rest(bench):
+    frame = bench.frame_alloc(0)
+    bench.frame_free(0, frame)
+    bench.rest()
+    assert bench.reports() == []
+    bench.scribble(frame)
+    bench.rest()
+    assert what(bench) == [(Oracle.UAF, 22)]
+
+
 def test_a_write_to_a_freed_frame_is_noticed_when_it_is_used_again(bench):
     frame = bench.frame_alloc(0)
     bench.frame_free(0, frame)

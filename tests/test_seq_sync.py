@@ -270,6 +270,13 @@ def test_releasing_the_lock_of_another_cpu_is_reported(kit, bench):
     assert what(bench) == [(Oracle.LOCK_ORDER, 13)]
 
 
+def test_who_finds_its_lock_released_by_another_cpu_says_so(kit, bench):
+    bench.lock(0, 0, kit.PTL)
+    bench.unlock(1, 0)
+    bench.unlock(0, 0)
+    assert what(bench) == [(Oracle.LOCK_ORDER, 13), (Oracle.UAF, 9)]
+
+
 # -- rw-semaphore --------------------------------------------------------------------------------
 
 

@@ -15,12 +15,13 @@ from cy.base.build cimport PT_CHECKS
 from cy.base.cpu cimport (
     PWC_ENTRIES, RCU_HW, RCU_IRQ, RCU_TABLES, TLB_ENTRIES, cpu, pt_report, pwc_entry, rcu_sections, tlb_entry)
 from cy.base.entry cimport (
-    PT_DIRTY, PT_POISON, is_guard_pte_marker, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special, pte_write)
+    PT_DIRTY, is_guard_pte_marker, pmd_is_table, pte_none, pte_pfn, pte_present, pte_special, pte_write)
 from cy.base.geometry cimport (
     MM_SHIFT, PAGE_SHIFT, P4D_LEVEL, PMD_LEVEL, PTE_LEVEL, geo_entry_span, geo_fanout, geo_index, geo_table_span)
 from cy.base.shm cimport ORACLE_CENSUS, ORACLE_COUNTERS, ORACLE_PROGRESS, ORACLE_STALE_TLB, ORACLE_UAF
 from cy.check.machine cimport machine, machine_mm
 from cy.mm.arena cimport arena_nr_free
+from cy.mm.frame cimport frame_was_written
 from cy.mm.rss cimport mm_rss
 from cy.mm.types cimport ITEM_FREE, ITEM_LIVE, SECONDARY_ENTRIES, arena, mm, ptdesc, secondary_entry, vma
 from cy.mm.vma cimport vma_at, vma_index_after
@@ -85,7 +86,7 @@ cdef inline void _check_free_frames(cpu *c, machine *x) noexcept nogil:
     cdef mm *m = &x.mms[0]
     cdef uint32_t i
     for i in range(x.frames.reserved, x.frames.nr - x.frames.nr_untouched):
-        if x.frames.items[i].state == ITEM_FREE and m.pages[i].incarnation != 0 and m.pages[i].stamp != PT_POISON:
+        if x.frames.items[i].state == ITEM_FREE and frame_was_written(&m.pages[i]):
             pt_report(c, ORACLE_UAF, 22, b"frame a was written after it was freed; it holds b", m.pages[i].vpn << PAGE_SHIFT, i,
                       m.pages[i].stamp)
             return

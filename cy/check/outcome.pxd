@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 from cy.base.cpu cimport cpu, pt_report
+from cy.base.hash cimport hash_words
 from cy.base.shm cimport ORACLE_MODEL, VERB_GUP_FAST, VERB_POPULATE, VERB_READ, VERB_WALK, VERB_WRITE, event
 from cy.check.data_types cimport PAGE_GUARD, PAGE_NONE
 from cy.check.judge cimport observe_page
@@ -52,7 +53,7 @@ cdef inline bint outcome_table_init(outcome_table *t) noexcept nogil:
     if t.slots == NULL or t.seen == NULL or t.words == NULL or t.stamps == NULL:
         return False
     for row in range(t.nr_rows):
-        i = _outcome_hash(&t.rows[<uint64_t>row * t.width], t.width) & t.mask
+        i = hash_words(0, &t.rows[<uint64_t>row * t.width], t.width * sizeof(uint64_t)) & t.mask
         while t.slots[i] != 0:
             i = (i + 1) & t.mask
         t.slots[i] = row + 1
@@ -70,7 +71,7 @@ cdef inline void outcome_table_fini(outcome_table *t) noexcept nogil:
 
 # The row that t.words equals, or -1.
 cdef inline int64_t outcome_find(const outcome_table *t) noexcept nogil:
-    cdef uint64_t i = _outcome_hash(t.words, t.width) & t.mask
+    cdef uint64_t i = hash_words(0, t.words, t.width * sizeof(uint64_t)) & t.mask
     cdef uint32_t row
     while t.slots[i] != 0:
         row = t.slots[i] - 1
@@ -159,12 +160,3 @@ cdef inline uint64_t _name(outcome_table *t, uint64_t stamp) noexcept nogil:
         t.stamps[i] = stamp
         t.nr_stamps += 1
     return OUTCOME_FIRST_NAME + 2 * i + (stamp >> 63)
-
-# Of words: each is mixed in by a multiplication, whose high bits come down.
-cdef inline uint64_t _outcome_hash(const uint64_t *words, uint32_t n) noexcept nogil:
-    cdef uint64_t h = 0
-    cdef uint32_t i
-    for i in range(n):
-        h = (h ^ words[i]) * <uint64_t>0x9e3779b97f4a7c15
-        h ^= h >> 29
-    return h

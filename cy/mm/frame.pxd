@@ -17,6 +17,10 @@ cdef extern from *:
     """
     uint64_t PT_FRESH       # set in an incarnation stamp, clear in a written value
 
+# Whether a free frame has lost its poison. One that was never in use has none.
+cdef inline bint frame_was_written(const page *p) noexcept nogil:
+    return p.incarnation != 0 and peek(&p.stamp) != PT_POISON
+
 # Context: may sleep; no table locked. May fail by injection. Returns a frame number or ARENA_NONE.
 # The frame holds its incarnation stamp; publish it with a release store.
 cdef inline uint32_t frame_alloc(cpu *c, mm *m, uint64_t addr) noexcept nogil:
@@ -35,7 +39,7 @@ cdef inline uint32_t frame_alloc(cpu *c, mm *m, uint64_t addr) noexcept nogil:
             count(c, C_ALLOC_FAILED)
             return ARENA_NONE
     p = &m.pages[pfn]
-    if PT_CHECKS and p.incarnation != 0 and peek(&p.stamp) != PT_POISON:
+    if PT_CHECKS and frame_was_written(p):
         pt_report(c, ORACLE_UAF, 22, b"frame a was written after it was freed; it holds b", addr, pfn, p.stamp)
     c.next_incarnation += 1
     incarnation = PT_FRESH | (<uint64_t>c.id << 40) | (c.next_incarnation & <uint64_t>0xffffffffff)

@@ -49,6 +49,10 @@ cdef class MmBench(Rig):
         """Write to a frame, whoever owns it."""
         self.r.m.pages[self.frame(item)].stamp = 1
 
+    def rest(self) -> None:
+        """Check everything, as when all workers have parked."""
+        check_quiescent(self.at(0), self.r.x)
+
     def table_alloc(self, cpu: int) -> int:
         """A private table; its number."""
         cdef ptdesc *t = pagetable_alloc(self.at(cpu), self.r.m, PTE_LEVEL, 0)

@@ -26,6 +26,7 @@ from cy.base.geometry cimport PAGE_SHIFT, PMD_LEVEL, PTE_LEVEL, geo_fanout, geo_
 from cy.base.hook cimport pt_current_slot, pt_hook, pt_set_current
 from cy.base.shm cimport (
     C_RCU_BACKLOG_MAX, C_RCU_BACKPRESSURE, C_RCU_CALLBACKS, C_VERB_NOW, MAX_REPORTS, NR_COUNTERS, report, shm_header, shm_worker)
+from cy.check.census cimport check_quiescent
 from cy.check.machine cimport machine, machine_layout, machine_layout_fill, machine_reset, machine_wire
 from cy.core.populate cimport pmd_alloc, pte_alloc
 from cy.core.table_empty cimport pmd_clear_table
