@@ -156,18 +156,25 @@ def _opened(state: State) -> State:
 
 
 def _installed(op: Op, i: int, state: State) -> Iterator[State]:
-    """A guard_install zaps and marks in any order, as often as it likes; its flush ends what it zapped itself."""
-    if i not in state.done and (op.status != 0 or state.entry == GUARD):
+    """A guard_install zaps and marks in any order, as often as it likes. Who leaves or finds a guard ends all translations."""
+    if i not in state.done and op.status != 0:
         yield _done(state, i)
+    if i not in state.done and state.entry == GUARD:
+        yield _done(_flushed(state, i), i)
     if state.mapping != HOLE and state.entry == NONE:
-        yield _done(state, i)._replace(entry=GUARD)
+        yield _done(_flushed(state, i), i)._replace(entry=GUARD)
     elif state.mapping != HOLE:
         yield _ended(state, i)
 
 
 def _visited(state: State, i: int) -> State:
-    """Discard i comes by; its flush will also end what others took away before."""
-    return _ended(state._replace(living=state.living | {(*x[:2], i) for x in state.living}), i)
+    """Discard i comes by."""
+    return _ended(_flushed(state, i), i)
+
+
+def _flushed(state: State, i: int) -> State:
+    """The flush of operation i will also end what others took away before."""
+    return state._replace(living=state.living | {(*x[:2], i) for x in state.living})
 
 
 def _ended(state: State, i: int) -> State:

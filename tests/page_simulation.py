@@ -331,15 +331,13 @@ class Simulation:
         """Markers where nothing is; whatever is there is zapped first, and what came back meanwhile again."""
         start, end = self._range()
         yield from self._lock()
-        whole, cleared = self._is_whole(start, end), []
+        whole = self._is_whole(start, end)
         pages = [p for p in self._within(start, end) if self._vma(p)]
         while (found := (yield from self._put_guards(pages))) is not None:
-            rest = [p for p in pages if p >= found]
-            yield from self._zap(rest, keeps_guards=True)
-            cleared += rest
+            yield from self._zap([p for p in pages if p >= found], keeps_guards=True)
         self.readers -= 1
         yield
-        self._flush_guarded(cleared)
+        self._flush_guarded(pages)      # and what others have cleared, and not flushed yet
         yield
         return guard_install(0, 0, start, end, status=0 if whole else -ENOMEM)
 

@@ -4,7 +4,8 @@ from errno import EFAULT, EINVAL, ENOMEM
 
 import pytest
 from page_events import (
-    FRESH, age, dontneed, free, guard_install, guard_remove, gup_fast, mmap, mprotect, munmap, populate, read, walk, write)
+    FRESH, age, discard, dontneed, free, guard_install, guard_remove, gup_fast, mmap, mprotect, munmap, populate, read, walk,
+    write)
 from rules import EMPTY, GUARD, check_bursts, verdict
 
 MAP = mmap(1, 2, 0, 1024)
@@ -73,9 +74,17 @@ TWINS = {
     "many frames come and go beside a guard_install": (
         33, [MAP, dontneed(3, 20, 7), *(write(t, t + 1, 7, t, 100 + t) for t in (4, 6, 8))],
         [MAP, guard_install(3, 20, 7), *(write(t, t + 1, 7, t, 100 + t) for t in (4, 6, 8))]),
-    "what a dontneed cleared is used until that returns, guard or not": (
-        38, [MAP, write(3, 4, 7, 1, 100), dontneed(5, 8, 7), guard_install(6, 7, 7), read(9, 10, 7)],
-        [MAP, write(3, 4, 7, 1, 100), dontneed(5, 9, 7), guard_install(6, 7, 7), read(8, 10, 7, 1, 100)]),
+    "what an open dontneed cleared is used after a guard_install has returned": (
+        38, [MAP, write(3, 4, 7, 1, 100), dontneed(5, 12, 7), guard_install(6, 7, 7), read(9, 10, 7, 1, 100)],
+        [MAP, write(3, 4, 7, 1, 100), dontneed(5, 12, 7), guard_install(6, 10, 7), read(9, 11, 7, 1, 100)]),
+    "... that has found a guard of somebody else's": (
+        38, [MAP, write(3, 4, 7, 1, 100), dontneed(5, 14, 7), guard_install(6, 13, 7), guard_install(7, 8, 7),
+             read(9, 10, 7, 1, 100)],
+        [MAP, write(3, 4, 7, 1, 100), dontneed(5, 14, 7), guard_install(6, 13, 7), guard_install(7, 10, 7),
+         read(9, 10, 7, 1, 100)]),
+    "what memory pressure took is used after a guard_install has returned": (
+        38, [MAP, write(3, 4, 7, 1, 100), free(5, 6, 7), discard(7, 14, 7), guard_install(9, 10, 7), read(11, 12, 7, 1, 100)],
+        [MAP, write(3, 4, 7, 1, 100), free(5, 6, 7), discard(7, 14, 7), guard_install(9, 12, 7), read(11, 13, 7, 1, 100)]),
     "a dontneed that came after the guard had nothing to clear": (
         38, [MAP, write(3, 4, 7, 1, 100), guard_install(5, 6, 7), dontneed(7, 12, 7), read(8, 9, 7)],
         [MAP, write(3, 4, 7, 1, 100), guard_install(5, 6, 7), dontneed(7, 12, 7), read(8, 9, 7, **FAULT)]),

@@ -12,9 +12,9 @@
 # no write has touched since; a write that begins after the free returned takes the mark away.
 #
 # A mapped page may have a guard (I38), and then holds nothing. A guard_install ends what it finds and puts a guard where it finds
-# nothing, in any order and as often as it likes while it runs; if it succeeded, every page had a guard at an instant of it. It
-# flushes what it ended itself. guard_remove, munmap, mmap and exit take the guard away; no other operation does. A guard_remove
-# that succeeded left every page without one at an instant of it, and ends nothing.
+# nothing, in any order and as often as it likes while it runs; if it succeeded, every page had a guard at an instant of it, and
+# when it returns nobody uses what was there before, whoever ended that. guard_remove, munmap, mmap and exit take the guard away;
+# no other operation does. A guard_remove that succeeded left every page without one at an instant of it, and ends nothing.
 #
 # A populate loads and stores nothing. It may install what an access may, a frame if it is one for writing; and it saw each page
 # that it counted in place, for writing with a frame.
@@ -39,8 +39,7 @@
 #      establishes one without a name.
 #  (E) I34 A success needs an instant at which the page may be mapped (for a write: writable), -EFAULT one
 #      at which it may not be, or at which it may have a guard. -ENOMEM of an access has no effect but needs the mapping.
-#      I38 A success also needs an instant at which the page may have no guard; from a TLB it may come later, until a discard
-#      returns that came by before the guard did. Carried from burst to burst beside the mapping.
+#      I38 A success also needs an instant at which the page may have no guard. Carried from burst to burst beside the mapping.
 #  (F) I46 A walk reports what was present all the time, and nothing that was absent all the time. I38 Nor what had a guard
 #      all the time.
 #      Where reclaim unmaps the zero page (`zero_goes`), only frames are surely present.

@@ -6,8 +6,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from cy.check.data_types cimport (
-    CHANGES_SURE, CHANGE_KEEPS, CHANGE_MET_HOLE, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY, DISCARD_OFTEN,
-    DISCARD_SURE, FREES, GUARDS, MAP_ANY, MAPS, MET_HOLE, OPEN, changes, data_oracle, discards, group_discard)
+    CHANGES_SURE, CHANGE_KEEPS, CHANGE_MET_HOLE, CHANGE_SURE, DISCARD, DISCARD_IF_MAPPED, DISCARD_LAZY,
+    DISCARD_SURE, FREES, GUARDS, MAP_ANY, MAPS, MET_HOLE, changes, data_oracle, discards, group_discard)
 from cy.check.sort cimport lower_bound, upper_bound
 
 cdef enum:
@@ -96,7 +96,7 @@ cdef inline void _add(discards *d, uint64_t t0, uint64_t t1, uint32_t kind) noex
     d.latest = t1 if t1 > d.latest else d.latest
     d.pmax[d.n] = d.latest
     d.n += 1
-    if kind & (DISCARD_IF_MAPPED | DISCARD_OFTEN):
+    if kind & DISCARD_IF_MAPPED:
         d.nr_maybe += 1
 
 cdef inline void _change(changes *x, uint64_t t0, uint64_t t1, uint64_t made) noexcept nogil:
@@ -114,7 +114,7 @@ cdef inline void discards_join(discards *d, const discards *s, uint64_t *at, uin
         # A doubtful one was decided without the page's own operations.
         kind = <uint32_t>s.kind[at[0]]
         if kind != 0:
-            _add(d, s.t0[at[0]], s.t1[at[0]], kind & ~DISCARD_SURE if kind & (DISCARD_IF_MAPPED | DISCARD_OFTEN) else kind)
+            _add(d, s.t0[at[0]], s.t1[at[0]], kind & ~DISCARD_SURE if kind & DISCARD_IF_MAPPED else kind)
         at[0] += 1
     while at[1] < s.nr_frees and s.f0[at[1]] <= upto:
         _free(d, s.f0[at[1]], s.f1[at[1]])
@@ -185,9 +185,6 @@ cdef inline void discards_finish(discards *d) noexcept nogil:
             # A hole that this one met is a hole all the time, unless something changed mappings meanwhile.
             if kind[i] & DISCARD_IF_MAPPED and not _changes_overlap(&d.maps, d.t0[i], t1[i]):
                 kind[i] |= DISCARD_SURE
-            # What this one found cleared is flushed when it returns, unless another one that cleared it goes on.
-            if kind[i] & DISCARD_OFTEN and kind[i] & CHANGES_SURE and d.pmax[upper_bound(d.t0, n, t1[i]) - 1] <= t1[i]:
-                kind[i] |= DISCARD_SURE
     for i in range(n, 0, -1):
         if kind[i - 1] & DISCARD_SURE and t1[i - 1] < least:
             least = t1[i - 1]
@@ -253,12 +250,3 @@ cdef inline bint changes_may(const changes *x, uint32_t carried, uint32_t wanted
     elif carried & wanted:
         return True
     return changes_any(x, wanted, since, t1)
-
-# May an operation of [t0, t1] have found the page without a guard? `cached`: it may use a TLB, which has what a discard
-# that came by before the guard did cleared until that discard returns.
-cdef inline bint discards_open(const discards *d, uint32_t carried, bint cached, uint64_t t0, uint64_t t1) noexcept nogil:
-    cdef uint64_t i
-    if changes_may(&d.guards, carried, OPEN, t0, t1):
-        return True
-    i = lower_bound(d.guards.smin, d.guards.n, t0)
-    return cached and i > 0 and discards_any(d, t0, d.guards.t1[i - 1])

@@ -3,9 +3,9 @@
 # Callers give what the page's group shares and is not among the page's own entries: cy/check/data_share.pxd.
 from libc.errno cimport EFAULT, EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.shm cimport STATUS_UNKNOWN, VERB_GUP_FAST, VERB_POPULATE, event
+from cy.base.shm cimport STATUS_UNKNOWN, VERB_POPULATE, event
 from cy.check.data_discards cimport (
-    changes_may, discards_add, discards_any, discards_any_hard, discards_begin, discards_finish, discards_join, discards_open,
+    changes_may, discards_add, discards_any, discards_any_hard, discards_begin, discards_finish, discards_join,
     discards_since)
 from cy.check.data_maps cimport data_maps_at
 from cy.check.data_presence cimport presence_check, presence_fill
@@ -199,7 +199,6 @@ cdef inline bint _check_populated(data_oracle *o, const discards *d, uint64_t pa
 cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d, const event *e, int status,
                                bint write) noexcept nogil:
     cdef uint32_t wanted = MAP_RW if write else MAP_RO | MAP_RW
-    cdef bint cached = e.verb != VERB_GUP_FAST and e.verb != VERB_POPULATE
     if status == STATUS_UNKNOWN or (e.verb == VERB_POPULATE and status == -ENOMEM):
         return True             # to a populate a hole is ENOMEM too
     if status == 0 or status == -ENOMEM:
@@ -207,7 +206,7 @@ cdef inline bint _check_mapped(data_oracle *o, uint64_t page, const discards *d,
             data_report(o, 34, b"an access (verb a, status b) went to a hole or to a read-only mapping", page,
                         e.verb, <uint64_t>status)
             return False
-        if status == 0 and not discards_open(d, o.guards, cached, e.t0, e.t1):
+        if status == 0 and not changes_may(&d.guards, o.guards, OPEN, e.t0, e.t1):
             data_report(o, 38, b"an access (begin a, end b) went past a guard that lay on the page all the time", page,
                         e.t0, e.t1)
             return False

@@ -6,10 +6,10 @@
 # a stretch of the other kind.
 from libc.stdint cimport uint64_t
 from cy.base.shm cimport VERB_WALK, event
-from cy.check.data_discards cimport discards_open
+from cy.check.data_discards cimport changes_may
 from cy.check.data_scan cimport data_is_walk
 from cy.check.data_types cimport (
-    DISCARD_SURE, GUARDED, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page, data_report, discards, stretch_list)
+    DISCARD_SURE, GUARDED, OPEN, PAGE_ABSENT, PAGE_ANON, PAGE_ZERO, data_oracle, data_page, data_report, discards, stretch_list)
 
 # Evidence [e0, e1] by e0; breakers by b0, with the latest end so far. `carried`: it was so at time 0.
 cdef inline void stretches(stretch_list *s, const uint64_t *e0, const uint64_t *e1, uint64_t nr_e,
@@ -70,7 +70,7 @@ cdef inline bint _walk_check(data_oracle *o, uint64_t page, const discards *d, c
         if _inside(&o.absent, at_absent, e.t0, e.t1):
             data_report(o, 46, b"a walk (begin a, end b) found a page that was absent all the time", page, e.t0, e.t1)
             return False
-        if not discards_open(d, o.guards, False, e.t0, e.t1):
+        if not changes_may(&d.guards, o.guards, OPEN, e.t0, e.t1):
             data_report(o, 38, b"a walk (begin a, end b) found a page that a guard lay on all the time", page, e.t0, e.t1)
             return False
     elif e.verb == VERB_WALK and _inside(&o.present, at_present, e.t0, e.t1):

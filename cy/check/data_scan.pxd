@@ -53,7 +53,9 @@ cdef inline uint32_t data_kind(const event *e) noexcept nogil:
         return _makes(e) | MAPS_IF_MAPPED if e.status == -ENOMEM or e.status == STATUS_UNKNOWN else 0
     # -ENOMEM of these: any part of the range may have been done; only an install says so without a hole.
     if e.verb == VERB_GUARD_INSTALL:
-        return 0 if e.status == -EINVAL else DISCARD | DISCARD_OFTEN | MAKES_GUARDED | (CHANGES_SURE if e.status == 0 else 0)
+        if e.status == 0:
+            return DISCARD | DISCARD_OFTEN | DISCARD_SURE | MAKES_GUARDED | CHANGES_SURE
+        return 0 if e.status == -EINVAL else DISCARD | DISCARD_OFTEN | MAKES_GUARDED
     if e.verb == VERB_GUARD_REMOVE:
         if e.status == -ENOMEM:
             return MAKES_OPEN | (MET_HOLE if e.end - e.start == 1 else 0)

@@ -44,7 +44,7 @@ cdef enum:
     MAKES_OPEN = 2048
     MAKES_GUARDED = 4096
     GUARDS = 6144               # any of the last two
-    DISCARD_OFTEN = 8192        # it may visit as often as it likes, and flushes only what it ended itself
+    DISCARD_OFTEN = 8192        # it may visit as often as it likes
 
 # Sets of states that a mapping may have, and sets of states that a page of it may be in.
 cdef enum:

@@ -38,7 +38,7 @@ from cy.history.types cimport (
     DOES_RANGE, ENTRY_FRAME, ENTRY_GUARD, ENTRY_NONE, ENTRY_UNNAMED, ENTRY_ZERO, MAX_STALE, MAY_FRAME, MAY_ZERO, NO_OP,
     SAW_ABSENT, SAW_FORBIDDEN, SAW_FRAME, SAW_NOTHING, SAW_PRESENT, SAW_ZERO, STALE_FRAME, STALE_RO, config, config_set, page_op,
     page_search, search_room)
-from cy.history.visit cimport visit
+from cy.history.visit cimport flush, visit
 
 cdef enum:
     SEARCH_OK = 0
@@ -171,11 +171,11 @@ cdef inline void _begin(page_search *s, uint32_t i) noexcept nogil:
         s.observers |= bit
         for k in range(s.now.n):
             # Each state changes by itself; two that differ go on to differ.
-            if _sees(op, &s.now.items[k], op.t0):
+            if _sees(s, op, &s.now.items[k], op.t0):
                 s.now.items[k].done |= bit
 
-# Does the page show what the operation reports?
-cdef inline bint _sees(const page_op *op, const config *c, uint64_t now) noexcept nogil:
+# Does the page show what the operation reports? A guard_install that finds a guard has flushed when it returns.
+cdef inline bint _sees(const page_search *s, const page_op *op, config *c, uint64_t now) noexcept nogil:
     if op.what == SAW_FRAME:
         if c.entry == op.entry:
             return not op.stores or c.map == MAP_RW or c.write_until >= now
@@ -187,7 +187,7 @@ cdef inline bint _sees(const page_op *op, const config *c, uint64_t now) noexcep
     if op.what == SAW_ABSENT:
         return c.entry <= ENTRY_NONE
     if op.what == DOES_RANGE:
-        return c.entry == ENTRY_GUARD
+        return c.entry == ENTRY_GUARD and flush(s, c, op.t1)
     return (c.map & op.wanted) != 0 or (op.what == SAW_FORBIDDEN and c.entry == ENTRY_GUARD)
 
 cdef inline bint _is_stale(const config *c, uint32_t entry, bint stores) noexcept nogil:
@@ -289,7 +289,7 @@ cdef inline void _reach(page_search *s, const config *before, config *c, uint64_
     while left:
         slot = data_ctz(left)
         left &= left - 1
-        if _sees(&s.ops[s.slot[slot]], c, now):
+        if _sees(s, &s.ops[s.slot[slot]], c, now):
             c.done |= <uint64_t>1 << slot
     if (s.observers | s.ranges) & bit == 0 or c.done & bit:
         if (install or (not before.done & bit and (s.observers | s.ranges) & bit != 0)

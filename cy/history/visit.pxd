@@ -33,16 +33,26 @@ cdef inline bint visit(page_search *s, config *c, uint32_t slot, uint32_t map, u
         c.map = map
     return True
 
-# A guard_install: it ends what is there, or puts its marker where nothing is. It flushes only what it ended itself.
+# A guard_install: it ends what is there, or puts its marker where nothing is, and no TLB has what others ended when it returns.
 cdef inline bint _guard(page_search *s, config *c, uint64_t until, uint64_t now) noexcept nogil:
     if c.entry == ENTRY_GUARD:
         return False
     if c.entry == ENTRY_NONE:
         c.entry = ENTRY_GUARD
-        return True
+        return flush(s, c, until)
     if c.entry == ENTRY_ZERO and c.zero_until < until:
         c.zero_until = until
     return _end_frame(s, c, until, now)
+
+# What others have ended by now is gone from all TLBs at `until`. False: somebody still uses it later.
+cdef inline bint flush(const page_search *s, config *c, uint64_t until) noexcept nogil:
+    cdef uint32_t i
+    for i in range(MAX_STALE):
+        if c.stale[i] != 0 and s.frames[(c.stale[i] & STALE_FRAME) - ENTRY_FRAME].last > until:
+            return False
+    if c.zero_until > until:
+        c.zero_until = until
+    return True
 
 # The mapping becomes read-only. When the mprotect returns, no TLB allows stores any more, not even to what others ended.
 cdef inline bint _forbid_stores(const page_search *s, config *c, uint64_t until) noexcept nogil:
@@ -62,11 +72,9 @@ cdef inline bint _is_marked(const page_search *s, const config *c) noexcept nogi
 
 # End what the page holds. When the discard returns, what others ended before is gone from all TLBs as well.
 cdef inline bint _discard(page_search *s, config *c, uint64_t until, uint64_t now) noexcept nogil:
-    cdef uint32_t i
-    for i in range(MAX_STALE):
-        if c.stale[i] != 0 and s.frames[(c.stale[i] & STALE_FRAME) - ENTRY_FRAME].last > until:
-            return False
-    if c.entry == ENTRY_ZERO or c.zero_until > until:
+    if not flush(s, c, until):
+        return False
+    if c.entry == ENTRY_ZERO:
         c.zero_until = until
     return _end_frame(s, c, until, now)
 
