@@ -123,8 +123,8 @@ INVARIANTS = (
         ("MX-vma-put",),
     ),
     Invariant(
-        20, "VMAs are write-locked while mmap_lock is held for writing, and no longer",
-        ("counters", "lock-order"), "where a VMA is write-locked, and at rest",
+        20, "VMAs are write-locked while mmap_lock is held for writing, and no longer; find_vma comes with it held",
+        ("counters", "lock-order"), "where a VMA is write-locked or found, and at rest",
         ("M07-exit",),
         "prefix: mmap(p0..p4); write(p0); t0: exit(m0) | t1: munmap(p0..p4)",
     ),

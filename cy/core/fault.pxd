@@ -26,7 +26,7 @@ from cy.mm.map cimport ptep_get
 from cy.mm.rss cimport mm_add_rss
 from cy.mm.tlb cimport check_no_zero_page, flush_tlb_range
 from cy.mm.types cimport ARENA_NONE, HELD_MMAP, INTENT_FAULT, cursor, mm, vma
-from cy.mm.vma cimport find_mergeable_anon_vma, vma_lookup
+from cy.mm.vma cimport find_mergeable_anon_vma, mmap_assert_locked, vma_lookup
 from cy.mm.vma_lock cimport mmap_read_lock, mmap_read_trylock, mmap_read_unlock
 from cy.sync.lockclass cimport LOCK_PGL
 from cy.sync.spinlock cimport spin_lock, spin_unlock
@@ -214,7 +214,9 @@ cdef inline int _anon_vma_missing(cursor *cur) noexcept nogil:
 
 # Context: mmap_lock for reading. The page_table_lock decides between two faults.
 cdef inline void _anon_vma_prepare(cpu *c, mm *m, vma *v) noexcept nogil:
-    cdef uint32_t id = find_mergeable_anon_vma(m, v)
+    cdef uint32_t id
+    mmap_assert_locked(c, m)
+    id = find_mergeable_anon_vma(m, v)
     if not BUG(m.bugs, BUG_M02_ANON_VMA):
         spin_lock(c, &m.page_table_lock, LOCK_PGL)
     anon_vma_assign(m, v, id)
@@ -233,7 +235,7 @@ cdef inline void anon_vma_assign(mm *m, vma *v, uint32_t id) noexcept nogil:
 cdef inline int _anon_vma_slow(cpu *c, mm *m, uint64_t addr) noexcept nogil:
     cdef vma *v
     mmap_read_lock(c, m)
-    v = vma_lookup(m, addr)
+    v = vma_lookup(c, m, addr)
     if v != NULL and READ_ONCE32(&v.writable):
         _anon_vma_prepare(c, m, v)
     mmap_read_unlock(c, m)

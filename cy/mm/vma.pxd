@@ -10,12 +10,14 @@
 # Source: mm/vma.c, mm/mmap.c.
 from libc.stdint cimport uint32_t, uint64_t
 from cy.base.atomics cimport (
-    READ_ONCE, READ_ONCE32, WRITE_ONCE, WRITE_ONCE32, smp_load_acquire32, smp_store_release32)
-from cy.base.cpu cimport RCU_TABLES, cpu, rcu_head
+    READ_ONCE, READ_ONCE32, WRITE_ONCE, WRITE_ONCE32, peek, peek32, smp_load_acquire32, smp_store_release32)
+from cy.base.build cimport PT_CHECKS
+from cy.base.cpu cimport RCU_TABLES, cpu, pt_report, rcu_head
+from cy.base.shm cimport ORACLE_LOCK_ORDER, ORACLE_UAF
 from cy.mm.arena cimport arena_alloc, arena_free
 from cy.mm.deferred cimport deferred_poll
 from cy.mm.types cimport ARENA_NONE, mm, vma, vma_set
-from cy.sync.lockclass cimport might_sleep
+from cy.sync.lockclass cimport lock_is_held, might_sleep
 from cy.sync.rcu cimport call_rcu
 from cy.sync.seqcount cimport seq_begin, seq_retry, seq_write_begin, seq_write_end
 
@@ -46,14 +48,22 @@ cdef inline uint32_t vma_index_after(vma_set *set, uint64_t addr) noexcept nogil
             hi = mid
     return lo
 
+# Oracle lock-order: who finds a VMA without its lock, or looks at its neighbours, holds mmap_lock (I20).
+# Source: include/linux/mmap_lock.h mmap_assert_locked, in find_vma and in __anon_vma_prepare.
+cdef inline void mmap_assert_locked(cpu *c, mm *m) noexcept nogil:
+    if PT_CHECKS and not lock_is_held(c, &m.mmap_lock):
+        pt_report(c, ORACLE_LOCK_ORDER, 20, b"VMAs of mm a are used without their lock and without mmap_lock", 0, m.index, 0)
+
 # The first VMA that ends after addr, or NULL. Context: mmap_lock.
-cdef inline vma *find_vma(mm *m, uint64_t addr) noexcept nogil:
-    cdef uint32_t i = vma_index_after(&m.set, addr)
+cdef inline vma *find_vma(cpu *c, mm *m, uint64_t addr) noexcept nogil:
+    cdef uint32_t i
+    mmap_assert_locked(c, m)
+    i = vma_index_after(&m.set, addr)
     return vma_at(&m.set, i) if i < vma_count(m) else NULL
 
 # The VMA that covers addr, or NULL. Context: mmap_lock.
-cdef inline vma *vma_lookup(mm *m, uint64_t addr) noexcept nogil:
-    cdef vma *v = find_vma(m, addr)
+cdef inline vma *vma_lookup(cpu *c, mm *m, uint64_t addr) noexcept nogil:
+    cdef vma *v = find_vma(c, m, addr)
     return v if v != NULL and vm_start(v) <= addr else NULL
 
 # Does it cover addr? Stable as vm_start is.
@@ -136,7 +146,11 @@ cdef inline mm *vma_mm(vma *v) noexcept nogil:
     return <mm *>READ_ONCE(&v.vm_mm)
 
 # Free a detached VMA: at once, as lockless readers notice what became of it, or after a grace period.
+# Source of the look: vma_assert_detached in vm_area_free.
 cdef inline void vm_area_free(cpu *c, mm *m, vma *v) noexcept nogil:
+    if PT_CHECKS and peek32(&v.vm_refcnt) != 0:
+        pt_report(c, ORACLE_UAF, 18, b"a VMA is freed that is attached or read: vm_refcnt a", peek(&v.vm_start),
+                  peek32(&v.vm_refcnt), 0)
     if m.vma_typesafe:
         arena_free(c, m.vmas, v.index)
     else:

@@ -46,7 +46,7 @@ cdef inline int _protect_vmas(mmu_gather *tlb, uint64_t first, uint64_t last, ui
     cdef vma *v
     cdef int rc
     while first < last and at < end:
-        v = find_vma(tlb.mm, at)
+        v = find_vma(tlb.cpu, tlb.mm, at)
         if v == NULL or vm_start(v) > at:
             return -ENOMEM
         upto = vm_end(v) if vm_end(v) < end else end
@@ -67,7 +67,7 @@ cdef inline int mprotect_fixup(mmu_gather *tlb, vma *v, uint64_t start, uint64_t
     if merged == NULL:
         if vma_split_edges(c, m, start, end) != 0:
             return -ENOMEM
-        merged = vma_lookup(m, start)
+        merged = vma_lookup(c, m, start)
     vma_start_write(c, m, merged)
     if BUG(m.bugs, BUG_P17):
         # The store that unlocks the VMA overtakes the one of its flags.

@@ -102,6 +102,6 @@ cdef inline void unmap_complete(cpu *c, mm *m, unmap_state *u) noexcept nogil:
 cdef inline void _tell_neighbours(cpu *c, mm *m, const unmap_state *u) noexcept nogil:
     cdef uint64_t in_table = geo_table_span(&m.geo, PTE_LEVEL) - 1
     if u.floor > u.start & ~in_table:
-        left_behind(c, m, find_vma(m, u.floor - 1))
+        left_behind(c, m, find_vma(c, m, u.floor - 1))
     if u.ceiling != 0 and u.ceiling <= (u.end - 1 | in_table):
-        left_behind(c, m, find_vma(m, u.ceiling))
+        left_behind(c, m, find_vma(c, m, u.ceiling))

@@ -20,14 +20,14 @@ cdef inline int mmap_lock_begin(cursor *cur, uint64_t start, uint64_t end, uint3
 # The rest of it, for a policy that takes mmap_lock in its own way. Context: mmap_lock held for reading, which is the cursor's.
 cdef inline int mmap_locked_begin(cursor *cur, uint64_t start, uint32_t intent) noexcept nogil:
     cur.held |= HELD_MMAP
-    cursor_set_vma(cur, find_vma(cur.mm, start))
+    cursor_set_vma(cur, find_vma(cur.cpu, cur.mm, start))
     if intent == INTENT_FAULT and (cur.vma == NULL or cur.vma_start > start):
         mmap_lock_end(cur)
         return -EFAULT
     return 0
 
 cdef inline void mmap_lock_next_vma(cursor *cur) noexcept nogil:
-    cursor_set_vma(cur, find_vma(cur.mm, cur.addr))
+    cursor_set_vma(cur, find_vma(cur.cpu, cur.mm, cur.addr))
 
 cdef inline void mmap_lock_end(cursor *cur) noexcept nogil:
     if cur.held & HELD_MMAP:

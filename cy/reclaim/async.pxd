@@ -51,7 +51,7 @@ cdef inline bint async_scan(cpu *c, mm *m, scan_report *r) noexcept nogil:
     if _scan_mm(&cur, &tlb, r) if m.lockless else _scan_vmas(&cur, &tlb, r):
         m.scan_at = m.first_page << PAGE_SHIFT
         m.scan_until = m.scan_at
-        again = _any_mark(m)
+        again = _any_mark(c, m)
     else:
         again = True
     tlb_finish_mmu(&tlb)
@@ -81,7 +81,7 @@ cdef inline bint _scan_vmas(cursor *cur, mmu_gather *tlb, scan_report *r) noexce
             m.scan_at = cur.addr
             m.scan_until = end
             return False
-        v = find_vma(m, vm_end(v))
+        v = find_vma(cur.cpu, m, vm_end(v))
     return True
 
 # With the tables at the edges, which others may share. No munmap is at them: it takes only what lies between VMAs.
@@ -90,15 +90,15 @@ cdef inline bint _scan_vma(cursor *cur, mmu_gather *tlb, uint64_t start, uint64_
     return scan_range(cur, tlb, start & ~(span - 1), (end + span - 1) & ~(span - 1), r)
 
 # Context: between begin and end of a cursor.
-cdef inline bint _any_mark(mm *m) noexcept nogil:
+cdef inline bint _any_mark(cpu *c, mm *m) noexcept nogil:
     cdef vma *v
     if m.lockless:
         return READ_ONCE32(&m.marked) != 0
-    v = find_vma(m, m.first_page << PAGE_SHIFT)
+    v = find_vma(c, m, m.first_page << PAGE_SHIFT)
     while v != NULL:
         if READ_ONCE32(&v.marked):
             return True
-        v = find_vma(m, vm_end(v))
+        v = find_vma(c, m, vm_end(v))
     return False
 
 cdef inline void reclaim_async(reclaim_ops *ops) noexcept nogil:
