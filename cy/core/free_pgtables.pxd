@@ -14,7 +14,7 @@ from cy.base.geometry cimport PTE_LEVEL, geo_addr_end, geo_table_span
 from cy.core.unlink cimport table_free_tlb, unlink_empty_table
 from cy.mm.gather cimport mmu_gather
 from cy.mm.map cimport entry_offset
-from cy.mm.offset_map cimport entry_offset_map_next, entry_unmap, mapped_entry
+from cy.mm.offset_map cimport entry_get, entry_offset_map_next, entry_unmap, mapped_entry
 from cy.mm.table cimport table_check_unlinked, table_of, table_unlinked
 from cy.mm.types cimport DETACH_SCAN, mm, ptdesc
 
@@ -62,7 +62,7 @@ cdef inline void _free_level_locked(mmu_gather *tlb, uint32_t level, uint64_t st
     cdef ptdesc *table
     cdef bint none
     while entry_offset_map_next(c, m, &addr, end, level + 1, &at) != NULL:
-        none = pmd_none(READ_ONCE(at.entryp))
+        none = pmd_none(entry_get(c, &at))
         entry_unmap(c, m)
         table = NULL
         if _within(addr, addr + span, floor, ceiling) and not none:

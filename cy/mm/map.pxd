@@ -146,15 +146,16 @@ cdef inline bint attached_by_table(cpu *c, mm *m, ptdesc *table) noexcept nogil:
 
 # An entry read under its table's lock; poison is a freed table (oracle use-after-free), read as none.
 cdef inline uint64_t ptep_get(cpu *c, mm *m, ptdesc *table, uint64_t *ptep) noexcept nogil:
-    return _not_poison(c, table, READ_ONCE(ptep))
+    return not_poison(c, table, READ_ONCE(ptep))
 
 # The same without the lock: by hardware, or as a hint.
 # [PT-009] pairs with: the release stores of do_anonymous_page and do_wp_page. Whoever sees the entry
 # sees the contents of its frame. The kernel relies on the address dependency.
 cdef inline uint64_t ptep_get_lockless(cpu *c, mm *m, ptdesc *table, uint64_t *ptep) noexcept nogil:
-    return _not_poison(c, table, smp_load_acquire(ptep))        # [PT-009] pairs with: who stores the entry.
+    return not_poison(c, table, smp_load_acquire(ptep))        # [PT-009] pairs with: who stores the entry.
 
-cdef inline uint64_t _not_poison(cpu *c, ptdesc *table, uint64_t pte) noexcept nogil:
+# What was read in a table.
+cdef inline uint64_t not_poison(cpu *c, ptdesc *table, uint64_t pte) noexcept nogil:
     if PT_CHECKS and pte == PT_POISON:
         pt_report(c, ORACLE_UAF, 11, b"an entry of table a is poison: read after the table was freed",
                   table.addr, table.index, 0)

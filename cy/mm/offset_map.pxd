@@ -18,6 +18,7 @@ from cy.base.bugs cimport BUG, BUG_M01_INSTALL
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point
 from cy.base.geometry cimport geo_addr_end, geo_index
 from cy.base.shm cimport C_RECHECK_LOST
+from cy.mm.map cimport not_poison
 from cy.mm.table cimport table_number, table_number_of, table_row
 from cy.mm.types cimport mm, ptdesc
 from cy.sync.lockclass cimport LOCK_PGL, LOCK_PTL
@@ -73,6 +74,10 @@ cdef inline uint64_t *entry_offset_map_lock(cpu *c, mm *m, uint64_t addr, uint32
             return at.entryp
         count(c, C_RECHECK_LOST)
         entry_unmap_unlock(c, m, at)
+
+# What the entry is, as a hint; poison is a freed table (oracle use-after-free), read as none. Context: mapped.
+cdef inline uint64_t entry_get(cpu *c, const mapped_entry *at) noexcept nogil:
+    return not_poison(c, at.table, smp_load_acquire(at.entryp))
 
 cdef inline void entry_unmap(cpu *c, mm *m) noexcept nogil:
     rcu_read_unlock(c, &m.rcu[RCU_TABLES])

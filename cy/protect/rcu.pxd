@@ -17,7 +17,7 @@
 # table, the difficulty that the plan names: cy/protect/sleep.pxd.
 from libc.errno cimport EFAULT, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from cy.base.atomics cimport READ_ONCE32, peek32, smp_load_acquire, smp_mb, smp_mb__after_spinlock
+from cy.base.atomics cimport READ_ONCE32, peek32, smp_mb, smp_mb__after_spinlock
 from cy.base.bugs cimport BUG, BUG_M04_R11
 from cy.base.build cimport PT_CHECKS, likely, unlikely
 from cy.base.cpu cimport RCU_TABLES, count, cpu, delay_point, pt_report
@@ -31,7 +31,7 @@ from cy.mm.cursor cimport cursor_set_table, cursor_unlock
 from cy.mm.gather cimport mmu_gather, tlb_finish_mmu, tlb_gather_mmu
 from cy.mm.map cimport attached_by_pte, pte_index, pte_lock, pte_offset_map_lock, pte_offset_map_rw_nolock, pte_unmap_unlock
 from cy.mm.offset_map cimport (
-    entry_offset_map, entry_offset_map_lock, entry_offset_map_next, entry_unmap, entry_unmap_unlock, mapped_entry)
+    entry_get, entry_offset_map, entry_offset_map_lock, entry_offset_map_next, entry_unmap, entry_unmap_unlock, mapped_entry)
 from cy.mm.table cimport pagetable_alloc, pagetable_free_private
 from cy.mm.types cimport (
     DETACH_SCAN, DETACH_TRY, HELD_RCU, HELD_TABLE, HELD_VMA, INTENT_FAULT, INTENT_PROTECT, INTENT_SCAN, INTENT_SLEEP,
@@ -88,7 +88,7 @@ cdef inline int rcu_next(cursor *cur) noexcept nogil:
     cdef uint64_t pmdval
     while entry_offset_map_next(c, m, &cur.addr, cur.end, PMD_LEVEL, &at) != NULL:
         table = NULL
-        if not pmd_none(smp_load_acquire(at.entryp)):        # none is skipped without a lock
+        if not pmd_none(entry_get(c, &at)):                  # none is skipped without a lock
             table = pte_offset_map_lock(c, m, at.entryp, &pmdval)
             if table == NULL:
                 count(c, C_MAP_FAILED)                       # it was detached since: nothing is mapped there
@@ -189,7 +189,7 @@ cdef inline int _missing_level(cursor *cur) noexcept nogil:
     cdef bint none
     if entry_offset_map(cur.cpu, cur.mm, cur.addr, PMD_LEVEL, &at) == NULL:
         return <int>at.missing - 1
-    none = pmd_none(smp_load_acquire(at.entryp))
+    none = pmd_none(entry_get(cur.cpu, &at))
     entry_unmap(cur.cpu, cur.mm)
     return PTE_LEVEL if none else -1
 
