@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from ptstress.errors import PtstressError, ResourceError
-from ptstress.lab import MAX_STEPS, invariants_of, judge
+from ptstress.lab import MAX_STEPS, Lab, invariants_of, judge
 from ptstress.mutant_jobs import Job, Labs
 from ptstress.mutant import Mutant
 from ptstress.program import Program
@@ -52,6 +52,7 @@ ROUNDS = (
 )
 #: More of the same for what has outlived them and is not called equivalent: some windows are a step wide.
 FURTHER = (
+    Round("pct", 500_000, 2, "window"), Round("dfs", 2_000_000, 2, "window"),
     Round("pos", 1500, 4, "aim"), Round("random", 1500, 4, "aim"), Round("pct", 1500, 4, "aim"),
     Round("pos", 1000, 60, "bug"), Round("random", 1000, 60, "bug"), Round("pct", 1000, 80, "race"),
     Round("random", 1000, 80, "race"), Round("pos", 1000, 80, "race"), Round("random", 250, 240), Round("pct", 100, 320),
@@ -65,7 +66,7 @@ class Verdict(Struct):
     """What became of one mutant. ``by``: the oracle, "crash" or "hang"; empty: it lived.
 
     ``executions``: until then. ``reached``: by how many jobs, without it. ``again``: its execution
-    came again, the same in every step.
+    came again, the same in every step. ``control``: what as many executions of that job and policy reported without it.
     """
 
     number: int
@@ -80,6 +81,7 @@ class Verdict(Struct):
     program: str = ""
     replay: str = ""
     again: bool = False
+    control: str = ""
     story: list[str] = []
 
 
@@ -186,8 +188,12 @@ def rank(mutant: Mutant, jobs: Sequence[Job], seen: Sequence[dict[int, float]]) 
 
     Programs that somebody wrote and generated ones take turns. No scheme has all of the first of these, and no program of those.
     """
-    dense = sorted(((of_job[mutant.number], -i) for i, of_job in enumerate(seen) if mutant.number in of_job), reverse=True)
-    dense = dense or [(0.0, -i) for i in range(len(jobs))]      # what nobody reached in so short a time somebody may reach
+    number = mutant.number
+    # What nobody reached in so short a time somebody may reach; and who is written for it will.
+    all_may = not any(number in of_job for of_job in seen)
+    dense = sorted(((of_job.get(number, 0.0), -i) for i, of_job in enumerate(seen)
+                    if jobs[i].function in ("", mutant.function) and (all_may or jobs[i].function or number in of_job)),
+                   reverse=True)
     written: list[tuple[int, Job]] = []
     first: list[Job] = []
     rest: list[Job] = []
@@ -255,16 +261,24 @@ def _hunt_one(
             alive()
             lab = labs.load(job)
             lab.explorer.memory.weaken(weakened)
-            result = lab.explorer.explore(
-                policy=turn.policy, seed=seed + 1 + number, max_steps=MAX_STEPS, executions=turn.executions,
-                progress=lambda _: alive())
+            result = _explore(lab, job, turn.policy, seed + 1 + number, turn.executions, alive)
             verdict.executions += result["executions"]
             if found := result["failure"]:
-                return _killed(verdict, lab, job, turn, found, story)
+                _killed(verdict, lab, job, turn, found, story)
+                engine.mutant_switch(0)
+                without = _explore(labs.load(job), job, turn.policy, seed + 1 + number, found["index"] + 1, alive)["failure"]
+                verdict.control = f"{job.label} under {job.scheme}: {without['outcome']}" if without else ""
+                return verdict
     return verdict
 
 
-def _killed(verdict: Verdict, lab, job: Job, turn: Round, found: dict, story: bool) -> Verdict:
+def _explore(lab: Lab, job: Job, policy: str, seed: int, executions: int, alive: Callable[[], None]) -> dict:
+    bounds = {"dfs": {"preemption_bound": job.preemptions}, "pct": {"depth": job.preemptions + 1 if job.function else None}}
+    return lab.explorer.explore(policy=policy, seed=seed, max_steps=MAX_STEPS, executions=executions,
+                                progress=lambda _: alive(), **bounds.get(policy, {}))
+
+
+def _killed(verdict: Verdict, lab: Lab, job: Job, turn: Round, found: dict, story: bool) -> None:
     again = lab.explorer.replay(
         found["choices"], found["seed"], trace=False, max_steps=found["max_steps"], steps_only=found["steps_only"])
     reports = lab.view.reports()
@@ -280,4 +294,3 @@ def _killed(verdict: Verdict, lab, job: Job, turn: Round, found: dict, story: bo
     verdict.program, verdict.replay = job.program.text(), encode(record)
     if story:
         verdict.story = lab.explain(record).story
-    return verdict

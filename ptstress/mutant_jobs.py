@@ -1,7 +1,8 @@
 """What mutants are hunted with: the programs of the registered bugs, the small scopes, and generated ones, small and larger,
 under many schemes.
 
-Nothing here knows a mutant. Which job reaches the place of which mutant is measured once, on the engine without any.
+Which job reaches the place of which mutant is measured once, on the engine without any. What is written for a window of one
+function is for mutants of that function alone.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,8 +11,9 @@ from types import ModuleType
 
 from ptstress.bugs import BUGS
 from ptstress.generator import generate
-from ptstress.lab import ARENA, KNOBS, Lab
+from ptstress.lab import ARENA, KNOBS, PREEMPTIONS, Lab
 from ptstress.mutant_programs import RACES, SCARCE_RACES, small_program
+from ptstress.mutant_windows import QUIET, WINDOWS
 from ptstress.program import Program, parse
 from ptstress.schemes import SCHEMES, SLEEP_MODES, Scheme, find_scheme
 from ptstress.scopes import load_scopes, why_not
@@ -38,20 +40,25 @@ _VARIANTS: tuple[tuple[str, dict[str, int | str], tuple[str, ...]], ...] = (
 
 @dataclass(frozen=True)
 class Job:
-    """One program under one scheme. ``kind`` and ``label`` tell where it comes from."""
+    """One program under one scheme. ``kind`` and ``label`` tell where it comes from.
 
-    kind: str               # bug, scope, race, scarce, aim, small, generated
+    ``function``: it is for mutants of this one, which want so many ``preemptions`` of a policy that counts them.
+    """
+
+    kind: str               # bug, scope, race, scarce, aim, window, small, generated
     label: str
     scheme: str
     program: Program
     geometry: tuple[int, ...] = GEOMETRY
     knobs: tuple[tuple[str, int | str], ...] = KNOBS
     arena: tuple[tuple[str, int], ...] = ARENA
+    function: str = ""
+    preemptions: int = PREEMPTIONS
 
     @property
     def written(self) -> bool:
         """By somebody, for one race."""
-        return self.kind in ("bug", "scope", "race", "scarce", "aim")
+        return self.kind in ("bug", "scope", "race", "scarce", "aim", "window")
 
 
 def all_jobs(seed: int) -> list[Job]:
@@ -80,10 +87,14 @@ def all_jobs(seed: int) -> list[Job]:
 
 
 def _aimed() -> Iterator[Job]:
-    """Programs that are aimed at one ordering, as they are for ``explore --weaken``."""
+    """Programs that are aimed at one ordering, as they are for ``explore --weaken``, or at one window."""
     for aim in AIMS:
         knobs = dict(KNOBS) | (dict(POLLS) if aim.polls else {})
         yield Job("aim", f"{aim.label} {aim.function}", aim.scheme, parse(aim.program, "<aim>"), knobs=tuple(knobs.items()))
+    for window in WINDOWS:
+        knobs = dict(KNOBS) | dict(QUIET) | dict(window.knobs)
+        yield Job("window", f"window {window.function}", window.scheme, parse(window.program, "<window>"),
+                  knobs=tuple(knobs.items()), function=window.function, preemptions=window.preemptions)
 
 
 def _generated(scheme: Scheme, variant: str, knobs: tuple, numbers: Iterable[int], seed: int) -> list[Job]:

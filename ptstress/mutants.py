@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ptstress.bugs import BUGS
 from ptstress.driver import Stopper
@@ -219,7 +220,8 @@ def summarize(
     killed: list[Killed] = []
     oracles: Counter[str] = Counter()
     wrong = []
-    for verdict in sorted(verdicts, key=lambda v: v.number):
+    verdicts = sorted(verdicts, key=lambda v: v.number)
+    for verdict in verdicts:
         mutant = by_number[verdict.number]
         row = rows[mutant.operator]
         row.places += 1
@@ -244,6 +246,7 @@ def summarize(
         wrong += [f"no mutant is called {begin!r}" for reason in reasons for begin in reason.stale(mutants)]
     places, equivalent = sum(r.places for r in rows.values()), sum(r.equivalent for r in rows.values())
     score = len(killed) / (places - equivalent) if places > equivalent else 0.0
+    control = replace(control, failures=control.failures + [v.control for v in verdicts if v.control])
     broken = control.failures or control.same_traces < control.traces
     good = score >= WANTED and not wrong and not any(r.unexplained for r in rows.values()) and not stopped
     code = ExitCode.VIOLATION if broken else ExitCode.PASS if good else ExitCode.UNTRUSTWORTHY

@@ -8,11 +8,23 @@ import sys
 import pytest
 
 from ptstress.errors import ExitCode
+from ptstress.mutant_build import mutants_of_engine
 from ptstress.mutants import MutantsRequest, measure_mutants
+from ptstress.vocabulary import Oracle
 
 pytestmark = pytest.mark.long
 #: An operator of few places, all of which must be found.
 OPERATOR = "M12"
+#: Mutants that one oracle alone finds, as beginnings of their keys.
+ONLY = {
+    "M03 core/fault.pxd _anon_vma_slow": Oracle.LOCK_ORDER,
+    "M04 core/fault.pxd _anon_vma_slow": Oracle.LOCK_ORDER,
+    "M08 core/free_pgtables.pxd _free_level_locked": Oracle.UAF,
+    "M08 protect/rcu.pxd _missing_level": Oracle.UAF,
+    "M09 ops/guard.pxd _install_markers": Oracle.DATA,
+    "M15 core/vma_modify.pxd _give_up: vma_mark_detached": Oracle.UAF,
+    "M15 ops/exit.pxd _remove_vmas: vma_mark_detached": Oracle.UAF,
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +46,13 @@ def test_the_same_seed_finds_the_same(summary):
     again = measure_mutants(MutantsRequest((OPERATOR,), 1, 1), print)
     assert again.killed == summary.killed
     assert again.survivors == summary.survivors
+
+
+def test_what_one_oracle_alone_finds():
+    keys = {m.id: begin for m in mutants_of_engine() for begin in ONLY if m.key.startswith(begin)}
+    found = measure_mutants(MutantsRequest(tuple(keys), 2, 1), print)
+    assert {keys[k.id]: k.by for k in found.killed} == {begin: oracle.label for begin, oracle in ONLY.items()}
+    assert found.control.failures == []
 
 
 def test_one_mutant_by_name_tells_its_story(summary):

@@ -1,5 +1,7 @@
 """Mutants of the engine: where the operators find their places, what becomes of the text, and how the score is added up."""
 
+from dataclasses import replace
+
 import pytest
 
 from ptstress.errors import ExitCode, UsageError
@@ -10,6 +12,7 @@ from ptstress.mutant_jobs import SCARCE, Job, all_jobs
 from ptstress.mutant_operators import OPERATORS, find_mutants
 from ptstress.mutant_source import parse_source
 from ptstress.mutant_text import mutate
+from ptstress.mutant_windows import WINDOWS
 from ptstress.mutants import Control, Reason, choose, load_reasons, mutant_lines, ordering_reasons, summarize
 from ptstress.orderings import REASONS
 from ptstress.program import parse
@@ -265,6 +268,13 @@ def test_a_control_that_is_not_the_engine_is_a_violation(control):
     assert summary(verdicts(), control=control).exit_code == ExitCode.VIOLATION
 
 
+def test_a_report_that_comes_without_the_mutant_too_is_a_violation():
+    first, *others = verdicts()
+    first.control = "window f under rcu: violation"
+    s = summary([first, *others])
+    assert s.exit_code == ExitCode.VIOLATION and s.control.failures == [first.control]
+
+
 def test_a_run_that_was_stopped_does_not_pass():
     assert summary(verdicts(), stopped=True).exit_code == ExitCode.UNTRUSTWORTHY
 
@@ -273,3 +283,14 @@ def test_what_is_aimed_at_an_ordering_is_a_job_under_its_scheme():
     aimed = [(job.scheme, job.program.text()) for job in all_jobs(1) if job.kind == "aim"]
     assert aimed == [(aim.scheme, parse(aim.program, "<aim>").text()) for aim in AIMS]
     assert any(turn.kind == "aim" for turn in FURTHER)
+
+
+def test_a_window_is_a_job_for_mutants_of_its_function_alone():
+    windows = [job for job in all_jobs(1) if job.kind == "window"]
+    functions = {m.function for m in mutants_of_engine()}
+    assert len(windows) == len(WINDOWS) and {job.function for job in windows} <= functions
+    mutant = some_mutants()[0][0]
+    jobs = [replace(windows[0], function=function) for function in ("", mutant.function, "another")]
+    assert rank(mutant, jobs, [{mutant.number: 0.5}] * 3) == jobs[:2]
+    assert rank(mutant, jobs, [{}] * 3) == jobs[:2]
+    assert rank(mutant, jobs, [{mutant.number: 0.5}, {}, {}]) == jobs[:2]

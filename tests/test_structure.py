@@ -47,7 +47,7 @@ PY_FLOORS = (
      "causality", "weakening", "exploring", "replaying", "machines", "trial", "explore_report", "scopes", "rules", "window",
      "renumber", "recorded_order", "reconstruct"),
     ("mutant_source", "mutant", "mutant_places", "mutant_operators", "mutant_text", "mutant_build", "mutant_programs",
-     "mutant_jobs", "mutant_hunt", "mutants"),
+     "mutant_windows", "mutant_jobs", "mutant_hunt", "mutants"),
     ("report", "failures", "reconstructing", "statusline"),
     ("fuzz_example", "fuzz_wire", "fuzz_executor", "fuzz_containment", "fuzz_property", "fuzz_mutation", "fuzz_campaign",
      "fuzz_store", "fuzz_profiles", "fuzz_worker", "fuzz_summary", "fuzz_report", "fuzzing", "examining"),
