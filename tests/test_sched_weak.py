@@ -31,6 +31,7 @@ ALLOWED = [
     ("MP", "unordered_stores"), ("MP", "unordered_loads"),
     ("MP+fences", "unordered_stores"), ("MP+fences", "unordered_loads"),
     ("MP+acquire-behind", "unordered"),     # an acquire load does not hold back what stands before it
+    ("MP+acquire-between", "unordered"),    # nor does it come behind that: it may be made before, and what is behind it too
     ("MP+address", "unordered"),            # hardware orders it; here it counts as a missing acquire
     ("SB", "unordered"),
     ("SB+membarrier", "unordered"), ("SB+membarrier", "no_membarrier"),

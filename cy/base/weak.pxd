@@ -113,17 +113,21 @@ cdef extern from *:
     static inline void pt_view_now(struct pt_hook *h) {
         if (__builtin_expect(h->weak != NULL, 0)) h->view = h->weak->time;
     }
-    /* A load that nothing before it orders. *when: when it was made, if it was early, else now. */
+    /* A load that nothing before it orders. *when: the instant at which it was made, which orders others only behind an acquire.
+     * What memory holds now it has held since the other value was overwritten, so such a load may be early as well. */
     PT_APART uint64_t pt_load_early(struct pt_hook *h, const void *p, uint32_t size, uint64_t *when) {
         struct pt_weak *w = h->weak;
         uint32_t slot = pt_past_slot(w, p);
         struct pt_overwritten *was = &w->past[slot];
         *when = w->time;
         if (slot == PT_PAST) return pt_memory(p, size);
-        if (was->p == p && was->time > h->view && was->time > w->seen[h->number][slot] && pt_draw(w, w->early) == 0) {
-            *when = was->time - 1;
-            w->told(h->ctx, was->old);
-            return was->old;
+        if (pt_draw(w, w->early) == 0) {
+            if (was->p == p && was->time > h->view && was->time > w->seen[h->number][slot]) {
+                *when = was->time - 1;
+                w->told(h->ctx, was->old);
+                return was->old;
+            }
+            *when = was->time > h->view ? was->time : h->view;
         }
         w->seen[h->number][slot] = was->time;
         return pt_memory(p, size);

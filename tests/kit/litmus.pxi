@@ -1,12 +1,13 @@
 # Litmus tests: what accesses that are ordered, or are not, may show of each other. The names are those of the literature.
 #
-# FIRST and SECOND are cells, 0 in the beginning; owner[i] is what the i-th load returned. `unordered` leaves an ordering
-# out, and then the outcome that wrong() looks for may come.
+# FIRST, SECOND and UNTOUCHED are cells, 0 in the beginning; owner[i] is what the i-th load returned. `unordered` leaves an
+# ordering out, and then the outcome that wrong() looks for may come.
 # Source: Alglave, Maranget, Tautschnig, "Herding cats", ACM TOPLAS 2014; tools/memory-model/litmus-tests.
 
 cdef enum:
     FIRST = 0
     SECOND = 1
+    UNTOUCHED = 2
 
 cdef enum:
     UNORDERED_STORES = 1
@@ -59,6 +60,19 @@ cdef void mp_acquire_body(rig *r, cpu *c) noexcept nogil:
         if r.busted != UNORDERED:
             smp_rmb()
         saw(r, 1, smp_load_acquire(word(r, FIRST)))
+
+
+# An acquire between them holds back the second load, not the first; of a word that nobody stores, it may be made at any time.
+cdef void mp_acquire_between_body(rig *r, cpu *c) noexcept nogil:
+    if c.id == 0:
+        WRITE_ONCE(word(r, FIRST), 1)
+        smp_store_release(word(r, SECOND), 1)
+    else:
+        saw(r, 0, READ_ONCE(word(r, SECOND)))
+        if r.busted != UNORDERED:
+            smp_rmb()
+        smp_load_acquire(word(r, UNTOUCHED))
+        saw(r, 1, READ_ONCE(word(r, FIRST)))
 
 
 # The message is found through the flag: an address dependency. It orders nothing here, so the engine must not need it.
@@ -223,6 +237,8 @@ cdef bint litmus_scene(scene *s, str name) except -1:
         s.body = mp_fences_body
     elif name == "MP+acquire-behind":
         s.body = mp_acquire_body
+    elif name == "MP+acquire-between":
+        s.body = mp_acquire_between_body
     elif name == "MP+address":
         s.body = mp_address_body
     elif name == "MP+lock":

@@ -31,6 +31,7 @@ BUSTED = {
     "MP": {"unordered_stores": UNORDERED_STORES, "unordered_loads": UNORDERED_LOADS},
     "MP+fences": {"unordered_stores": UNORDERED_STORES, "unordered_loads": UNORDERED_LOADS},
     "MP+acquire-behind": {"unordered": UNORDERED},
+    "MP+acquire-between": {"unordered": UNORDERED},
     "MP+address": {"unordered": UNORDERED},
     "MP+lock": {},
     "SB": {"unordered": UNORDERED},
