@@ -21,7 +21,7 @@ from ptstress.driver import Stopper
 from ptstress.errors import ExitCode, PtstressError, UsageError
 from ptstress.generator import generate
 from ptstress.lab import KNOBS, MAX_STEPS, Lab, fingerprint, invariants_of, judge
-from ptstress.orderings import Place, find_places, reason_of
+from ptstress.orderings import Place, find_places, name_of, reason_of
 from ptstress.program import Program, parse
 from ptstress.schedule import Replay, encode
 from ptstress.texttable import flush_left
@@ -197,7 +197,7 @@ class _Bench:
             for place in places:
                 if times[place.module, place.line]:
                     seen[place].append((times[place.module, place.line], target))
-        return {place: [t for t in targets if t.aim == (place.label, place.function)] + _few(found)
+        return {place: [t for t in targets if t.aim == (place.label, name_of(place))] + _few(found)
                 for place, found in seen.items()}
 
     def look_apart(
@@ -224,7 +224,7 @@ class _Bench:
         place = places[0]
         row = _row(places, targets)
         turn = 0
-        aimed = [t for t in targets if t.aim == (place.label, place.function)]
+        aimed = [t for t in targets if t.aim == (place.label, name_of(place))]
         if self._look_aimed(row, places, aimed):
             return row
         begin = row.executions

@@ -83,9 +83,7 @@ def test_every_litmus_test_is_tried(kit):
 GEOMETRY = parse_geometry("2x2x2x4")
 LOCKING = Path(__file__).parent.parent / "cy" / "LOCKING.md"
 #: What goes wrong without them is found in every run of the long test.
-CAUGHT = {"PT-001", "PT-002", "PT-004", "PT-005", "PT-007", "PT-010", "PT-020", "PT-041", "PT-062", "PT-150"}
-#: Orderings that something was seen to go wrong without, too seldom for every run.
-SELDOM = {("PT-011", "rcu_read_lock")}
+CAUGHT = {"PT-001", "PT-002", "PT-004", "PT-005", "PT-007", "PT-010", "PT-011", "PT-020", "PT-041", "PT-062", "PT-150"}
 
 
 def without(labels, program=None, scheme=None, executions=5000):
@@ -129,7 +127,7 @@ def test_reasons_are_of_accesses_that_there_are():
 
 
 def test_aims_are_at_accesses_that_there_are():
-    assert {(aim.label, aim.function) for aim in AIMS} <= {(place.label, place.function) for place in find_places()}
+    assert {(aim.label, aim.function) for aim in AIMS} <= {(place.label, name_of(place)) for place in find_places()}
 
 
 def test_a_crash_is_caught_and_the_other_orderings_are_still_looked_at(monkeypatch):
@@ -171,9 +169,7 @@ def test_an_unknown_label_is_refused_in_one_line():
 
 @pytest.mark.long
 def test_what_each_ordering_is_for():
-    """Minutes. No reason is wrong, and what nothing catches has one, but for what is seldom caught within so many executions."""
+    """Minutes. No reason is wrong, and what nothing catches has one."""
     s = without([], executions=50_000)
-    assert s.exit_code in (ExitCode.PASS, ExitCode.UNTRUSTWORTHY)
-    assert {(row.label, row.where.split(" ")[1].partition(":")[0]) for row in s.orderings if not row.as_expected} <= SELDOM
+    assert (s.notes, s.exit_code) == ([], ExitCode.PASS)
     assert {row.label for row in s.orderings if row.caught} >= CAUGHT
-    assert [row.where for row in s.orderings if row.caught and row.reason] == []
