@@ -45,7 +45,15 @@ WINDOWS = (
     Window("flush_tlb_cpu", "linux-6.18",
            "prefix: mmap(p0..p8); write(p0); write(p2); write(p4); write(p5); "
            "t0: dontneed(p4..p6) | t1: dontneed(p2); read(p0) | t2: dontneed(p0)", knobs=(("flush_ceiling", 1),)),
-    # The same with invalidations of a device, behind a walk that fills it.
+    # Of two flushes of all at once one does not count, and what was filled between them stays.
+    Window("flush_tlb_cpu", "seed-zero",
+           "prefix: mmap(p0..p8); write(p0); write(p4); free(p0..p8); read(p0); read(p4); "
+           "t0: dontneed(p0..p8); read(p4) | t1: discard(p0..p8)", knobs=(("flush_ceiling", 1),)),
+    # The page comes again as it was, before an mprotect that takes the write bit from all that it finds.
+    Window("_set_access_flags", "seed-rcu",
+           "prefix: mmap(p0..p4); write(p0); mprotect(p0..p4, ro); mprotect(p0..p4, rw); "
+           "t0: write(p0) | t1: dontneed(p0); write(p0); mprotect(p0..p4, ro)"),
+    # Of two invalidations at once the slower one takes the sequence back, behind a walk that fills a device.
     Window("mmu_notifier_invalidate_range_end", "linux-6.18@vma_lock",
            "prefix: mmap(p0..p12); write(p0); write(p4); write(p8); "
            "t0: dontneed(p8) | t1: dontneed(p4); walk(p0..p1) | t2: dontneed(p0)", knobs=(("walk_sleep", 0),)),
