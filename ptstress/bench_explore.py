@@ -20,8 +20,12 @@ from ptstress.units import format_count, parse_geometry
 PROGRAM = "prefix: mmap(p0..p4); write(p1); t0: dontneed(p0..p4) | t1: write(p0)"
 #: Two threads that fault three times, and discard three times.
 CROSSED = "prefix: mmap(p0..p4); t0: write(p0); dontneed(p0..p2); write(p1) | t1: dontneed(p0..p4); write(p0); dontneed(p2..p4)"
-#: The smallest race of reclaim in DONTNEED, which ends.
-SMALLEST = "prefix: mmap(p0..p2); write(p0); t0: dontneed(p0..p2) | t1: write(p1)"
+#: Races of reclaim in DONTNEED that end: the smallest one, which a quick run has too, and those of three threads.
+TO_THE_END = (
+    ("a zap and a fault", "prefix: mmap(p0..p2); write(p0); t0: dontneed(p0..p2) | t1: write(p1)"),
+    ("two zaps and a fault", "prefix: mmap(p0..p2); populate(p0); t0: dontneed(p0..p2) | t1: dontneed(p0) | t2: populate(p1)"),
+    ("a zap and two faults", "prefix: mmap(p0..p2); write(p0); t0: dontneed(p0..p2) | t1: populate(p1) | t2: populate(p0)"),
+)
 TINY = "2x2x2"
 EXECUTIONS, QUICK_EXECUTIONS = 60_000, 10_000
 SMALL_EXECUTIONS, QUICK_SMALL_EXECUTIONS = 1_000_000, 100_000
@@ -44,7 +48,7 @@ def explore_rows(quick: bool) -> Iterator[Row]:
         yield measured(f"dpor, 2 x 3 atomic additions, {what}", [found], "executions", at_least=traces, at_most=traces)
     try:
         yield from _engine_rows(quick)
-        yield _states_row()
+        yield from (_states_row(what, text) for what, text in TO_THE_END[:1 if quick else None])
         yield from _bug_rows(quick)
     except PtstressError as error:
         yield absent("explore, 2 x 3 faults and discards", "k/s", str(error))
@@ -91,13 +95,13 @@ def _look_ups(lab: Lab, times: int) -> float:
     return times / spent_ns * 1e3
 
 
-def _states_row() -> Row:
+def _states_row(what: str, text: str) -> Row:
     lab = Lab("linux-6.18", parse_geometry(TINY), (), {}, 1)
-    lab.load(parse(SMALLEST))
+    lab.load(parse(text))
     found = lab.explorer.explore("states", seed=1, executions=None, max_steps=MAX_STEPS)
     if not found["exhausted"]:
-        raise PtstressError(f"bench: the states of {SMALLEST!r} did not come to an end: {found['stop_reason']}")
-    return measured("states of a zap and a fault, to the end", [found["seconds"]], "s", at_most=60,
+        raise PtstressError(f"bench: the states of {text!r} did not come to an end: {found['stop_reason']}")
+    return measured(f"states of {what}, to the end", [found["seconds"]], "s", at_most=60 if text == TO_THE_END[0][1] else None,
                     note=f"{found['states']:,} states in {found['executions']:,} executions, no rare paths, geometry {TINY}")
 
 

@@ -43,6 +43,14 @@ def test_a_state_is_told_apart_once():
         assert explored(Explorer(litmus(name)), "states")["states"] == added * added
 
 
+# Where stores reach memory at once there is nothing left to do behind the last access: no step, at which the stack of a fibre
+# that has returned would be part of the state.
+@pytest.mark.parametrize("policy", ["states", "dpor"])
+def test_a_fibre_whose_last_access_is_a_store_makes_no_further_step(policy):
+    found = Explorer(litmus("half_update")).explore(policy, seed=1, executions=10, steps_only=True, stop_on_failure=False)
+    assert found["points"] == 3 * found["executions"]       # two stores and a load
+
+
 # The operation of one thread may end, and what it freed still wait for a grace period, before the other thread's begins.
 @pytest.mark.parametrize("program", [
     "prefix: mmap(p0..p2); write(p0); t0: dontneed(p0..p2) | t1: walk(p0..p2)",

@@ -203,7 +203,9 @@ cdef inline uint32_t sched_done(scheduler *s) noexcept nogil:
     if unlikely(s.trace != NULL):
         __record_after(s, me)
     if s.hook[me].sb_n != 0:
-        sched_point(s, &END_SITE, NULL)
+        # Not where stores are in memory with their step: that point would lie outside of what frames.pxd keeps.
+        if not s.policy.steps_only:
+            sched_point(s, &END_SITE, NULL)
         pt_sb_drain(s.hook[me])
     s.runnable &= ~bit
     __start(s, bit)
