@@ -5,6 +5,7 @@ import re
 import pytest
 
 from ptstress._explore import Explorer, litmus
+from ptstress.bench_explore import TO_THE_END
 from ptstress.bugs import find_bug
 from ptstress.cli import main
 from ptstress.errors import ExitCode
@@ -97,10 +98,20 @@ def test_states_find_the_bugs_of_scopes_and_what_they_find_comes_again(name, bug
     assert (again["outcome"], again["hash"]) == (found["outcome"], found["hash"])
 
 
+# Up to the order of steps that do not depend on each other, all that three threads can do.
+@pytest.mark.long
+@pytest.mark.parametrize("program", [text for _, text in TO_THE_END[1:]])
+def test_reclaim_beside_two_others_holds_in_every_state(program):
+    lab = Lab("linux-6.18", parse_geometry("2x2x2"), (), {}, 1)
+    lab.load(parse(program), judged=True)
+    found = explored(lab.explorer, "states")
+    assert found["failure"] is None and found["states"] > 100_000
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("others", ["t1: write(p0) | t2: write(p1)", "t1: dontneed(p0..p2) | t2: write(p1)"])
 def test_reclaim_beside_two_others_holds_in_every_interleaving_with_two_preemptions(others):
-    """Their states are too many. Three kinds of stores."""
+    """With the accesses that fault their states are too many. Three kinds of stores."""
     for seed in range(1, 4):
         lab = Lab("linux-6.18", parse_geometry("2x2x2"), (), {}, 1)
         lab.load(parse(f"prefix: mmap(p0..p2); write(p0); t0: dontneed(p0..p2) | {others}"), judged=True)
