@@ -11,7 +11,7 @@ from cy.base.cpu cimport NR_RCU, PWC_ENTRIES, TLB_ENTRIES, cpu, pwc_entry, tlb_e
 from cy.base.hash cimport hash_word, hash_words
 from cy.base.shm cimport event
 from cy.check.machine cimport machine
-from cy.mm.types cimport ITEM_FREE, ITEM_ZAPPED, arena, arena_item, mm, mm_list, page, ptdesc, vma
+from cy.mm.types cimport ITEM_ZAPPED, arena, arena_item, mm, mm_list, page, ptdesc, vma
 from cy.sync.rcu cimport rcu_domain
 from cy.sync.srcu cimport srcu_struct
 
@@ -49,9 +49,10 @@ cdef inline uint64_t _arena_state(uint64_t h, const arena *a) noexcept nogil:
         h = hash_word(h, <uint64_t>item.state << 32 | item.owner)
     return h
 
-# Of a free one neither the link nor when it was unlinked counts, which an oracle notes there.
+# Links, and when it was unlinked, which an oracle notes there, count on the way from the unlink to the end of the grace periods.
+# Before and after they are what an earlier life has left.
 cdef inline uint64_t _table_state(uint64_t h, const ptdesc *t, uint32_t state) noexcept nogil:
-    if state != ITEM_FREE:
+    if state == ITEM_ZAPPED:
         h = hash_word(hash_words(h, &t.rcu, sizeof(t.rcu)), t.next)
     h = hash_word(h, <uint64_t>t.lock.val << 32 | t.level)
     return hash_words(h, &t.detached, <size_t>(<const char *>t + sizeof(ptdesc) - <const char *>&t.detached))
