@@ -78,6 +78,20 @@ def test_a_scan_beside_an_exit_ends_alike_by_every_policy_and_whatever_ran_befor
     assert states == dpor >= dfs
 
 
+# Operations that wait before they end, give back what they did not need, or free later.
+@pytest.mark.long
+@pytest.mark.parametrize("scheme", ["linux-6.18", "seed-async", "seed-srcu", "rcu-upper"])
+@pytest.mark.parametrize("threads", [
+    "exit(m0) | t1: walk(p0..p2)", "guard_install(p0) | t1: guard_remove(p0..p2)", "free(p0) | t1: discard(p0)",
+    "age(p0) | t1: dontneed(p0..p2)", "mprotect(p0..p2, ro) | t1: walk(p0..p2)", "gup_fast(p0) | t1: discard(p0)",
+])
+def test_under_every_kind_of_freeing_states_and_dpor_end_in_the_same(scheme, threads):
+    lab = Lab(scheme, parse_geometry("2x2x2"), (), {}, 1)
+    lab.load(parse(f"prefix: mmap(p0..p2); write(p0); t0: {threads}"))
+    states, dpor, dfs = (explored(lab.explorer, policy, 2) for policy in ("states", "dpor", "dfs"))
+    assert states["ends"] == dpor["ends"] >= dfs["ends"]
+
+
 def test_explore_says_how_many_states_there_are(capsys):
     program = load_scopes(["zap_vs_fault"])["zap_vs_fault"].program
     arguments = ["explore", program, "--geometry", "2x2x2", "--policy", "states", "--quiet"]
