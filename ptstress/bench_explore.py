@@ -101,7 +101,7 @@ def _states_row(what: str, text: str) -> Row:
     found = lab.explorer.explore("states", seed=1, executions=None, max_steps=MAX_STEPS)
     if not found["exhausted"]:
         raise PtstressError(f"bench: the states of {text!r} did not come to an end: {found['stop_reason']}")
-    return measured(f"states of {what}, to the end", [found["seconds"]], "s", at_most=60 if text == TO_THE_END[0][1] else None,
+    return measured(f"states of {what}, to the end", [found["seconds"]], "s", at_most=60,
                     note=f"{found['states']:,} states in {found['executions']:,} executions, no rare paths, geometry {TINY}")
 
 
